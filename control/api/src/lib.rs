@@ -1,0 +1,1 @@
+//! The API server: HTTP in, store out, and nothing else touches the store.

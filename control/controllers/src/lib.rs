@@ -1,0 +1,1 @@
+//! The controllers: level-triggered loops over typed clients.

@@ -1,0 +1,1 @@
+//! What is truly per kind: defaulting, validation, update strategy and printer columns.

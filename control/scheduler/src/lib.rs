@@ -1,0 +1,1 @@
+//! The scheduler: pure filters and scores, and a loop that binds.

@@ -1,0 +1,1 @@
+//! The schema engine: one generated table describes every built-in type.

@@ -1,0 +1,1 @@
+//! The CRI v1 client: gRPC over containerd's socket.

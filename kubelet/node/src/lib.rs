@@ -1,0 +1,1 @@
+//! The kubelet: pods over CRI, probes, volumes, status, and the kubelet's HTTP API.

@@ -1,0 +1,1 @@
+//! The overlay: Node objects become VXLAN or host-gw routes over rtnetlink.

@@ -1,0 +1,1 @@
+//! The eBPF backend: makes the pinned BPF maps equal to the plan.

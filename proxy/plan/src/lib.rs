@@ -1,0 +1,1 @@
+//! The service plan: Services and EndpointSlices in, one value out, without IO.

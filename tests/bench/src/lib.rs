@@ -1,0 +1,1 @@
+//! Benchmarks: ratios against a peer or baseline in the same run.

@@ -1,0 +1,1 @@
+//! Black-box conformance: curl and kubectl from outside.

@@ -1,0 +1,3 @@
+//! The test image's web server: hostname, client address, headers; echoes TCP and UDP.
+
+fn main() {}

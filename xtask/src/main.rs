@@ -1,0 +1,3 @@
+//! Everything a developer types: setup, build-ebpf, codegen, up, down, outside, image, test, bench.
+
+fn main() {}
