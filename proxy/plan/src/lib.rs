@@ -1,1 +1,30 @@
 //! The service plan: Services and EndpointSlices in, one value out, without IO.
+//!
+//! A [`Tracker`] takes Kubernetes objects as they come and keeps a [`Plan`]: for every [`Frontend`] (address, protocol,
+//! port) one [`Target`] (policy and endpoints). The cost of an update follows the size of the change, not of the
+//! cluster. [`diff`] gives the [`Changes`] between two plans; a [`Backend`] makes the kernel equal to the plan;
+//! [`interpret`] says what must happen to any packet and is the specification every backend is tested against.
+
+mod backend;
+mod diff;
+mod endpoint;
+mod frontend;
+mod interpret;
+mod node;
+mod plan;
+mod select;
+mod service;
+mod slice;
+mod target;
+mod tracker;
+
+pub use backend::{Backend, BackendError};
+pub use diff::{Change, Changes, diff};
+pub use endpoint::{Endpoint, EndpointSet};
+pub use frontend::{Family, Frontend, FrontendAddress, Protocol};
+pub use interpret::{Choice, Origin, Outcome, Packet, interpret};
+pub use node::{NodeFacts, NodePortAddresses};
+pub use plan::Plan;
+pub use select::{Candidate, Locality, Selection, select};
+pub use target::{FrontendKind, Masquerade, ServicePortName, Target, WhenEmpty};
+pub use tracker::Tracker;

@@ -1,0 +1,25 @@
+//! The contract between the agent and what programs the kernel.
+
+use std::error::Error;
+
+use crate::{Changes, Plan};
+
+/// Why a backend could not make the kernel equal to the plan; the agent logs it and resyncs later.
+pub type BackendError = Box<dyn Error + Send + Sync>;
+
+/// Makes the kernel equal to the plan. Calls block and come from one thread at a time.
+pub trait Backend: Send {
+    /// What `/proxyMode` and the logs say: `nftables` or `ebpf`.
+    fn mode(&self) -> &'static str;
+
+    /// Brings the kernel from the plan of the last successful call to `plan`; `changes` is exactly that difference.
+    /// After an error the agent's next call is [`Backend::resync`].
+    fn sync(&mut self, plan: &Plan, changes: &Changes) -> Result<(), BackendError>;
+
+    /// Compares everything the kernel holds with `plan` and repairs the difference without disturbing what is right.
+    /// The first call after a start: it adopts what an earlier process left.
+    fn resync(&mut self, plan: &Plan) -> Result<(), BackendError>;
+
+    /// Removes from the kernel everything that is ours.
+    fn cleanup(&mut self) -> Result<(), BackendError>;
+}

@@ -1,0 +1,110 @@
+//! What must happen to a packet: the specification of every backend, and their oracle in tests.
+
+use std::net::IpAddr;
+
+use crate::{Endpoint, EndpointSet, Family, Frontend, Masquerade, Plan, Protocol, Target, WhenEmpty};
+
+/// Where a packet enters the node's service handling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Made by a process in the node's own network namespace.
+    Node,
+    /// Arrived on a device: from a pod of this node, another node or outside.
+    Device,
+}
+
+/// The first packet of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address.
+    pub destination: IpAddr,
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Destination port.
+    pub port: u16,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// An endpoint the packet may be sent to, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Where to.
+    pub endpoint: Endpoint,
+    /// Whether its source becomes an address of this node.
+    pub masqueraded: bool,
+}
+
+/// What happens to a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No Service's: left alone.
+    Pass,
+    /// Refused so that the caller notices.
+    Reject,
+    /// Discarded silently.
+    Drop,
+    /// Sent to one of these, each with the same chance, or with affinity to the one the client had.
+    Forward {
+        /// The permitted endpoints; never empty.
+        choices: Vec<Choice>,
+        /// Seconds of ClientIP affinity.
+        affinity_seconds: Option<u32>,
+    },
+}
+
+/// Says what the plan does to the first packet of a flow.
+pub fn interpret(plan: &Plan, packet: &Packet) -> Outcome {
+    let Some(target) = find(plan, packet) else {
+        return if plan.is_cluster_ip(packet.destination) { Outcome::Reject } else { Outcome::Pass };
+    };
+    if !target.admits(packet.source) {
+        return Outcome::Drop;
+    }
+    let (endpoints, masquerade) = permitted(plan, target, packet);
+    if endpoints.is_empty() {
+        return match target.when_empty {
+            WhenEmpty::Reject => Outcome::Reject,
+            WhenEmpty::Drop => Outcome::Drop,
+        };
+    }
+    let choose = |e: &Endpoint| Choice { endpoint: *e, masqueraded: masquerade || e.address == packet.source };
+    Outcome::Forward { choices: endpoints.iter().map(choose).collect(), affinity_seconds: target.affinity_seconds }
+}
+
+fn find<'a>(plan: &'a Plan, packet: &Packet) -> Option<&'a Target> {
+    let exact = Frontend::ip(packet.destination, packet.protocol, packet.port);
+    if let Some(target) = plan.get(&exact) {
+        return Some(target);
+    }
+    if !plan.node.answers_node_ports(packet.destination) {
+        return None;
+    }
+    let node_port = Frontend::node_port(Family::of(packet.destination), packet.protocol, packet.port);
+    plan.get(&node_port).map(|target| &**target)
+}
+
+fn permitted<'a>(plan: &Plan, target: &'a Target, packet: &Packet) -> (&'a EndpointSet, bool) {
+    let from_node = packet.origin == Origin::Node || plan.node.addresses.contains(&packet.source);
+    if let Some(local) = &target.local {
+        // kube-proxy's short cut: inside the cluster a Local policy does not bind; the node itself needs a routable source.
+        return match from_node {
+            true => (&target.endpoints, true),
+            false if is_pod(plan, packet.source) => (&target.endpoints, false),
+            false => (local, false),
+        };
+    }
+    let masquerade = match target.masquerade {
+        Masquerade::Never => false,
+        Masquerade::Always => true,
+        Masquerade::Outside => !plan.node.in_cluster(packet.source),
+    };
+    (&target.endpoints, masquerade)
+}
+
+/// Known to be in the pod network; with no CIDR known nobody is.
+fn is_pod(plan: &Plan, source: IpAddr) -> bool {
+    plan.node.cluster_cidrs.iter().any(|cidr| cidr.contains(&source))
+}

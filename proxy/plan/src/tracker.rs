@@ -1,0 +1,256 @@
+//! Keeps the plan while objects come and go, at a cost that follows the change and not the cluster.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::service::{Port, ServiceInfo};
+use crate::slice::SliceInfo;
+use crate::{
+    Candidate, Family, Frontend, FrontendKind, Locality, Masquerade, NodeFacts, Plan, ServicePortName, Target,
+    WhenEmpty, select,
+};
+
+/// Everything known of one Service.
+#[derive(Default)]
+struct Entry {
+    service: Option<ServiceInfo>,
+    /// By slice name.
+    slices: BTreeMap<Box<str>, SliceInfo>,
+    /// The frontends it has in the plan, to take away what it no longer claims.
+    claimed: Box<[Frontend]>,
+}
+
+/// Takes Kubernetes objects, keeps compact forms of them, and gives the [`Plan`].
+///
+/// The plan depends only on the objects, never on the order in which they came: two Services that claim one frontend
+/// are settled by name, the first in order wins, and the other takes over when the winner goes.
+#[derive(Default)]
+pub struct Tracker {
+    entries: HashMap<Arc<str>, Entry>,
+    /// Which Service a slice (`namespace/name`) was last filed under.
+    slice_owners: HashMap<Box<str>, Arc<str>>,
+    /// Services that lost a frontend to another.
+    waiting: HashMap<Frontend, BTreeSet<Arc<str>>>,
+    dirty: HashSet<Arc<str>>,
+    plan: Plan,
+}
+
+impl Tracker {
+    /// A tracker for a node, without Services.
+    pub fn new(node: NodeFacts) -> Self {
+        Self { plan: Plan { node: Arc::new(node), ..Plan::default() }, ..Self::default() }
+    }
+
+    /// Replaces the node facts. The node's name must stay: locality of the endpoints was decided by it.
+    pub fn set_node(&mut self, node: NodeFacts) {
+        if *self.plan.node != node {
+            self.plan.node = Arc::new(node);
+        }
+    }
+
+    /// Adds or replaces a Service. One that must not be proxied is removed.
+    pub fn upsert_service(&mut self, service: &Service) {
+        let key = key(service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
+        self.put_service(&key, ServiceInfo::of(service));
+    }
+
+    /// Removes a Service.
+    pub fn remove_service(&mut self, namespace: &str, name: &str) {
+        self.put_service(&key(Some(namespace), Some(name)), None);
+    }
+
+    /// Adds or replaces an EndpointSlice; it may have changed its Service.
+    pub fn upsert_slice(&mut self, slice: &EndpointSlice) {
+        let name = slice.metadata.name.as_deref().unwrap_or_default();
+        let full = key(slice.metadata.namespace.as_deref(), Some(name));
+        let Some(service) = SliceInfo::service_of(slice) else {
+            return self.drop_slice(&full, name, None);
+        };
+        let info = SliceInfo::of(slice, &self.plan.node.name);
+        self.drop_slice(&full, name, Some(&service));
+        let owner = self.intern(&service);
+        let entry = self.entries.entry(owner.clone()).or_default();
+        if entry.slices.get(name) == Some(&info) {
+            return;
+        }
+        entry.slices.insert(name.into(), info);
+        self.slice_owners.insert(full.into(), owner.clone());
+        self.dirty.insert(owner);
+    }
+
+    /// Removes an EndpointSlice.
+    pub fn remove_slice(&mut self, namespace: &str, name: &str) {
+        self.drop_slice(&key(Some(namespace), Some(name)), name, None);
+    }
+
+    /// Every Service (`namespace/name`) that is known, for a caller that must find out what vanished while it was away.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().filter(|(_, entry)| entry.service.is_some()).map(|(key, _)| &**key)
+    }
+
+    /// Every EndpointSlice (`namespace/name`) that is known.
+    pub fn slices(&self) -> impl Iterator<Item = &str> {
+        self.slice_owners.keys().map(|key| &**key)
+    }
+
+    /// The plan as of all updates so far: recomputes what they touched. The clone is cheap.
+    pub fn plan(&mut self) -> Plan {
+        // Services in name order, so that contested frontends settle in few rounds; losers and heirs join the next round.
+        while !self.dirty.is_empty() {
+            let mut round: Vec<_> = self.dirty.drain().collect();
+            round.sort_unstable();
+            for key in round {
+                self.recompute(&key);
+            }
+        }
+        self.plan.clone()
+    }
+
+    fn put_service(&mut self, key: &str, info: Option<ServiceInfo>) {
+        if info.is_none() && !self.entries.contains_key(key) {
+            return;
+        }
+        let key = self.intern(key);
+        let entry = self.entries.entry(key.clone()).or_default();
+        if entry.service != info {
+            entry.service = info;
+            self.dirty.insert(key.clone());
+        }
+        self.forget_if_empty(&key);
+    }
+
+    /// Takes a slice from the Service it was filed under, unless that is `keep`.
+    fn drop_slice(&mut self, full: &str, name: &str, keep: Option<&str>) {
+        match self.slice_owners.get(full) {
+            Some(owner) if keep != Some(&**owner) => {
+                let owner = owner.clone();
+                self.slice_owners.remove(full);
+                if let Some(entry) = self.entries.get_mut(&owner) {
+                    entry.slices.remove(name);
+                }
+                self.dirty.insert(owner);
+            }
+            _ => {}
+        }
+    }
+
+    fn intern(&self, key: &str) -> Arc<str> {
+        self.entries.get_key_value(key).map_or_else(|| key.into(), |(known, _)| known.clone())
+    }
+
+    fn forget_if_empty(&mut self, key: &str) {
+        if let Some(entry) = self.entries.get(key)
+            && entry.service.is_none()
+            && entry.slices.is_empty()
+            && entry.claimed.is_empty()
+            && !self.dirty.contains(key)
+        {
+            self.entries.remove(key);
+        }
+    }
+
+    fn recompute(&mut self, key: &Arc<str>) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let wanted = targets(key, entry);
+        let mut claimed: Vec<Frontend> = wanted.iter().map(|(frontend, _)| *frontend).collect();
+        claimed.sort_unstable();
+        claimed.dedup();
+        let before = std::mem::replace(&mut entry.claimed, claimed.clone().into());
+        for frontend in before.iter().filter(|f| claimed.binary_search(f).is_err()) {
+            self.release(key, frontend);
+        }
+        for (frontend, target) in wanted {
+            self.claim(key, frontend, target);
+        }
+        self.forget_if_empty(key);
+    }
+
+    fn release(&mut self, key: &Arc<str>, frontend: &Frontend) {
+        if self.plan.get(frontend).is_some_and(|target| target.name.service == *key) {
+            self.plan.frontends.remove(frontend);
+            self.dirty.extend(self.waiting.remove(frontend).into_iter().flatten());
+        } else if let Some(losers) = self.waiting.get_mut(frontend) {
+            losers.remove(key);
+            if losers.is_empty() {
+                self.waiting.remove(frontend);
+            }
+        }
+    }
+
+    fn claim(&mut self, key: &Arc<str>, frontend: Frontend, target: Target) {
+        match self.plan.frontends.get(&frontend) {
+            Some(held) if held.name.service < *key => {
+                self.waiting.entry(frontend).or_default().insert(key.clone());
+            }
+            Some(held) if **held == target => {}
+            held => {
+                let loser = held.map(|held| held.name.service.clone()).filter(|other| other != key);
+                if let Some(losers) = self.waiting.get_mut(&frontend) {
+                    losers.remove(key);
+                }
+                if let Some(loser) = loser {
+                    self.waiting.entry(frontend).or_default().insert(loser);
+                }
+                self.plan.frontends.insert(frontend, Arc::new(target));
+            }
+        }
+    }
+}
+
+fn key(namespace: Option<&str>, name: Option<&str>) -> String {
+    format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default())
+}
+
+/// Every frontend a Service claims, in a fixed order; a frontend claimed twice by its own ports is its first port's.
+fn targets(key: &Arc<str>, entry: &Entry) -> Vec<(Frontend, Target)> {
+    let Some(service) = &entry.service else { return Vec::new() };
+    let mut all = Vec::new();
+    for port in &service.ports {
+        for family in [Family::V4, Family::V6] {
+            if service.families().any(|f| f == family) {
+                port_targets(key, entry, service, port, family, &mut all);
+            }
+        }
+    }
+    let mut seen = HashSet::with_capacity(all.len());
+    all.retain(|(frontend, _)| seen.insert(*frontend));
+    all
+}
+
+fn port_targets(
+    key: &Arc<str>,
+    entry: &Entry,
+    service: &ServiceInfo,
+    port: &Port,
+    family: Family,
+    all: &mut Vec<(Frontend, Target)>,
+) {
+    let slices = entry.slices.values();
+    let candidates: Vec<Candidate> = slices.flat_map(|s| s.candidates(&port.name, port.protocol, family)).collect();
+    let selection = select(&candidates);
+    let when_empty = if selection.any() { WhenEmpty::Drop } else { WhenEmpty::Reject };
+    let name = ServicePortName { service: key.clone(), port: port.name.clone() };
+    for (frontend, kind) in service.frontends(port).filter(|(frontend, _)| frontend.family() == family) {
+        let external_local = kind != FrontendKind::ClusterIp && service.external == Locality::Local;
+        let (endpoints, masquerade) = match kind {
+            FrontendKind::ClusterIp => (selection.of(service.internal), Masquerade::Outside),
+            _ if external_local => (&selection.cluster, Masquerade::Never),
+            _ => (&selection.cluster, Masquerade::Always),
+        };
+        let source_ranges = (kind == FrontendKind::LoadBalancer).then(|| service.source_ranges_of(family)).flatten();
+        let target = Target {
+            name: name.clone(),
+            kind,
+            endpoints: endpoints.clone(),
+            local: external_local.then(|| selection.local.clone()),
+            masquerade,
+            when_empty,
+            affinity_seconds: service.affinity_seconds,
+            source_ranges,
+        };
+        all.push((frontend, target));
+    }
+}
