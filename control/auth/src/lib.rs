@@ -3,7 +3,12 @@
 //! Pure decisions over values: nothing here reads the network or the store. The API server feeds RBAC objects in and asks.
 
 mod attributes;
+pub mod pki;
+mod token;
 mod user;
+mod x509;
 
 pub use attributes::{Attributes, Decision};
+pub use token::{BoundObject, Claims, TokenAuthority, TokenError, TokenRequest};
 pub use user::UserInfo;
+pub use x509::user_of_certificate;
