@@ -25,6 +25,8 @@ pub struct Attributes<'a> {
     pub path: &'a str,
     /// `metadata.name=` of the field selector if it selects exactly one name (list, watch, deletecollection).
     pub field_selector: &'a str,
+    /// `spec.nodeName=` of the field selector of pods; empty for none.
+    pub pod_node_selector: &'a str,
 }
 
 /// An authorizer's answer.

@@ -3,12 +3,17 @@
 //! Pure decisions over values: nothing here reads the network or the store. The API server feeds RBAC objects in and asks.
 
 mod attributes;
+pub mod bootstrap;
+mod node;
 pub mod pki;
+mod rbac;
 mod token;
 mod user;
 mod x509;
 
 pub use attributes::{Attributes, Decision};
+pub use node::{NodeAuthorizer, node_name};
+pub use rbac::{PolicyRule, Rbac, uncovered};
 pub use token::{BoundObject, Claims, TokenAuthority, TokenError, TokenRequest};
 pub use user::UserInfo;
 pub use x509::user_of_certificate;

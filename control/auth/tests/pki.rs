@@ -1,5 +1,5 @@
 //! The keys of a cluster: made once, kept, and naming the right users.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use orlop_auth::pki::{ClusterPki, Subject, Usage, kubeconfig};
 use orlop_auth::{BoundObject, TokenAuthority, TokenRequest, user_of_certificate};
