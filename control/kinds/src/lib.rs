@@ -1,1 +1,37 @@
-//! What is truly per kind: defaulting, validation, update strategy and printer columns.
+//! What is truly per kind: defaulting, validation, update strategy, printer columns and field labels, as pure functions over JSON.
+//!
+//! [`kind`] finds the rules for a group and kind. The order of a write is Kubernetes': [`Kind::default`], admission,
+//! [`Kind::prepare_create`] or [`Kind::prepare_update`], then [`Kind::validate_create`] or [`Kind::validate_update`].
+//! Nothing here does IO or reads a clock, and nothing here allocates addresses, ports or names: the API server does.
+//! Texts, field paths and canonical forms are those of Kubernetes v1.36, so that clients which parse them keep working.
+
+pub mod field;
+pub mod fields;
+mod kind;
+pub mod labels;
+pub mod meta;
+pub mod names;
+mod namespace;
+mod node;
+mod pod;
+pub mod quantity;
+mod resources;
+pub mod scale;
+mod service;
+mod storage;
+pub mod table;
+mod value;
+mod workload;
+
+pub use field::{ErrorType, Errors, FieldError};
+pub use fields::FieldSelector;
+pub use kind::{Kind, Subresource, all, kind};
+pub use labels::LabelSelector;
+pub use names::NameRule;
+pub use pod::qos_class;
+pub use quantity::Quantity;
+pub use resources::effective_requests;
+pub use table::Column;
+
+/// The table of kinds, a family at a time.
+static FAMILIES: &[&[Kind]] = &[pod::KINDS, service::KINDS, node::KINDS, namespace::KINDS, workload::KINDS];

@@ -1,0 +1,166 @@
+//! Nodes.
+use crate::field::{Errors, Path};
+use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
+use crate::resources::canonical_list;
+use crate::table::{AGE, Column, NAME, age, name};
+use crate::value::{at, copy, default_to, entries, flag, is_empty, items, same, set, text};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+mod validation;
+
+pub(crate) static KINDS: &[Kind] = &[Kind {
+    kind: "Node",
+    namespaced: false,
+    status: true,
+    defaults: |_, node| defaults(node),
+    prepare_update,
+    validate: validation::validate,
+    validate_update: validation::validate_update,
+    columns: COLUMNS,
+    cells,
+    fields: FIELDS,
+    field_error: not_supported,
+    ..GENERAL
+}];
+
+const FIELDS: &[FieldLabel] = &[("spec.unschedulable", |node| flag(&node["spec"]["unschedulable"]).to_string())];
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    Column::text("Status", "The status of the node"),
+    Column::text("Roles", "The roles of the node"),
+    AGE,
+    Column::text("Version", "The version of the node's kubelet."),
+    Column::text("Internal-IP", "The node's first internal address.").wide(),
+    Column::text("External-IP", "The node's first external address.").wide(),
+    Column::text("OS-Image", "The operating system that the node reports.").wide(),
+    Column::text("Kernel-Version", "The kernel that the node reports.").wide(),
+    Column::text("Container-Runtime", "The container runtime and its version.").wide(),
+];
+
+fn defaults(node: &mut Value) {
+    if let Some(status) = at(node, &["status"]) {
+        for list in ["capacity", "allocatable"] {
+            if let Some(list) = at(status, &[list]) {
+                canonical_list(list);
+            }
+        }
+        let capacity = status["capacity"].clone();
+        if !capacity.is_null() {
+            default_to(status, "allocatable", capacity);
+        }
+    }
+    mirror_pod_cidr(node);
+}
+
+/// podCIDR is the first of podCIDRs, whichever was written.
+fn mirror_pod_cidr(node: &mut Value) {
+    let Some(spec) = at(node, &["spec"]) else { return };
+    if !is_empty(&spec["podCIDRs"]) {
+        let first = spec["podCIDRs"][0].clone();
+        set(spec, "podCIDR", first);
+    } else if !text(&spec["podCIDR"]).is_empty() {
+        let only = json!([spec["podCIDR"]]);
+        set(spec, "podCIDRs", only);
+    }
+}
+
+/// A plain update may write the status of a Node only through /status; config and the like stay.
+fn prepare_update(new: &mut Value, old: &Value, subresource: Subresource) {
+    if subresource == Subresource::Status {
+        copy(new, old, "spec");
+    }
+}
+
+fn cells(node: &Value, now: Timestamp) -> Vec<Value> {
+    let info = &node["status"]["nodeInfo"];
+    let known =
+        |key: &str| if text(&info[key]).is_empty() { "<unknown>".to_owned() } else { text(&info[key]).to_owned() };
+    let mut kernel = known("kernelVersion");
+    let architecture = text(&info["architecture"]);
+    if !architecture.is_empty() {
+        kernel = format!("{kernel} ({architecture})");
+    }
+    vec![
+        name(node),
+        status(node).into(),
+        roles(node).into(),
+        age(node, now),
+        text(&info["kubeletVersion"]).into(),
+        address(node, "InternalIP").into(),
+        address(node, "ExternalIP").into(),
+        known("osImage").into(),
+        kernel.into(),
+        known("containerRuntimeVersion").into(),
+    ]
+}
+
+fn status(node: &Value) -> String {
+    let ready = items(&node["status"]["conditions"]).iter().rev().find(|condition| text(&condition["type"]) == "Ready");
+    let status = match ready.map(|condition| text(&condition["status"])) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    };
+    if flag(&node["spec"]["unschedulable"]) { format!("{status},SchedulingDisabled") } else { status.to_owned() }
+}
+
+/// From `node-role.kubernetes.io/ROLE` labels and the older `kubernetes.io/role`.
+fn roles(node: &Value) -> String {
+    let mut roles = BTreeSet::new();
+    for (key, value) in entries(&node["metadata"]["labels"]) {
+        match key.strip_prefix("node-role.kubernetes.io/") {
+            Some(role) if !role.is_empty() => roles.insert(role),
+            None if key == "kubernetes.io/role" && !text(value).is_empty() => roles.insert(text(value)),
+            _ => continue,
+        };
+    }
+    if roles.is_empty() { "<none>".to_owned() } else { roles.into_iter().collect::<Vec<_>>().join(",") }
+}
+
+fn address(node: &Value, kind: &str) -> String {
+    let found = items(&node["status"]["addresses"]).iter().find(|address| text(&address["type"]) == kind);
+    found.map_or("<none>", |address| text(&address["address"])).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_and_roles_are_shown_as_kubectl_shows_them() {
+        let node = json!({"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/control-plane": "", "kubernetes.io/role": "old"}},
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "Unknown"}], "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                "nodeInfo": {"kubeletVersion": "v1.36.0", "kernelVersion": "6.18", "architecture": "amd64"}}});
+        let cells = cells(&node, Timestamp::UNIX_EPOCH);
+        assert_eq!(
+            cells,
+            [
+                "n",
+                "NotReady,SchedulingDisabled",
+                "control-plane,old,worker",
+                "<unknown>",
+                "v1.36.0",
+                "10.0.0.1",
+                "<none>",
+                "<unknown>",
+                "6.18 (amd64)",
+                "<unknown>"
+            ]
+        );
+        assert_eq!(status(&json!({})), "Unknown");
+        assert_eq!(cells.len(), COLUMNS.len());
+    }
+
+    #[test]
+    fn allocatable_defaults_to_capacity_and_the_cidrs_agree() {
+        let mut node =
+            json!({"spec": {"podCIDR": "10.244.1.0/24"}, "status": {"capacity": {"cpu": "2000m", "memory": "1024Mi"}}});
+        defaults(&mut node);
+        assert_eq!(node["status"]["allocatable"], json!({"cpu": "2", "memory": "1Gi"}));
+        assert_eq!(node["spec"]["podCIDRs"], json!(["10.244.1.0/24"]));
+    }
+}

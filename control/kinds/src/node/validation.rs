@@ -1,0 +1,99 @@
+//! What a Node must satisfy: taints, addresses, and pod CIDRs that never change once they are set.
+use super::*;
+use crate::names;
+
+const SPEC: Path<'static> = Path::new("spec");
+
+pub(super) fn validate(node: &Value, errors: &mut Errors) {
+    validate_taints(&node["spec"]["taints"], errors);
+    let path = SPEC.child("podCIDRs");
+    for (index, cidr) in items(&node["spec"]["podCIDRs"]).iter().enumerate() {
+        validate_cidr(text(cidr), &path.index(index), errors);
+    }
+}
+
+pub(super) fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &mut Errors) {
+    let addresses = Path::new("status.addresses");
+    let mut seen = BTreeSet::new();
+    for (index, address) in items(&new["status"]["addresses"]).iter().enumerate() {
+        if !seen.insert((text(&address["type"]), text(&address["address"]))) {
+            errors.duplicate(&addresses.index(index), address.clone());
+        }
+    }
+    let (before, now) = (&old["spec"]["podCIDRs"], &new["spec"]["podCIDRs"]);
+    if !is_empty(before) && !same(before, now) {
+        errors.forbidden(&SPEC.child("podCIDRs"), "node updates may not change podCIDR except from \"\" to valid");
+    }
+    let (before, now) = (text(&old["spec"]["providerID"]), text(&new["spec"]["providerID"]));
+    if !before.is_empty() && before != now {
+        errors.forbidden(&SPEC.child("providerID"), "node updates may not change providerID except from \"\" to valid");
+    }
+    if subresource == Subresource::None && !same(&new["spec"]["taints"], &old["spec"]["taints"]) {
+        validate_taints(&new["spec"]["taints"], errors);
+    }
+}
+
+fn validate_taints(taints: &Value, errors: &mut Errors) {
+    let path = SPEC.child("taints");
+    let mut seen = BTreeSet::new();
+    for (index, taint) in items(taints).iter().enumerate() {
+        let path = path.index(index);
+        let (key, value, effect) = (text(&taint["key"]), text(&taint["value"]), text(&taint["effect"]));
+        errors.invalid_each(&path.child("key"), key, names::qualified_name(key));
+        let wrong = names::label_value(value);
+        if !wrong.is_empty() {
+            errors.invalid(&path.child("value"), value, wrong.join(";"));
+        }
+        match effect {
+            "NoSchedule" | "PreferNoSchedule" | "NoExecute" => {}
+            "" => errors.required(&path.child("effect"), ""),
+            _ => errors.not_supported(&path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]),
+        }
+        if !seen.insert((effect, key)) {
+            errors.0.push(crate::FieldError {
+                kind: crate::ErrorType::Duplicate,
+                field: path.to_string(),
+                value: taint.clone(),
+                detail: "taints must be unique by key and effect pair".to_owned(),
+            });
+        }
+    }
+}
+
+/// An address block whose host bits are zero.
+fn validate_cidr(cidr: &str, path: &Path<'_>, errors: &mut Errors) {
+    match cidr.parse::<ipnet::IpNet>() {
+        Ok(net) if net.trunc() == net => {}
+        Ok(_) => errors.invalid(path, cidr, "must not have bits set beyond the prefix length"),
+        Err(_) => errors.invalid(path, cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind;
+
+    #[test]
+    fn taints_are_unique_and_their_effects_known() {
+        let taint = json!({"key": "a", "effect": "NoSchedule"});
+        let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [taint, taint, {"key": "b", "effect": "X"}]}});
+        let message = kind("", "Node").validate_create(&node).message();
+        assert!(message.contains("spec.taints[1]: Duplicate value: {\"key\":\"a\",\"effect\":\"NoSchedule\"}: taints must be unique by key and effect pair"), "{message}");
+        assert!(message.contains("spec.taints[2].effect: Unsupported value: \"X\""), "{message}");
+    }
+
+    #[test]
+    fn the_pod_cidr_is_given_once() {
+        let meta = json!({"name": "n", "resourceVersion": "1"});
+        let old = json!({"metadata": meta, "spec": {"podCIDRs": ["10.244.0.0/24"]}});
+        let new = json!({"metadata": meta, "spec": {"podCIDRs": ["10.244.1.0/24"]}});
+        let errors = kind("", "Node").validate_update(&new, &old, Subresource::None);
+        assert_eq!(
+            errors.message(),
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid"
+        );
+        let empty = json!({"metadata": meta, "spec": {}});
+        assert!(kind("", "Node").validate_update(&old, &empty, Subresource::None).is_empty());
+    }
+}

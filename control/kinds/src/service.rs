@@ -1,0 +1,30 @@
+//! Services. Cluster IPs, node ports and IP families are allocated by the API server between preparation and validation.
+use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
+use crate::names::NameRule;
+use crate::value::text;
+
+mod columns;
+mod defaults;
+mod strategy;
+mod validation;
+
+pub(crate) static KINDS: &[Kind] = &[Kind {
+    kind: "Service",
+    status: true,
+    name: NameRule::Label1035,
+    defaults: |_, service| defaults::defaults(service),
+    prepare_create: strategy::prepare_create,
+    prepare_update: strategy::prepare_update,
+    validate: validation::validate,
+    validate_update: validation::validate_update,
+    columns: columns::COLUMNS,
+    cells: columns::cells,
+    fields: FIELDS,
+    field_error: not_supported,
+    ..GENERAL
+}];
+
+const FIELDS: &[FieldLabel] = &[
+    ("spec.clusterIP", |service| text(&service["spec"]["clusterIP"]).to_owned()),
+    ("spec.type", |service| text(&service["spec"]["type"]).to_owned()),
+];

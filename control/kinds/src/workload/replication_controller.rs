@@ -1,0 +1,103 @@
+//! ReplicationController.
+use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
+use crate::labels::format_labels;
+use crate::pod::defaults::template;
+use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
+use crate::value::{at, default_to, default_zero, int, object_at, set};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(super) const KIND: Kind = Kind {
+    kind: "ReplicationController",
+    status: true,
+    generation: true,
+    defaults: |_, controller| defaults(controller),
+    prepare_create: |controller| set(controller, "status", json!({"replicas": 0})),
+    columns: COLUMNS,
+    cells,
+    fields: FIELDS,
+    field_error: not_supported,
+    ..GENERAL
+};
+
+const FIELDS: &[FieldLabel] = &[("status.replicas", |controller| int(&controller["status"]["replicas"]).to_string())];
+
+pub(super) const COLUMNS: &[Column] = &[
+    NAME,
+    Column::integer("Desired", "The number of desired replicas."),
+    Column::integer("Current", "The most recently observed number of replicas."),
+    Column::integer("Ready", "The number of ready replicas."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+fn defaults(controller: &mut Value) {
+    object_at(controller, "spec");
+    let labels = controller["spec"]["template"]["metadata"]["labels"].clone();
+    if let Some(spec) = at(controller, &["spec"]) {
+        default_to(spec, "replicas", 1);
+        if labels.is_object() {
+            default_zero(spec, "selector", labels.clone());
+        }
+        if let Some(pods) = at(spec, &["template"]) {
+            template(pods);
+        }
+    }
+    if labels.is_object()
+        && let Some(meta) = at(controller, &["metadata"])
+    {
+        default_zero(meta, "labels", labels);
+    }
+}
+
+fn cells(controller: &Value, now: Timestamp) -> Vec<Value> {
+    let [names, images] = containers(&controller["spec"]["template"]["spec"]);
+    vec![
+        name(controller),
+        int(&controller["spec"]["replicas"]).into(),
+        int(&controller["status"]["replicas"]).into(),
+        int(&controller["status"]["readyReplicas"]).into(),
+        age(controller, now),
+        names,
+        images,
+        format_labels(&controller["spec"]["selector"]).into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Subresource, kind};
+
+    #[test]
+    fn selector_and_labels_default_to_the_templates() {
+        let mut controller = json!({"metadata": {"name": "rc"}, "spec": {"template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}}});
+        kind("", "ReplicationController").default("v1", &mut controller);
+        assert_eq!(controller["spec"]["replicas"], 1);
+        assert_eq!(controller["spec"]["selector"], json!({"app": "web"}));
+        assert_eq!(controller["metadata"]["labels"], json!({"app": "web"}));
+        assert_eq!(controller["spec"]["template"]["spec"]["restartPolicy"], "Always");
+    }
+
+    #[test]
+    fn the_generation_grows_with_the_spec_only() {
+        let rules = kind("", "ReplicationController");
+        let mut old = json!({"metadata": {"name": "rc"}, "spec": {"replicas": 1}});
+        rules.prepare_create(&mut old);
+        assert_eq!((int(&old["metadata"]["generation"]), &old["status"]), (1, &json!({"replicas": 0})));
+        let mut new = old.clone();
+        new["metadata"]["labels"] = json!({"a": "b"});
+        new["metadata"]["generation"] = 77.into();
+        rules.prepare_update(&mut new, &old, Subresource::None);
+        assert_eq!(new["metadata"]["generation"], 1);
+        new["spec"]["replicas"] = 2.into();
+        rules.prepare_update(&mut new, &old, Subresource::None);
+        assert_eq!(new["metadata"]["generation"], 2);
+        let mut status = json!({"metadata": {"name": "rc"}, "spec": {"replicas": 9}, "status": {"replicas": 1}});
+        rules.prepare_update(&mut status, &old, Subresource::Status);
+        assert_eq!(status["spec"]["replicas"], 1);
+        assert_eq!(status["status"]["replicas"], 1);
+    }
+}
