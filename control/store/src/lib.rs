@@ -4,10 +4,29 @@
 //! revision; compaction; leases. What a [`Store`] acknowledged survives `kill -9` and power loss.
 //! Only the API server talks to it. Semantics: etcd v3 `rpc.proto`/`kv.proto`.
 
+mod chain;
+mod commit;
+pub mod disk;
+mod embedded;
+mod frame;
+mod index;
+mod lease;
+mod log;
+mod options;
+mod record;
+mod retention;
+mod snapshot;
+mod state;
+mod txn;
+mod watch;
+
 use std::ops::Bound;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+
+pub use embedded::Embedded;
+pub use options::{Options, Stats};
 
 /// The store's global counter: it grows by one with each transaction that changes something. The first write is revision 2,
 /// as in etcd, so that 0 can mean "unset" and 1 "empty store".
@@ -69,6 +88,11 @@ impl KeyRange {
             Some(end) if end.as_ref() == b"\0" => key >= self.start.as_ref(),
             Some(end) => key >= self.start.as_ref() && key < end.as_ref(),
         }
+    }
+
+    /// Whether no key can lie in the range.
+    pub fn is_empty(&self) -> bool {
+        self.end.as_ref().is_some_and(|end| end.as_ref() != b"\0" && *end <= self.start)
     }
 
     /// The range as bounds of an ordered map.
@@ -193,7 +217,9 @@ pub enum WatchBatch {
     Progress(Revision),
 }
 
-/// A running watch; dropping it ends it. It ends by itself with [`StoreError::Compacted`] or [`StoreError::Slow`].
+/// A running watch; dropping it ends it. It begins with the past that was asked for, then a [`WatchBatch::Progress`], then what
+/// happens; more progress comes from time to time. It ends by itself with [`StoreError::Compacted`], [`StoreError::Slow`] or
+/// [`StoreError::Storage`] as its last item.
 pub type WatchStream = futures::stream::BoxStream<'static, Result<WatchBatch, StoreError>>;
 
 /// Why the store refused.
@@ -229,6 +255,22 @@ pub enum StoreError {
         /// The operating system's words.
         reason: String,
     },
+    /// A transaction would change one key twice, which etcd refuses as well.
+    #[error("etcdserver: duplicate key given in txn request: {0:?}")]
+    DuplicateKey(Bytes),
+    /// What is on the disk is damaged in a way that no crash explains; nothing was changed. Restore the directory from a copy.
+    #[error("{file} is damaged at byte {offset}: {reason}; restore the store's directory from a copy")]
+    Corrupt {
+        /// The file in the store's directory.
+        file: String,
+        /// Where in the file.
+        offset: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// Another process has the store open.
+    #[error("{0} is in use by another process")]
+    Locked(String),
     /// A request over the size limit.
     #[error("request is too large: {size} bytes, at most {limit}")]
     TooLarge {
@@ -246,7 +288,8 @@ pub trait Store: Send + Sync + 'static {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError>;
     /// Runs a transaction; returns once it is durable.
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError>;
-    /// Watches a range for every change with a revision of at least `start`; 0 means "from now on".
+    /// Watches a range for every change with a revision of at least `start`; 0 means "from now on". A `start` that is already
+    /// compacted is refused here or as the stream's first item.
     async fn watch(&self, range: KeyRange, start: Revision) -> Result<WatchStream, StoreError>;
     /// Forgets the history before `revision`; reads and watches from before it fail with [`StoreError::Compacted`].
     async fn compact(&self, revision: Revision) -> Result<(), StoreError>;
@@ -256,6 +299,8 @@ pub trait Store: Send + Sync + 'static {
     async fn lease_keep_alive(&self, id: LeaseId) -> Result<i64, StoreError>;
     /// Revokes a lease and deletes its keys.
     async fn lease_revoke(&self, id: LeaseId) -> Result<(), StoreError>;
+    /// Asks that every running watch deliver a [`WatchBatch::Progress`] of at least the revision as of this call.
+    async fn request_progress(&self) -> Result<(), StoreError>;
     /// The store's revision now.
     async fn revision(&self) -> Result<Revision, StoreError>;
 }
