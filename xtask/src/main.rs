@@ -1,6 +1,12 @@
 //! Everything a developer types: setup, build-ebpf, codegen, up, down, outside, image, test, bench.
 
+mod build;
+mod cluster;
 mod codegen;
+mod image;
+mod run;
+mod setup;
+mod test;
 
 use anyhow::Result;
 use clap::Parser;
@@ -8,12 +14,30 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Everything a developer types")]
 enum Xtask {
+    /// Install what is missing: containerd, runc, nft and kubectl into target/tools, and the eBPF compiler.
+    Setup,
     /// Write the schema table of control/schema from published packages.
     Codegen(codegen::Codegen),
+    /// Build the test images (web, pause) as OCI archives into target/images.
+    Image,
+    /// Set up, build, and start a cluster; flags are those of `orlop up`.
+    Up(cluster::Passed),
+    /// Stop the cluster and leave nothing of it; flags are those of `orlop down`.
+    Down(cluster::Passed),
+    /// Run a command beside the cluster: `outside [--node N] -- command`.
+    Outside(cluster::Passed),
+    /// Set up, build, and run every test.
+    Test(test::Test),
 }
 
 fn main() -> Result<()> {
     match Xtask::parse() {
+        Xtask::Setup => setup::run(),
         Xtask::Codegen(codegen) => codegen.run(),
+        Xtask::Image => image::run(),
+        Xtask::Up(flags) => cluster::up(&flags),
+        Xtask::Down(flags) => cluster::pass("down", &flags),
+        Xtask::Outside(flags) => cluster::pass("outside", &flags),
+        Xtask::Test(test) => test.run(),
     }
 }

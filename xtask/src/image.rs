@@ -1,0 +1,106 @@
+//! The test images, built here without a registry: static binaries of ours, packed as OCI archives that containerd imports.
+//!
+//! Layout: OCI Image Format v1.1 (`oci-layout`, `index.json`, `blobs/sha256/...`). The same binaries give the same bytes.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use crate::run;
+
+/// Package, name of the image, user.
+const IMAGES: &[(&str, &str, &str)] =
+    &[("orlop-web", "localhost/orlop/web:v1", "0"), ("orlop-pause", "localhost/orlop/pause:v1", "65535")];
+
+/// Builds the binaries and packs them.
+pub fn run() -> Result<()> {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    run::step("building the test images");
+    let mut cargo = run::cargo();
+    cargo.args(["build", "--quiet", "--release", "--target", &triple]);
+    for (package, ..) in IMAGES {
+        cargo.args(["--package", package]);
+    }
+    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run::run(&mut cargo)?;
+    fs::create_dir_all(run::images())?;
+    for (package, name, user) in IMAGES {
+        let binary = run::target().join(&triple).join("release").join(package);
+        let archive = run::images().join(format!("{package}.tar"));
+        pack(&binary, name, user, &archive).with_context(|| format!("packing {name}"))?;
+    }
+    Ok(())
+}
+
+/// An image of one static binary.
+fn pack(binary: &Path, name: &str, user: &str, archive: &PathBuf) -> Result<()> {
+    let program = binary.file_name().context("a binary has a name")?.to_string_lossy().into_owned();
+    let mut bytes = Vec::new();
+    File::open(binary).with_context(|| format!("{}", binary.display()))?.read_to_end(&mut bytes)?;
+
+    let mut layer = tar::Builder::new(Vec::new());
+    for folder in ["tmp/", "etc/", "proc/", "sys/", "dev/"] {
+        append(&mut layer, folder, if folder == "tmp/" { 0o1777 } else { 0o755 }, tar::EntryType::Directory, &[])?;
+    }
+    let passwd = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
+    append(&mut layer, "etc/passwd", 0o644, tar::EntryType::Regular, passwd)?;
+    append(&mut layer, &program, 0o755, tar::EntryType::Regular, &bytes)?;
+    let layer = layer.into_inner()?;
+    let diff_id = digest(&layer);
+
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let config = json!({
+        "architecture": architecture, "os": "linux",
+        "config": {"Entrypoint": [format!("/{program}")], "User": user, "WorkingDir": "/", "Env": ["PATH=/"]},
+        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+    });
+    let config = serde_json::to_vec(&config)?;
+    let descriptor = |kind: &str, blob: &[u8]| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": digest(blob), "size": blob.len()});
+    let manifest = serde_json::to_vec(&json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": descriptor("config.v1+json", &config), "layers": [descriptor("layer.v1.tar", &layer)],
+    }))?;
+    let mut entry: Value = descriptor("manifest.v1+json", &manifest);
+    entry["annotations"] = json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name});
+    entry["platform"] = json!({"architecture": architecture, "os": "linux"});
+    let index = serde_json::to_vec(&json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [entry],
+    }))?;
+
+    let mut image = tar::Builder::new(Vec::new());
+    append(&mut image, "oci-layout", 0o644, tar::EntryType::Regular, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    append(&mut image, "index.json", 0o644, tar::EntryType::Regular, &index)?;
+    for blob in [&layer, &config, &manifest] {
+        let path = format!("blobs/{}", digest(blob).replace(':', "/"));
+        append(&mut image, &path, 0o644, tar::EntryType::Regular, blob)?;
+    }
+    let temporary = archive.with_extension("new");
+    File::create(&temporary)?.write_all(&image.into_inner()?)?;
+    fs::rename(temporary, archive)?;
+    Ok(())
+}
+
+fn append(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32, kind: tar::EntryType, bytes: &[u8]) -> Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(bytes.len() as u64);
+    header.set_mtime(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    tar.append_data(&mut header, path, bytes)?;
+    Ok(())
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    format!("sha256:{}", hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
