@@ -70,10 +70,12 @@ def field(name, schema, required, default, index):
     return row
 
 
-def read(path, defaults):
+def read(path, facts):
     """All types of one minor, sorted by name, and their descriptions."""
+    defaults = facts["defaults"]
     with open(path, encoding="utf-8") as file:
         definitions = json.load(file)["$defs"]
+    definitions.update(facts["types"])
     names = sorted(definitions)
     index = {name: i for i, name in enumerate(names)}
     types, texts = [], {}

@@ -76,8 +76,9 @@ class Tags:
                 order[name] = (1000,)
                 missing.append(name)
                 continue
-            if isinstance(hit, int):
-                hit = ((hit - 1,), [hit])
+            if name in given:
+                path = hit if isinstance(hit, list) else [hit]
+                hit = (tuple(tag - 1 for tag in path), path)
             order[name], path = hit
             f["p"] = path[-1]
             if len(path) > 1:

@@ -11,6 +11,9 @@ import definitions
 import protobuf
 import resources
 
+# Answered by /version only, which has no protobuf form.
+JSON_ONLY = {"io.k8s.apimachinery.pkg.version.Info"}
+
 
 def main(cache, minor, facts_path, out):
     with open(facts_path, encoding="utf-8") as file:
@@ -18,12 +21,11 @@ def main(cache, minor, facts_path, out):
     with open(os.path.join(os.path.dirname(facts_path), "tags.json"), encoding="utf-8") as file:
         tag_facts = json.load(file)["tags"]
     schemas = os.path.join(cache, "kubernetes_validate", "kubernetes_validate", "kubernetes-json-schema")
-    types, texts = definitions.read(os.path.join(schemas, "%s.0-local" % minor, "_definitions.json"), facts["defaults"])
+    types, texts = definitions.read(os.path.join(schemas, "%s.0-local" % minor, "_definitions.json"), facts)
     tags = protobuf.Tags(os.path.join(cache, "k8s-pb"), tag_facts)
-    for row in types:
-        missing = tags.apply(row)
-        if missing:
-            print("no protobuf tag: %s %s" % (row["n"], " ".join(missing)), file=sys.stderr)
+    untagged = {row["n"]: missing for row in types if (missing := tags.apply(row)) and row["n"] not in JSON_ONLY}
+    if untagged:
+        sys.exit("tags.json lacks the protobuf tags of %s" % untagged)
     table = {
         "minor": minor,
         "types": types,

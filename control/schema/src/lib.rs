@@ -10,6 +10,7 @@ mod gvk;
 pub mod quantity;
 mod resource;
 mod schema;
+pub mod strategic;
 mod table;
 mod time;
 mod types;
