@@ -1,0 +1,155 @@
+//! `orlop up`: brings the cluster to what was asked for, whatever state it is in.
+
+use crate::cgroup::{self, V1};
+use crate::daemon::Sockets;
+use crate::down::{lock, teardown};
+use crate::layout::Layout;
+use crate::options::Options;
+use crate::progress::Progress;
+use crate::{argv, keys, mounts, network, node, preflight, ready, spaces};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use tokio::task::{JoinSet, spawn_blocking};
+
+/// `cluster.json`: what the machines were built for. It says nothing about what runs: that is asked of the kernel.
+#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
+struct Record {
+    nodes: u32,
+    /// Written last: a building that was interrupted is torn down.
+    complete: bool,
+}
+
+/// Brings the cluster up and waits until every Node is Ready. Run again, it repairs what is missing and restarts what has changed.
+pub async fn up(options: Options) -> Result<()> {
+    preflight::check(&options)?;
+    let layout = Layout::new(&options.name, &options.roots);
+    let _lock = lock(&layout)?;
+    let v1 = cgroup::v1_hierarchies()?;
+    let progress = Progress::new();
+
+    if !intact(&layout, options.nodes) {
+        progress.step("clearing what is left of an earlier run");
+        teardown(&layout)?;
+        progress.step("making namespaces, cgroups and cables");
+        build(&layout, &options).await?;
+    }
+    link_cni(&layout, &options)?;
+    keys::write(&layout, &options)?;
+    progress.step(&format!("starting containerd on {} and importing images", machines(options.nodes)));
+    bring_up_nodes(&layout, &options, &v1).await?;
+    record(&layout, &Record { nodes: options.nodes, complete: true })?;
+    if options.machines_only {
+        progress.finish();
+        return Ok(());
+    }
+
+    progress.step("starting the API server");
+    let first = layout.node(1);
+    let server = argv::server(&layout, &options);
+    server.ensure(&first, &v1, Some(loopback(vec![options.api_port])))?;
+    let client = ready::client(&layout).await?;
+    ready::api(&client, &server, &first).await?;
+
+    progress.step("starting the nodes");
+    for n in 1..=options.nodes {
+        let node = layout.node(n);
+        argv::node(&node, &options).ensure(&node, &v1, None)?;
+    }
+    let publish = argv::publish(&options);
+    if options.publish.is_empty() {
+        cgroup::kill_all(&first.cgroup().join(publish.name))?;
+    } else {
+        publish.ensure(&first, &v1, Some(loopback(options.publish.clone())))?;
+    }
+    ready::nodes(&client, &layout, options.nodes).await?;
+    let seconds = progress.finish();
+    print!("{}", what_to_try(&layout, &options, seconds));
+    Ok(())
+}
+
+/// Whether the machines are there as they were built, with all their namespaces.
+fn intact(layout: &Layout, nodes: u32) -> bool {
+    let wanted = Record { nodes, complete: true };
+    let record = fs::read(layout.cluster_json()).ok().and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+    record.is_some_and(|record| record == wanted)
+        && ["switch", "outside"].iter().all(|part| spaces::is_pinned(&layout.netns(part)))
+        && (1..=nodes).all(|n| spaces::intact(&layout.node(n)))
+}
+
+async fn build(layout: &Layout, options: &Options) -> Result<()> {
+    mounts::mount_cluster(layout)?;
+    record(layout, &Record { nodes: options.nodes, complete: false })?;
+    // The hierarchy's root, then the cluster's group, hand their controllers down to the machines' groups.
+    cgroup::delegate(&layout.cgroup())?;
+    let group = layout.cgroup().join(&layout.name);
+    cgroup::make(&group)?;
+    cgroup::delegate(&group)?;
+    network::build(layout, options.nodes).await
+}
+
+fn record(layout: &Layout, record: &Record) -> Result<()> {
+    let path = layout.cluster_json();
+    let text = serde_json::to_vec(record).context("encoding cluster.json")?;
+    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The plugin folder that containerd looks into: the binary under the names of its plugins.
+fn link_cni(layout: &Layout, options: &Options) -> Result<()> {
+    let dir = layout.cni_bin();
+    fs::create_dir_all(&dir).with_context(|| format!("making {}", dir.display()))?;
+    for name in ["orlop-cni", "loopback"] {
+        let link = dir.join(name);
+        let _ = fs::remove_file(&link);
+        symlink(&options.binary, &link).with_context(|| format!("linking {}", link.display()))?;
+    }
+    Ok(())
+}
+
+async fn bring_up_nodes(layout: &Layout, options: &Options, v1: &[V1]) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    for n in 1..=options.nodes {
+        let (node, options, v1) = (layout.node(n), options.clone(), v1.to_vec());
+        tasks.spawn(async move { spawn_blocking(move || node::bring_up(&node, &options, &v1)).await });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.context("a machine's task ended")?.context("a machine's task ended")??;
+    }
+    Ok(())
+}
+
+/// Listening sockets on the person's loopback: a socket belongs to the namespace in which it was opened, whoever uses it.
+fn loopback(ports: Vec<u16>) -> Sockets {
+    Box::new(move || {
+        let open = |port: u16| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+                format!(
+                    "listening on 127.0.0.1:{port}: choose another --api-port or --publish if something else serves it"
+                )
+            })?;
+            Ok((argv::LISTEN_FD.into(), OwnedFd::from(listener)))
+        };
+        ports.into_iter().map(open).collect()
+    })
+}
+
+fn machines(nodes: u32) -> String {
+    if nodes == 1 { "1 machine".into() } else { format!("{nodes} machines") }
+}
+
+fn what_to_try(layout: &Layout, options: &Options, seconds: f64) -> String {
+    let name = if layout.name == "orlop" { String::new() } else { format!(" --name {}", layout.name) };
+    let mut text = format!("Cluster {} is up: {} Ready in {seconds:.1} s.\n\n", layout.name, machines(options.nodes));
+    text += &format!("  export KUBECONFIG={}\n", layout.admin_kubeconfig().display());
+    text += "  kubectl get nodes -o wide\n";
+    text += "  kubectl create -f examples/mytomcat.rc.yaml -f examples/mytomcat.svc.yaml\n";
+    text += &format!("  orlop outside{name} -- curl -s http://{}:30001/\n", crate::address::node(options.nodes));
+    for port in &options.publish {
+        text += &format!("  curl -s http://127.0.0.1:{port}/\n");
+    }
+    text += &format!("  orlop down{name}\n");
+    text
+}
