@@ -1,2 +1,31 @@
 //! The map ABI: keys and values of every BPF map, shared by the kernel programs and the proxy.
+//!
+//! Every type is `repr(C)`, copied as bytes and has no implicit padding (checked at compile time). Addresses and ports
+//! are kept as they stand in a packet, in network byte order; an IPv4 address is kept as `::ffff:a.b.c.d` except in the
+//! connection table of IPv4 packets. [`ABI_HASH`] covers these files and the map definitions: pins live under it, so
+//! that two builds share maps only when they agree on every byte.
 #![no_std]
+
+mod address;
+mod flow;
+mod hash;
+mod node;
+mod plain;
+mod service;
+mod socket;
+
+pub use address::Address;
+pub use flow::{Flow, FlowKey, flow_flags};
+pub use hash::ABI_HASH;
+pub use node::{Cidr, Config, Device, address_flags, config_flags, counters};
+pub use plain::Plain;
+pub use service::{
+    AffinityClient, AffinityEntry, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange,
+    frontend_flags,
+};
+pub use socket::{Peer, SocketFlowKey, Stick, StickKey};
+
+/// The IP protocol number of TCP.
+pub const TCP: u8 = 6;
+/// The IP protocol number of UDP.
+pub const UDP: u8 = 17;

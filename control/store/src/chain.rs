@@ -83,10 +83,4 @@ impl Chain {
         }
         true
     }
-
-    /// How many versions are kept.
-    #[cfg(test)]
-    pub(crate) fn versions(&self) -> usize {
-        1 + self.older.len()
-    }
 }

@@ -1,1 +1,24 @@
 //! The eBPF backend: makes the pinned BPF maps equal to the plan.
+//!
+//! The kernel programs (crate `orlop-ebpf`) translate at the socket for callers on the node and at the devices for
+//! packets that arrive. All that they read is in maps which this crate fills; maps and links are pinned, so that
+//! neither a stop nor a crash nor an upgrade of the agent is noticed by a connection.
+
+mod backend;
+mod convert;
+mod error;
+mod ids;
+mod kernel;
+mod map;
+mod maps;
+mod netns;
+mod object;
+mod pins;
+mod ports;
+mod programs;
+mod steps;
+mod sys;
+mod table;
+
+pub use backend::{EbpfBackend, Options};
+pub use error::Error;

@@ -1,0 +1,73 @@
+//! Every map. All are pinned by name under the ABI's hash; those that user space fills grow with use.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use orlop_ebpf::{
+    Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Device, Flow, FlowKey, Frontend, FrontendKey,
+    MemberKey, Peer, Set, SocketFlowKey, Stick, StickKey, counters,
+};
+
+/// The node, element 0.
+#[map]
+pub static CONFIG: Array<Config> = Array::pinned(1, 0);
+
+/// Addresses that mean something: a packet to any other is nobody's.
+#[map]
+pub static ADDRESSES: HashMap<Address, u32> = HashMap::pinned(131_072, BPF_F_NO_PREALLOC);
+
+/// Services.
+#[map]
+pub static FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+
+/// Endpoint sets.
+#[map]
+pub static SETS: Array<Set> = Array::pinned(262_144, 0);
+
+/// Connections to each endpoint set so far.
+#[map]
+pub static CONNECTIONS: Array<u64> = Array::pinned(262_144, 0);
+
+/// Slots of endpoint sets.
+#[map]
+pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::pinned(1_048_576, BPF_F_NO_PREALLOC);
+
+/// Members of endpoint sets.
+#[map]
+pub static MEMBERS: HashMap<MemberKey, u32> = HashMap::pinned(1_048_576, BPF_F_NO_PREALLOC);
+
+/// The endpoint a client stays with.
+#[map]
+pub static AFFINITY: LruHashMap<AffinityClient, AffinityEntry> = LruHashMap::pinned(32_768, 0);
+
+/// `loadBalancerSourceRanges`: [`orlop_ebpf::SourceRange`].
+#[map]
+pub static SOURCE_RANGES: LpmTrie<[u32; 5], u32> = LpmTrie::pinned(262_144, 0);
+
+/// The pod networks: [`orlop_ebpf::Cidr`].
+#[map]
+pub static CLUSTER_CIDRS: LpmTrie<Address, u32> = LpmTrie::pinned(1_024, 0);
+
+/// Devices the node has programs on.
+#[map]
+pub static DEVICES: HashMap<u32, Device> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
+
+/// Which Service a socket's peer stands for.
+#[map]
+pub static PEERS: LruHashMap<SocketFlowKey, Peer> = LruHashMap::pinned(65_536, 0);
+
+/// Which endpoint an unconnected UDP socket uses.
+#[map]
+pub static STICKS: LruHashMap<StickKey, Stick> = LruHashMap::pinned(16_384, 0);
+
+/// Connections whose both sides have spoken.
+#[map]
+pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(131_072, 0);
+
+/// Connections that only one side has spoken on: a flood of them evicts none of the others.
+#[map]
+pub static HALF_OPEN: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(32_768, 0);
+
+/// Node-wide counters.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::pinned(counters::LEN, 0);

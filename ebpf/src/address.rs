@@ -1,0 +1,57 @@
+//! IP addresses as map keys hold them.
+
+use crate::plain::plain;
+
+/// An IPv6 address, or an IPv4 one as `::ffff:a.b.c.d`: four words as they stand in memory, in network byte order.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// The words.
+    pub words: [u32; 4],
+}
+
+plain!(Address { words: [u32; 4] });
+
+impl Address {
+    /// The third word of every IPv4-mapped address.
+    pub const MAPPED: u32 = 0xffff_u32.to_be();
+
+    /// An IPv4 address given as it stands in a packet.
+    #[inline(always)]
+    pub const fn v4(raw: u32) -> Self {
+        Self { words: [0, 0, Self::MAPPED, raw] }
+    }
+
+    /// From sixteen octets.
+    pub const fn from_octets(o: [u8; 16]) -> Self {
+        Self {
+            words: [
+                u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
+                u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+                u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+                u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+            ],
+        }
+    }
+
+    /// Its sixteen octets.
+    pub fn octets(&self) -> [u8; 16] {
+        let mut octets = [0; 16];
+        for (chunk, word) in octets.chunks_exact_mut(4).zip(self.words) {
+            chunk.copy_from_slice(&word.to_ne_bytes());
+        }
+        octets
+    }
+
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.words[0] == 0 && self.words[1] == 0 && self.words[2] == Self::MAPPED
+    }
+
+    /// The unspecified address of the same family: what NodePort frontends are keyed by.
+    #[inline(always)]
+    pub const fn any(&self) -> Self {
+        if self.is_v4() { Self::v4(0) } else { Self { words: [0; 4] } }
+    }
+}

@@ -1,0 +1,84 @@
+//! What the programs must know of their node.
+
+use crate::Address;
+use crate::plain::plain;
+
+/// Bits of [`Config::flags`].
+pub mod config_flags {
+    /// Some IPv4 cluster CIDR is known.
+    pub const CIDRS_V4: u32 = 1;
+    /// Some IPv6 cluster CIDR is known.
+    pub const CIDRS_V6: u32 = 2;
+}
+
+/// The one element of `CONFIG`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// The cookie of the node's network namespace.
+    pub netns: u64,
+    /// [`config_flags`].
+    pub flags: u32,
+    /// The IPv4 address that stands in for a device without one, network order.
+    pub address: u32,
+    /// First source port that masquerading gives, host order.
+    pub port_min: u32,
+    /// How many follow it.
+    pub port_count: u32,
+}
+
+plain!(Config { netns: u64, flags: u32, address: u32, port_min: u32, port_count: u32 });
+
+/// Bits of the values of `ADDRESSES`.
+pub mod address_flags {
+    /// The kernel delivers it locally.
+    pub const NODE: u32 = 1;
+    /// NodePorts answer on it.
+    pub const NODE_PORTS: u32 = 2;
+    /// Some frontend has it.
+    pub const FRONTEND: u32 = 4;
+    /// It is a cluster IP: ports no Service has refuse.
+    pub const CLUSTER_IP: u32 = 8;
+}
+
+/// A cluster CIDR in its longest-prefix-match map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cidr {
+    /// The prefix length of the (mapped) address.
+    pub prefix: u32,
+    /// The network.
+    pub address: Address,
+}
+
+plain!(Cidr { prefix: u32, address: Address });
+
+/// A device of the node, by its index.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// The IPv4 address that packets masqueraded out of it get, network order.
+    pub address: u32,
+}
+
+plain!(Device { address: u32 });
+
+/// Indices into `COUNTERS`.
+pub mod counters {
+    /// Connections translated at a device.
+    pub const OPENED: u32 = 0;
+    /// Connections translated at a socket.
+    pub const CONNECTED: u32 = 1;
+    /// Refused for lack of an endpoint.
+    pub const REFUSED: u32 = 2;
+    /// Dropped because every source port towards an endpoint is taken.
+    pub const EXHAUSTED: u32 = 3;
+    /// Dropped by loadBalancerSourceRanges or for a Local policy without a local endpoint.
+    pub const DENIED: u32 = 4;
+    /// Packets that a route told to drop.
+    pub const UNROUTABLE: u32 = 5;
+    /// Packets translated at a device.
+    pub const TRANSLATED: u32 = 6;
+    /// How many there are.
+    pub const LEN: u32 = 8;
+}

@@ -1,0 +1,172 @@
+//! The backend the agent drives.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use orlop_ebpf::{Address, Cidr, Config, address_flags};
+use orlop_plan::{Backend, BackendError, Changes, NodeFacts, Plan};
+
+use crate::convert::{address, cidr_flags, key, mapped_prefix, service};
+use crate::kernel::Held;
+use crate::maps::Maps;
+use crate::pins::Pins;
+use crate::programs::Programs;
+use crate::steps::{Edits, Steps};
+use crate::table::Table;
+use crate::{Error, netns, ports};
+
+/// Where the backend works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// A directory on a bpffs: maps and links are pinned below it.
+    pub bpf_root: PathBuf,
+    /// The cgroup2 directory that holds every process whose connections are to be balanced.
+    pub cgroup_root: PathBuf,
+    /// The cluster's NodePort range (inclusive), which masquerading keeps out of.
+    pub node_port_range: (u16, u16),
+}
+
+/// Makes the kernel equal to the plan. Lives in the node's network namespace.
+#[derive(Debug)]
+pub struct EbpfBackend {
+    options: Options,
+    pins: Pins,
+    maps: Maps,
+    programs: Programs,
+    table: Table,
+}
+
+impl EbpfBackend {
+    /// Loads the programs over the maps an earlier process left, or fresh ones. Nothing is attached before the first
+    /// [`Backend::resync`] has filled them.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        let pins = Pins::create(&options.bpf_root)?;
+        let programs = Programs::load(&pins)?;
+        let maps = Maps::open(&pins.maps)?;
+        Ok(Self { options, pins, maps, programs, table: Table::default() })
+    }
+
+    /// Connections that each frontend's endpoints have been given.
+    pub fn connections(&self, frontend: &orlop_plan::Frontend) -> Result<u64, Error> {
+        let Some(key) = key(frontend) else { return Ok(0) };
+        match self.maps.frontends.get(&key)? {
+            Some(value) => Ok(self.maps.connections.get(&value.set)?.unwrap_or(0)),
+            None => Ok(0),
+        }
+    }
+
+    fn put_changes(&mut self, changes: &Changes) -> Result<(), Error> {
+        let mut steps = Steps::default();
+        for change in &changes.frontends {
+            let Some(key) = key(&change.frontend) else { continue };
+            match &change.after {
+                Some(target) => self.table.put(key, &service(target), &mut steps)?,
+                None => self.table.remove(&key, &mut steps),
+            }
+        }
+        if let Some(node) = &changes.node {
+            self.put_node(node)?;
+            self.table.set_node(node_addresses(node), &mut steps);
+        }
+        self.table.finish(&mut steps);
+        steps.apply(&self.maps)
+    }
+
+    fn put_all(&mut self, plan: &Plan) -> Result<(), Error> {
+        self.put_node(&plan.node)?;
+        let held = Held::read(&self.maps)?;
+        let mut table = held.table();
+        let adopted = table.len();
+        let mut unused = Steps::default();
+        let wanted: HashSet<_> = plan.frontends.keys().filter_map(key).collect();
+        let gone: Vec<_> = table.keys().filter(|key| !wanted.contains(key)).copied().collect();
+        gone.iter().for_each(|key| table.remove(key, &mut unused));
+        for (frontend, target) in &plan.frontends {
+            if let Some(key) = key(frontend) {
+                table.put(key, &service(target), &mut unused)?;
+            }
+        }
+        table.set_node(node_addresses(&plan.node), &mut unused);
+        table.finish(&mut unused);
+        let steps = held.steps_to(&table);
+        tracing::info!(adopted, frontends = table.len(), written = steps.len(), "made the eBPF maps equal to the plan");
+        steps.apply(&self.maps)?;
+        self.table = table;
+        self.attach()
+    }
+
+    fn put_node(&self, node: &NodeFacts) -> Result<(), Error> {
+        let (port_min, port_count) = ports::gap(&[netns::local_ports(), self.options.node_port_range]);
+        let config = Config {
+            netns: netns::cookie()?,
+            flags: cidr_flags(node),
+            address: node_address(node).map_or(0, |ip| u32::from_ne_bytes(ip.octets())),
+            port_min: port_min.into(),
+            port_count: port_count.into(),
+        };
+        let mut cidrs = Edits::<Cidr, u32>::default();
+        for cidr in &node.cluster_cidrs {
+            let prefix = mapped_prefix(cidr.addr(), cidr.prefix_len());
+            cidrs.set.push((Cidr { prefix, address: address(cidr.network()) }, 0));
+        }
+        cidrs.from_held(self.maps.cluster_cidrs.dump()?);
+        self.maps.cluster_cidrs.update_each(&cidrs.set)?;
+        self.maps.config.update(&[(0, config)])?;
+        self.maps.cluster_cidrs.delete_each(&cidrs.gone)
+    }
+
+    fn attach(&mut self) -> Result<(), Error> {
+        let path = &self.options.cgroup_root;
+        let cgroup = File::open(path).map_err(Error::file(path))?;
+        let inode = cgroup.metadata().map_err(Error::file(path))?.ino();
+        self.programs.attach_to_cgroup(cgroup.as_fd(), inode)
+    }
+}
+
+impl Backend for EbpfBackend {
+    fn mode(&self) -> &'static str {
+        "ebpf"
+    }
+
+    fn sync(&mut self, _plan: &Plan, changes: &Changes) -> Result<(), BackendError> {
+        Ok(self.put_changes(changes)?)
+    }
+
+    fn resync(&mut self, plan: &Plan) -> Result<(), BackendError> {
+        Ok(self.put_all(plan)?)
+    }
+
+    fn cleanup(&mut self) -> Result<(), BackendError> {
+        Ok(self.pins.remove_all()?)
+    }
+}
+
+/// The address that stands in for devices without one: the first IPv4 address NodePorts answer on, or the node's first.
+fn node_address(node: &NodeFacts) -> Option<Ipv4Addr> {
+    let v4 = |ip: &&IpAddr| ip.is_ipv4() && !ip.is_loopback() && !ip.is_unspecified();
+    let first = node.addresses.iter().filter(v4).find(|ip| node.answers_node_ports(**ip));
+    match first.or_else(|| node.addresses.iter().find(v4)) {
+        Some(IpAddr::V4(ip)) => Some(*ip),
+        _ => None,
+    }
+}
+
+fn node_addresses(node: &NodeFacts) -> HashMap<Address, u32> {
+    let mut flags: HashMap<Address, u32> = HashMap::new();
+    for ip in node.addresses.iter().filter(|ip| !ip.is_unspecified()) {
+        *flags.entry(address(*ip)).or_default() |= address_flags::NODE;
+        if node.answers_node_ports(*ip) {
+            *flags.entry(address(*ip)).or_default() |= address_flags::NODE_PORTS;
+        }
+    }
+    if let orlop_plan::NodePortAddresses::Only(list) = &node.node_ports {
+        for ip in list.iter().filter(|ip| !ip.is_unspecified()) {
+            *flags.entry(address(*ip)).or_default() |= address_flags::NODE_PORTS | address_flags::NODE;
+        }
+    }
+    flags
+}

@@ -1,0 +1,43 @@
+//! Every map that user space fills or reads.
+
+use std::path::Path;
+
+use orlop_ebpf::{
+    Address, Backend, BackendKey, Cidr, Config, Device, Frontend, FrontendKey, MemberKey, Set, SourceRange,
+};
+
+use crate::Error;
+use crate::map::Map;
+
+/// The opened maps; `orlop-ebpf`'s `maps.rs` says what each is for.
+#[derive(Debug)]
+pub struct Maps {
+    pub config: Map<u32, Config>,
+    pub addresses: Map<Address, u32>,
+    pub frontends: Map<FrontendKey, Frontend>,
+    pub sets: Map<u32, Set>,
+    pub connections: Map<u32, u64>,
+    pub backends: Map<BackendKey, Backend>,
+    pub members: Map<MemberKey, u32>,
+    pub source_ranges: Map<SourceRange, u32>,
+    pub cluster_cidrs: Map<Cidr, u32>,
+    pub devices: Map<u32, Device>,
+}
+
+impl Maps {
+    /// Opens them where the loader pinned them.
+    pub fn open(pins: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            config: Map::open(pins, "CONFIG")?,
+            addresses: Map::open(pins, "ADDRESSES")?,
+            frontends: Map::open(pins, "FRONTENDS")?,
+            sets: Map::open(pins, "SETS")?,
+            connections: Map::open(pins, "CONNECTIONS")?,
+            backends: Map::open(pins, "BACKENDS")?,
+            members: Map::open(pins, "MEMBERS")?,
+            source_ranges: Map::open(pins, "SOURCE_RANGES")?,
+            cluster_cidrs: Map::open(pins, "CLUSTER_CIDRS")?,
+            devices: Map::open(pins, "DEVICES")?,
+        })
+    }
+}

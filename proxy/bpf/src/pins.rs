@@ -1,0 +1,85 @@
+//! Where maps and links are pinned.
+//!
+//! `<bpf_root>/<abi hash>/` holds the maps by name, `programs/` and `links/`. Another build with the same hash takes
+//! them over; one with another hash has a directory of its own.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use orlop_ebpf::ABI_HASH;
+
+use crate::Error;
+
+/// The directories.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    root: PathBuf,
+    /// The maps.
+    pub maps: PathBuf,
+    /// The programs.
+    pub programs: PathBuf,
+    /// The links.
+    pub links: PathBuf,
+}
+
+impl Pins {
+    /// Under a bpffs directory, made if they are not there.
+    pub fn create(root: &Path) -> Result<Self, Error> {
+        let maps = root.join(format!("{ABI_HASH:016x}"));
+        let pins = Self { root: root.into(), programs: maps.join("programs"), links: maps.join("links"), maps };
+        for directory in [&pins.programs, &pins.links] {
+            fs::create_dir_all(directory).map_err(Error::file(directory))?;
+        }
+        Ok(pins)
+    }
+
+    /// The names of the links that are pinned.
+    pub fn link_names(&self) -> Result<Vec<String>, Error> {
+        names(&self.links)
+    }
+
+    /// Removes everything pinned under the root, of other ABI hashes too: links first, which detaches the programs.
+    pub fn remove_all(&self) -> Result<(), Error> {
+        for hash in names(&self.root)? {
+            let directory = self.root.join(hash);
+            if directory.is_dir() {
+                for part in ["links", "programs"] {
+                    remove_tree(&directory.join(part))?;
+                }
+                remove_tree(&directory)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes one pin; one that is gone is fine.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file(path)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(directory: &Path) -> Result<(), Error> {
+    for name in names(directory)? {
+        remove(&directory.join(name))?;
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::file(directory)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::file(directory))?,
+    };
+    entries
+        .map(|entry| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned()).map_err(Error::file(directory))
+        })
+        .collect()
+}

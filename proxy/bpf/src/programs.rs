@@ -1,0 +1,151 @@
+//! Loading the programs and keeping them attached.
+//!
+//! Every link is pinned under a name that says what it is attached to. A link that is there gets the new program
+//! (`BPF_LINK_UPDATE`), so that an upgrade leaves no moment without one; a link whose cgroup or device is gone is
+//! replaced. A program that is already running is not loaded a second time: pinned programs are compared by their tag.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use aya::programs::{CgroupSockAddr, SchedClassifier};
+use aya::{Ebpf, EbpfLoader};
+
+use crate::object::object;
+use crate::pins::{self, Pins};
+use crate::{Error, sys};
+
+/// A hook: the program's name in the object and the kernel's `bpf_attach_type`.
+#[derive(Clone, Copy, Debug)]
+pub struct Hook {
+    name: &'static str,
+    attach_type: u32,
+}
+
+/// The socket hooks, answers before questions: a socket that is translated is always translated back.
+pub const SOCKET_HOOKS: [Hook; 8] = [
+    Hook { name: "getpeername4", attach_type: 29 },
+    Hook { name: "getpeername6", attach_type: 30 },
+    Hook { name: "recvmsg4", attach_type: 19 },
+    Hook { name: "recvmsg6", attach_type: 20 },
+    Hook { name: "sendmsg4", attach_type: 14 },
+    Hook { name: "sendmsg6", attach_type: 15 },
+    Hook { name: "connect4", attach_type: 10 },
+    Hook { name: "connect6", attach_type: 11 },
+];
+
+/// The device hooks.
+pub const DEVICE_HOOKS: [Hook; 2] =
+    [Hook { name: "tc_egress", attach_type: 47 }, Hook { name: "tc_ingress", attach_type: 46 }];
+
+/// The loaded programs.
+#[derive(Debug)]
+pub struct Programs {
+    pins: Pins,
+    programs: Vec<(Hook, OwnedFd)>,
+}
+
+impl Programs {
+    /// Loads them, over the maps that are pinned or fresh ones.
+    pub fn load(pins: &Pins) -> Result<Self, Error> {
+        let mut ebpf =
+            EbpfLoader::new().default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
+        let mut programs = Vec::new();
+        for hook in SOCKET_HOOKS.into_iter().take(8) {
+            programs.push((hook, running_or_new(pins, &mut ebpf, hook)?));
+        }
+        Ok(Self { pins: pins.clone(), programs })
+    }
+
+    /// Attaches the socket hooks to a cgroup, whose identifier is its inode's number.
+    pub fn attach_to_cgroup(&self, cgroup: BorrowedFd<'_>, inode: u64) -> Result<(), Error> {
+        use std::os::fd::AsRawFd;
+        for hook in SOCKET_HOOKS {
+            self.attach(hook, &format!("{}-{inode:x}", hook.name), cgroup.as_raw_fd().cast_unsigned())?;
+        }
+        // An earlier agent may have served another group.
+        let ours = format!("-{inode:x}");
+        for name in self.pins.link_names()? {
+            if SOCKET_HOOKS.iter().any(|hook| name.starts_with(hook.name)) && !name.ends_with(&ours) {
+                pins::remove(&self.pins.links.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the device hooks to a device.
+    pub fn attach_to_device(&self, index: u32) -> Result<(), Error> {
+        DEVICE_HOOKS.iter().try_for_each(|hook| self.attach(*hook, &device_link(*hook, index), index))
+    }
+
+    /// Forgets the links of devices that are gone.
+    pub fn keep_devices(&self, exists: impl Fn(u32) -> bool) -> Result<(), Error> {
+        for name in self.pins.link_names()? {
+            let index = DEVICE_HOOKS
+                .iter()
+                .find_map(|hook| name.strip_prefix(hook.name)?.strip_prefix('-'))
+                .and_then(|index| index.parse().ok());
+            if index.is_some_and(|index| !exists(index)) {
+                pins::remove(&self.pins.links.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn attach(&self, hook: Hook, name: &str, target: u32) -> Result<(), Error> {
+        let Some((_, program)) = self.programs.iter().find(|(h, _)| h.name == hook.name) else {
+            return Err(Error::OutOfDate);
+        };
+        let path = self.pins.links.join(name);
+        if let Ok(link) = sys::open_pin(&path) {
+            match sys::link_update(link.as_fd(), program.as_fd()) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => pins::remove(&path)?,
+                Err(error) => return Err(Error::bpf(format!("replace program of link {name}"))(error)),
+            }
+        }
+        let link = sys::link_create(program.as_fd(), target, hook.attach_type)
+            .map_err(Error::bpf(format!("attach {name}")))?;
+        sys::pin(link.as_fd(), &path).map_err(Error::bpf(format!("pin link {name}")))
+    }
+}
+
+fn device_link(hook: Hook, index: u32) -> String {
+    format!("{}-{index}", hook.name)
+}
+
+/// The pinned program when it is the same as ours, else ours, pinned in its place.
+fn running_or_new(pins: &Pins, ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {
+    let new = load(ebpf, hook)?;
+    let path = pins.programs.join(hook.name);
+    if let Some(running) = same(&path, new.as_fd()) {
+        return Ok(running);
+    }
+    pins::remove(&path)?;
+    sys::pin(new.as_fd(), &path).map_err(Error::bpf(format!("pin program {}", hook.name)))?;
+    Ok(new)
+}
+
+fn same(path: &Path, new: BorrowedFd<'_>) -> Option<OwnedFd> {
+    let running = sys::open_pin(path).ok()?;
+    let tags = (sys::program_tag(running.as_fd()).ok()?, sys::program_tag(new).ok()?);
+    (tags.0 == tags.1).then_some(running)
+}
+
+fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {
+    let program = ebpf.program_mut(hook.name).ok_or(Error::OutOfDate)?;
+    let fd = if DEVICE_HOOKS.iter().any(|device| device.name == hook.name) {
+        let program: &mut SchedClassifier = program.try_into().map_err(load_error(hook.name))?;
+        program.load().map_err(load_error(hook.name))?;
+        program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned()
+    } else {
+        let program: &mut CgroupSockAddr = program.try_into().map_err(load_error(hook.name))?;
+        program.load().map_err(load_error(hook.name))?;
+        program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned()
+    };
+    fd.map_err(load_error(hook.name))
+}
+
+fn load_error<E: std::error::Error + Send + Sync + 'static>(program: &str) -> impl FnOnce(E) -> Error {
+    let program = program.to_owned();
+    move |source| Error::Load { program, source: Box::new(source) }
+}

@@ -1,0 +1,132 @@
+//! The writes that bring the maps from one state to another, in the order in which no packet sees half of it.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Plain, Set, SourceRange};
+
+use crate::Error;
+use crate::map::Map;
+use crate::maps::Maps;
+
+/// Elements of one map to set and to remove.
+#[derive(Debug, Clone)]
+pub struct Edits<K, V> {
+    /// To set.
+    pub set: Vec<(K, V)>,
+    /// To remove.
+    pub gone: Vec<K>,
+}
+
+impl<K, V> Default for Edits<K, V> {
+    fn default() -> Self {
+        Self { set: Vec::new(), gone: Vec::new() }
+    }
+}
+
+impl<K: Plain + Eq + Hash, V: Plain + PartialEq> Edits<K, V> {
+    /// From what a map holds to what `self` sets.
+    pub fn from_held(&mut self, held: Vec<(K, V)>) {
+        let mut held: std::collections::HashMap<K, V> = held.into_iter().collect();
+        self.set.retain(|(key, value)| held.remove(key).as_ref() != Some(value));
+        self.gone = held.into_keys().collect();
+    }
+
+    fn len(&self) -> usize {
+        self.set.len() + self.gone.len()
+    }
+}
+
+/// All of it.
+#[derive(Debug, Default, Clone)]
+pub struct Steps {
+    /// `FRONTENDS`.
+    pub frontends: Edits<FrontendKey, Frontend>,
+    /// `ADDRESSES`.
+    pub addresses: Edits<Address, u32>,
+    /// `BACKENDS`.
+    pub backends: Edits<BackendKey, Backend>,
+    /// `MEMBERS`.
+    pub members: Edits<MemberKey, u32>,
+    /// `SOURCE_RANGES`.
+    pub ranges: Edits<SourceRange, u32>,
+    /// `SETS`: counts of sets in use.
+    pub counts: Vec<(u32, Set)>,
+    /// `SETS`: those whose last frontend went.
+    pub emptied: Vec<u32>,
+    /// Addresses whose flags may have changed.
+    pub touched: HashSet<Address>,
+    /// Sets that are new to the table.
+    pub fresh: HashSet<u32>,
+}
+
+impl Steps {
+    /// Writes a slot.
+    pub fn slot(&mut self, set: u32, slot: usize, backend: Backend) {
+        self.backends.set.push((BackendKey { set, slot: slot as u32 }, backend));
+    }
+
+    /// Removes a slot.
+    pub fn slot_gone(&mut self, set: u32, slot: usize) {
+        self.backends.gone.push(BackendKey { set, slot: slot as u32 });
+    }
+
+    /// Adds a member.
+    pub fn member(&mut self, set: u32, backend: Backend) {
+        self.members.set.push((MemberKey { set, backend }, 0));
+    }
+
+    /// Removes a member.
+    pub fn member_gone(&mut self, set: u32, backend: Backend) {
+        self.members.gone.push(MemberKey { set, backend });
+    }
+
+    /// Sets a count.
+    pub fn count(&mut self, set: u32, count: usize) {
+        self.counts.push((set, Set { count: count as u32 }));
+    }
+
+    /// Fills an empty set.
+    pub fn grow(&mut self, set: u32, backends: &[Backend]) {
+        for (slot, backend) in backends.iter().enumerate() {
+            self.slot(set, slot, *backend);
+            self.member(set, *backend);
+        }
+        self.count(set, backends.len());
+    }
+
+    /// How many elements it writes.
+    pub fn len(&self) -> usize {
+        self.frontends.len()
+            + self.addresses.len()
+            + self.backends.len()
+            + self.members.len()
+            + self.ranges.len()
+            + self.counts.len()
+            + self.emptied.len()
+    }
+
+    /// Writes it all. Endpoints exist before a count covers them, sets before a frontend points to them, frontends
+    /// before their address makes other ports refuse; and the other way round.
+    pub fn apply(&self, maps: &Maps) -> Result<(), Error> {
+        maps.source_ranges.update_each(&self.ranges.set)?;
+        maps.backends.update(&self.backends.set)?;
+        maps.members.update(&self.members.set)?;
+        maps.sets.update(&self.counts)?;
+        maps.frontends.update(&self.frontends.set)?;
+        maps.addresses.update(&self.addresses.set)?;
+
+        maps.addresses.delete(&self.addresses.gone)?;
+        maps.frontends.delete(&self.frontends.gone)?;
+        maps.sets.update(&self.emptied.iter().map(|set| (*set, Set::default())).collect::<Vec<_>>())?;
+        reset(&maps.connections, &self.emptied)?;
+        maps.members.delete(&self.members.gone)?;
+        maps.backends.delete(&self.backends.gone)?;
+        maps.source_ranges.delete_each(&self.ranges.gone)
+    }
+}
+
+/// The next Service with this number starts to count from zero.
+fn reset(connections: &Map<u32, u64>, sets: &[u32]) -> Result<(), Error> {
+    connections.update(&sets.iter().map(|set| (*set, 0)).collect::<Vec<_>>())
+}

@@ -1,0 +1,5 @@
+//! The backend against this kernel: real sockets and packets in namespaces that live as long as a test. Needs root.
+
+mod plans;
+mod sockets;
+mod world;
