@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::run;
+use crate::{build_ebpf, run};
 
 /// Builds everything that runs, with one set of features for the whole workspace, and returns the `orlop` binary's path.
 /// `release`: as it is shipped.
 pub fn run(release: bool) -> Result<PathBuf> {
+    build_ebpf::run()?;
     run::step(if release { "building orlop (release)" } else { "building orlop" });
     let mut cargo = run::cargo();
     cargo.args(["build", "--workspace", "--bins"]);

@@ -1,6 +1,7 @@
 //! Everything a developer types: setup, build-ebpf, codegen, up, down, outside, image, test, bench.
 
 mod build;
+mod build_ebpf;
 mod cluster;
 mod codegen;
 mod image;
@@ -16,6 +17,8 @@ use clap::Parser;
 enum Xtask {
     /// Install what is missing: containerd, runc, nft and kubectl into target/tools, and the eBPF compiler.
     Setup,
+    /// Build the kernel programs into target/bpf/orlop.o.
+    BuildEbpf,
     /// Write the schema table of control/schema from published packages.
     Codegen(codegen::Codegen),
     /// Build the test images (web, pause) as OCI archives into target/images.
@@ -33,6 +36,7 @@ enum Xtask {
 fn main() -> Result<()> {
     match Xtask::parse() {
         Xtask::Setup => setup::run(),
+        Xtask::BuildEbpf => build_ebpf::run().map(drop),
         Xtask::Codegen(codegen) => codegen.run(),
         Xtask::Image => image::run(),
         Xtask::Up(flags) => cluster::up(&flags),

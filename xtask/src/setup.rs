@@ -2,7 +2,7 @@
 //! unpacked into target/tools and never installed over what is there. Only the eBPF compiler is installed, where rustup's
 //! nightly has no sources.
 
-mod bpf;
+pub mod bpf;
 mod debian;
 mod kubectl;
 

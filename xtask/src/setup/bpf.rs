@@ -44,7 +44,7 @@ pub fn compiler() -> Result<()> {
 }
 
 /// Whether a toolchain has the sources of `core`.
-fn has_sources(toolchain: &str) -> bool {
+pub fn has_sources(toolchain: &str) -> bool {
     let sysroot = run::quiet(Command::new("rustup").args(["run", toolchain, "rustc", "--print", "sysroot"]));
     sysroot.is_ok_and(|path| PathBuf::from(path.trim()).join("lib/rustlib/src/rust/library/core").is_dir())
 }
