@@ -113,7 +113,7 @@ impl EbpfBackend {
             let prefix = mapped_prefix(cidr.addr(), cidr.prefix_len());
             cidrs.set.push((Cidr { prefix, address: address(cidr.network()) }, 0));
         }
-        cidrs.from_held(self.maps.cluster_cidrs.dump()?);
+        cidrs.less_held(self.maps.cluster_cidrs.dump()?);
         self.maps.cluster_cidrs.update_each(&cidrs.set)?;
         self.maps.config.update(&[(0, config)])?;
         self.maps.cluster_cidrs.delete_each(&cidrs.gone)

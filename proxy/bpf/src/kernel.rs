@@ -49,11 +49,11 @@ impl Held {
     /// The steps from here to what `table` wants.
     pub fn steps_to(self, table: &Table) -> Steps {
         let mut steps = table.render();
-        steps.frontends.from_held(self.frontends);
-        steps.addresses.from_held(self.addresses);
-        steps.backends.from_held(self.backends);
-        steps.members.from_held(self.members);
-        steps.ranges.from_held(self.ranges);
+        steps.frontends.less_held(self.frontends);
+        steps.addresses.less_held(self.addresses);
+        steps.backends.less_held(self.backends);
+        steps.members.less_held(self.members);
+        steps.ranges.less_held(self.ranges);
         let mut counts = self.counts;
         steps.counts.retain(|(set, value)| counts.remove(set).unwrap_or_default() != *value);
         steps.emptied = counts.into_keys().collect();

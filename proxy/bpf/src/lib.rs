@@ -10,11 +10,13 @@ mod error;
 mod ids;
 mod kernel;
 mod map;
+#[allow(dead_code)]
 mod maps;
 mod netns;
 mod object;
 mod pins;
 mod ports;
+#[allow(dead_code)]
 mod programs;
 mod steps;
 mod sys;

@@ -25,8 +25,8 @@ impl<K, V> Default for Edits<K, V> {
 }
 
 impl<K: Plain + Eq + Hash, V: Plain + PartialEq> Edits<K, V> {
-    /// From what a map holds to what `self` sets.
-    pub fn from_held(&mut self, held: Vec<(K, V)>) {
+    /// Takes away what a map holds already, and removes what it holds beyond that.
+    pub fn less_held(&mut self, held: Vec<(K, V)>) {
         let mut held: std::collections::HashMap<K, V> = held.into_iter().collect();
         self.set.retain(|(key, value)| held.remove(key).as_ref() != Some(value));
         self.gone = held.into_keys().collect();

@@ -194,14 +194,14 @@ impl Table {
         let mut added = desired.iter().filter(|backend| !present.contains(backend));
         let before = slots.len();
         let mut vacant = Vec::new();
-        for slot in 0..before {
-            if wanted.contains(&slots[slot]) {
+        for (slot, place) in slots.iter_mut().enumerate() {
+            if wanted.contains(place) {
                 continue;
             }
-            steps.member_gone(set, slots[slot]);
+            steps.member_gone(set, *place);
             match added.next() {
                 Some(backend) => {
-                    slots[slot] = *backend;
+                    *place = *backend;
                     steps.slot(set, slot, *backend);
                     steps.member(set, *backend);
                 }
