@@ -28,7 +28,7 @@ def plain_type(schema):
 def expression(schema, index):
     """A type as the table writes it: `string`, `@12` (a type's index), `[]string`, `{}@12`."""
     if "$ref" in schema:
-        return "@%d" % index[schema["$ref"].rsplit("/", 1)[1]]
+        return "@%d" % index[schema["$ref"].rsplit("/", 1)[-1]]
     kind, form = plain_type(schema), schema.get("format")
     if kind == "array":
         return "[]" + expression(schema["items"], index)
@@ -44,7 +44,7 @@ def expression(schema, index):
     if kind == "boolean":
         return "bool"
     if kind is None:
-        return "any"
+        return "string" if "enum" in schema else "any"
     raise ValueError("no expression for %r" % schema)
 
 
@@ -62,7 +62,8 @@ def field(name, schema, required, default, index):
     ):
         if attribute in schema:
             row[key] = schema[attribute]
-    values = [v for v in schema.get("enum", []) if v is not None]
+    # The package narrows an object's apiVersion and kind to its own; Kubernetes does not.
+    values = [v for v in schema.get("enum", []) if v is not None and name not in ("apiVersion", "kind")]
     if values:
         row["e"] = values
     if default is not None:

@@ -7,6 +7,7 @@
 
 pub mod decode;
 mod gvk;
+pub mod openapi;
 pub mod quantity;
 mod resource;
 mod schema;
@@ -14,6 +15,8 @@ pub mod strategic;
 mod table;
 mod time;
 mod types;
+#[allow(dead_code)]
+mod wire;
 
 pub use gvk::GroupVersionKind;
 pub use resource::{Resource, Subresource};

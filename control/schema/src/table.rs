@@ -112,6 +112,11 @@ pub(crate) fn builtin() -> Result<Table, TableError> {
     read(&zstd::decode_all(BUILTIN)?)
 }
 
+/// A number that changes with the table.
+pub(crate) fn fingerprint() -> u64 {
+    BUILTIN.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
+}
+
 /// Shares equal strings.
 #[derive(Default)]
 pub(crate) struct Interner(HashSet<Str>);

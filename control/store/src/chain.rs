@@ -83,4 +83,10 @@ impl Chain {
         }
         true
     }
+
+    /// How many versions are kept.
+    #[cfg(test)]
+    pub(crate) fn versions(&self) -> usize {
+        1 + self.older.len()
+    }
 }

@@ -119,12 +119,6 @@ impl Committer {
     /// Works until it is told to close or everyone who could ask is gone.
     pub(crate) fn run(mut self) {
         while self.turn() {}
-        if let Some(snapshot) = self.snapshot.take()
-            && snapshot.join().is_err()
-        {
-            tracing::error!("the snapshot's thread panicked");
-        }
-        self.watchers.end(None);
     }
 
     /// One frame; false at the end.
@@ -334,5 +328,18 @@ impl Committer {
     fn show(&self) {
         self.gauges.log_bytes.store(self.log.bytes(), Ordering::Relaxed);
         self.gauges.leases.store(self.state.leases.len(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Committer {
+    /// However it ended, nobody goes on waiting for it, and nobody writes to the directory any more.
+    fn drop(&mut self) {
+        if let Some(snapshot) = self.snapshot.take()
+            && snapshot.join().is_err()
+        {
+            tracing::error!("the snapshot's thread panicked");
+        }
+        let reason = "the committer panicked; this is a bug".to_owned();
+        self.watchers.end(std::thread::panicking().then_some(StoreError::Storage { doing: "writing", reason }));
     }
 }

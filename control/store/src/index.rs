@@ -227,3 +227,45 @@ impl Index {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(index: &mut Index, key: &'static str) {
+        let revision = index.revision() + 1;
+        let event = index.put(revision, Bytes::from_static(key.as_bytes()), Bytes::from_static(b"value"), 0);
+        index.seal(revision, vec![event]);
+    }
+
+    #[test]
+    fn compaction_frees_old_versions_and_deleted_keys() {
+        let mut index = Index::new();
+        for _ in 0..100 {
+            write(&mut index, "/often");
+        }
+        write(&mut index, "/gone");
+        let revision = index.revision() + 1;
+        let event = index.delete(revision, &Bytes::from_static(b"/gone")).unwrap();
+        index.seal(revision, vec![event]);
+        write(&mut index, "/last");
+        assert_eq!(index.keys.values().map(|chain| chain.versions()).sum::<usize>(), 103);
+        index.compact(index.revision()).unwrap();
+        assert_eq!(index.keys.len(), 2, "the deleted key leaves nothing behind");
+        assert_eq!(index.keys.values().map(|chain| chain.versions()).sum::<usize>(), 2);
+        assert_eq!(index.history.len(), 1, "the compacted revision itself can still be watched");
+        assert_eq!(index.history_bytes(), 10);
+    }
+
+    #[test]
+    fn a_clone_stays_as_it_was() {
+        let mut index = Index::new();
+        write(&mut index, "/a");
+        let before = index.clone();
+        write(&mut index, "/a");
+        write(&mut index, "/b");
+        index.compact(index.revision()).unwrap();
+        assert_eq!(before.range(&RangeRequest::now(KeyRange::prefix("/"))).unwrap().kvs[0].version, 1);
+        assert_eq!((before.revision(), before.live_keys(), before.compacted()), (2, 1, 0));
+    }
+}

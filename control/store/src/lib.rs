@@ -3,6 +3,45 @@
 //! One global revision; transactions compare `mod_revision`; range reads at a revision with paging; watch from a
 //! revision; compaction; leases. What a [`Store`] acknowledged survives `kill -9` and power loss.
 //! Only the API server talks to it. Semantics: etcd v3 `rpc.proto`/`kv.proto`.
+//!
+//! # How [`Embedded`] works
+//! A change goes through one thread (`commit`), which runs what is waiting against the state in memory, appends it to the log as one
+//! frame, syncs once, and then publishes the state, wakes the watches concerned and answers. The state (`index`) is a persistent map:
+//! a read takes the published one and needs no lock, so it never waits for the disk, and it never sees what is not durable.
+//!
+//! # What is in its directory
+//! - `log-N`: a segment; a header, then frames numbered from N. A frame holds the records of one group commit under one CRC.
+//! - `snapshot-N`: everything in the frames before N: the keys as of the compaction, and each transaction since. Log and snapshots
+//!   before it are deleted.
+//! - `snapshot.tmp`: a snapshot that is being written. `lock`: held while the store is open.
+//!
+//! A frame is written only after the one before it was synced. So at open only the last frame may be torn, and then it is short or
+//! lacks whole sectors: it was never acknowledged, and is cut off. Anything else that does not match its checksum is
+//! [`StoreError::Corrupt`], and nothing is changed. The syncs that this rests on are listed in [`disk::SyncPoint`].
+//!
+//! # When the disk fails
+//! After the first write or sync that fails, every write is refused with [`StoreError::Storage`] and every watch ends, because what
+//! the disk holds is unknown then; reads go on. Opening the store again (restarting the server) finds everything that was
+//! acknowledged. A snapshot that fails is only logged and tried again later.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), orlop_store::StoreError> {
+//! # let directory = std::env::temp_dir().join(format!("orlop-store-example-{}", std::process::id()));
+//! use orlop_store::{Compare, Embedded, KeyRange, Op, Options, RangeRequest, Store, Txn};
+//!
+//! let store = Embedded::open(&directory, Options::default())?;
+//! let create = Txn {
+//!     compare: vec![Compare::ModRevision("/registry/pods/default/web".into(), 0)],
+//!     success: vec![Op::Put { key: "/registry/pods/default/web".into(), value: "{}".into(), lease: 0 }],
+//!     failure: vec![],
+//! };
+//! assert!(store.txn(create.clone()).await?.succeeded);
+//! assert!(!store.txn(create).await?.succeeded, "it exists already");
+//! let pods = store.range(RangeRequest::now(KeyRange::prefix("/registry/pods/"))).await?;
+//! assert_eq!((pods.count, pods.revision), (1, 2));
+//! # drop(store); let _ = std::fs::remove_dir_all(directory); Ok(())
+//! # }
+//! ```
 
 mod chain;
 mod commit;

@@ -1,0 +1,112 @@
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::*;
+use crate::Schema;
+
+fn document(group: &str, version: &str) -> Value {
+    let bytes = v3::document(Schema::builtin(), group, version).expect("a served group version");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// Every `$ref` below a value.
+fn references<'a>(value: &'a Value, found: &mut BTreeSet<&'a str>) {
+    match value {
+        Value::Object(map) => {
+            found.extend(map.get("$ref").and_then(Value::as_str));
+            map.values().for_each(|v| references(v, found));
+        }
+        Value::Array(items) => items.iter().for_each(|v| references(v, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_document_resolves_its_own_references() {
+    for (group, version) in v3::group_versions(Schema::builtin()) {
+        let document = document(&group, &version);
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for reference in found {
+            let name = reference.strip_prefix("#/components/schemas/").expect("a reference to a schema");
+            assert!(document["components"]["schemas"].get(name).is_some(), "{group}/{version} lacks {name}");
+        }
+    }
+}
+
+#[test]
+fn kubectl_finds_operations_by_their_marks() {
+    let document = document("apps", "v1");
+    let item = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"];
+    assert_eq!(item["patch"]["x-kubernetes-action"], "patch");
+    assert_eq!(
+        item["patch"]["x-kubernetes-group-version-kind"],
+        json!({"group":"apps","kind":"Deployment","version":"v1"})
+    );
+    let names: Vec<_> =
+        item["patch"]["parameters"].as_array().expect("parameters").iter().map(|p| &p["name"]).collect();
+    assert_eq!(names, ["dryRun", "fieldManager", "fieldValidation", "force"]);
+    let scale = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}/scale"];
+    assert_eq!(
+        scale["put"]["requestBody"]["content"]["*/*"]["schema"]["$ref"],
+        "#/components/schemas/io.k8s.api.autoscaling.v1.Scale"
+    );
+}
+
+#[test]
+fn schemas_carry_what_explain_and_apply_need() {
+    let document = document("", "v1");
+    let spec = &document["components"]["schemas"]["io.k8s.api.core.v1.PodSpec"];
+    assert_eq!(spec["properties"]["containers"]["x-kubernetes-patch-merge-key"], "name");
+    assert_eq!(spec["properties"]["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
+    assert_eq!(spec["required"], json!(["containers"]));
+    let context = &spec["properties"]["securityContext"];
+    assert_eq!(context["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.PodSecurityContext");
+    assert!(context["description"].as_str().is_some_and(|d| d.starts_with("SecurityContext holds")));
+    let port = &document["components"]["schemas"]["io.k8s.api.core.v1.ContainerPort"]["properties"]["protocol"];
+    assert_eq!(port["default"], "TCP");
+    assert!(document["paths"].get("/api/v1/namespaces/{namespace}/pods/{name}/exec").is_some());
+    assert!(document["paths"].get("/api/v1/nodes/{name}/proxy/{path}").is_some());
+}
+
+#[test]
+fn operation_ids_are_unique_within_a_document() {
+    for (group, version) in v3::group_versions(Schema::builtin()) {
+        let document = document(&group, &version);
+        let items = document["paths"].as_object().expect("paths").values();
+        let ids: Vec<_> = items
+            .flat_map(|i| i.as_object().expect("an item").values())
+            .filter_map(|o| o.get("operationId")?.as_str())
+            .collect();
+        let unique: BTreeSet<_> = ids.iter().collect();
+        assert_eq!(ids.len(), unique.len(), "{group}/{version}");
+    }
+}
+
+#[test]
+fn the_index_names_each_document_with_its_hash() {
+    let schema = Schema::builtin();
+    let hash = v3::hash(schema, "apps", "v1");
+    assert_ne!(hash, v3::hash(schema, "batch", "v1"));
+    assert_eq!(hash, v3::hash(schema, "apps", "v1"));
+    let index: Value = serde_json::from_slice(&v3::index([(&*v3::path("apps", "v1"), &*hash)])).expect("JSON");
+    assert_eq!(index["paths"]["apis/apps/v1"]["serverRelativeURL"], format!("/openapi/v3/apis/apps/v1?hash={hash}"));
+    assert_eq!(v3::path("", "v1"), "api/v1");
+    assert!(v3::document(schema, "apps", "v2").is_none());
+}
+
+#[test]
+fn the_v2_document_is_whole_in_both_encodings() {
+    let bytes = v2::json(Schema::builtin());
+    let document: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let mut found = BTreeSet::new();
+    references(&document, &mut found);
+    for reference in &found {
+        let name = reference.strip_prefix("#/definitions/").expect("a reference to a definition");
+        assert!(document["definitions"].get(name).is_some(), "v2 lacks {name}");
+    }
+    let protobuf = v2::protobuf(Schema::builtin());
+    assert!(protobuf.starts_with(b"\x0a\x032.0\x12"));
+    assert!(protobuf.len() < bytes.len());
+}

@@ -1,0 +1,147 @@
+//! Conntrack entries of UDP flows that lead where no endpoint is any more.
+//!
+//! A UDP flow has no end of its own: as long as its client keeps sending, its entry keeps translating to the endpoint it
+//! was given. Entries of a Service whose endpoint is not permitted (any more), or that were made while there was none, are
+//! deleted; the next datagram is balanced anew. Entries to permitted endpoints are never touched.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use orlop_plan::{Family, Frontend, Plan, Protocol, Target};
+
+use crate::Error;
+use crate::attr::{Attributes, Put};
+use crate::netlink::{Netlink, flags, message};
+use crate::table::family_number;
+
+/// NFNL_SUBSYS_CTNETLINK, shifted.
+const CTNETLINK: u16 = 1 << 8;
+const CT_GET: u16 = 1;
+const CT_DELETE: u16 = 2;
+const TUPLE_ORIGINAL: u16 = 1;
+const TUPLE_REPLY: u16 = 2;
+const STATUS: u16 = 3;
+const ID: u16 = 12;
+const ZONE: u16 = 18;
+/// `IPS_DST_NAT`
+const DESTINATION_TRANSLATED: u32 = 1 << 5;
+
+/// One direction of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tuple {
+    source: IpAddr,
+    source_port: u16,
+    destination: IpAddr,
+    destination_port: u16,
+    protocol: u8,
+}
+
+/// A flow as conntrack knows it.
+struct Flow {
+    original: Tuple,
+    reply: Tuple,
+    translated: bool,
+    /// The attributes that name it in a deletion.
+    name: Vec<u8>,
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+        _ => None,
+    }
+}
+
+fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
+    let (ip, proto) = (attributes.nested(1), attributes.nested(2));
+    let port = |kind| Some(u16::from_be_bytes(proto.get(kind)?.try_into().ok()?));
+    Some(Tuple {
+        source: address(ip.get(1).or_else(|| ip.get(3))?)?,
+        destination: address(ip.get(2).or_else(|| ip.get(4))?)?,
+        protocol: *proto.get(1)?.first()?,
+        source_port: port(2)?,
+        destination_port: port(3)?,
+    })
+}
+
+fn flow(attributes: Attributes<'_>) -> Option<Flow> {
+    let original = tuple(attributes.nested(TUPLE_ORIGINAL))?;
+    let mut name = Vec::new();
+    for kind in [TUPLE_ORIGINAL, ID, ZONE] {
+        if let Some(value) = attributes.get(kind) {
+            let nested = if kind == TUPLE_ORIGINAL { 0x8000 } else { 0 };
+            name.put(kind | nested, value);
+        }
+    }
+    Some(Flow {
+        original,
+        reply: tuple(attributes.nested(TUPLE_REPLY))?,
+        translated: attributes.u32(STATUS).unwrap_or(0) & DESTINATION_TRANSLATED != 0,
+        name,
+    })
+}
+
+/// The target a flow's first packet found.
+fn target<'a>(plan: &'a Plan, to: &Tuple) -> Option<&'a Target> {
+    let exact = Frontend::ip(to.destination, Protocol::Udp, to.destination_port);
+    let node_port = || {
+        let frontend = Frontend::node_port(Family::of(to.destination), Protocol::Udp, to.destination_port);
+        plan.node.answers_node_ports(to.destination).then(|| plan.get(&frontend)).flatten()
+    };
+    plan.get(&exact).or_else(node_port).map(|target| &**target)
+}
+
+fn is_stale(plan: &Plan, removed: &HashSet<Frontend>, flow: &Flow) -> bool {
+    if flow.original.protocol != Protocol::Udp.number() {
+        return false;
+    }
+    let (from, port) = (flow.reply.source, flow.reply.source_port);
+    if let Some(target) = target(plan, &flow.original) {
+        let sets = [Some(&target.endpoints), target.local.as_ref()];
+        return !sets.into_iter().flatten().any(|set| set.serves(from, port));
+    }
+    let (to, port) = (flow.original.destination, flow.original.destination_port);
+    let was_ours = removed.contains(&Frontend::ip(to, Protocol::Udp, port))
+        || (removed.contains(&Frontend::node_port(Family::of(to), Protocol::Udp, port))
+            && plan.node.answers_node_ports(to));
+    flow.translated && was_ours
+}
+
+/// Deletes stale UDP entries of a family; `removed` are frontends that just left the plan. Gives how many were deleted.
+pub(crate) fn clean(
+    netlink: &mut Netlink,
+    family: Family,
+    plan: &Plan,
+    removed: &HashSet<Frontend>,
+) -> Result<usize, Error> {
+    let number = family_number(family);
+    let mut all = Vec::new();
+    message(&mut all, CTNETLINK | CT_GET, flags::DUMP, number, 0, |_| {});
+    let mut stale: Vec<Vec<u8>> = Vec::new();
+    // An interrupted listing is no harm: what it gave twice is deleted once.
+    netlink.dump(
+        "conntrack entries",
+        &all,
+        || {},
+        |entry| {
+            if let Some(flow) = flow(entry)
+                && is_stale(plan, removed, &flow)
+            {
+                stale.push(flow.name);
+            }
+        },
+    )?;
+    let mut deleted = 0;
+    for name in &stale {
+        let mut request = Vec::new();
+        message(&mut request, CTNETLINK | CT_DELETE, 0, number, 0, |o| o.extend_from_slice(name));
+        match netlink.request("deleting a conntrack entry", request) {
+            Ok(()) => deleted += 1,
+            // It ended by itself meanwhile.
+            Err(Error::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(deleted)
+}

@@ -1,0 +1,188 @@
+//! Map and set elements: keys and values as the registers hold them, every field padded to four bytes.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use orlop_plan::{Endpoint, Family, Frontend, FrontendAddress};
+
+use crate::group::GroupId;
+use crate::policy::Variant;
+
+/// A short byte string that needs no allocation: 80,000 of these are compared when an existing table is adopted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Bytes {
+    bytes: [u8; 32],
+    length: u8,
+}
+
+impl Bytes {
+    pub const EMPTY: Self = Self { bytes: [0; 32], length: 0 };
+
+    /// A copy of a slice; none if it is longer than any field of ours.
+    pub fn of(slice: &[u8]) -> Option<Self> {
+        let mut out = Self { length: u8::try_from(slice.len()).ok().filter(|n| *n <= 32)?, ..Self::EMPTY };
+        out.bytes[..slice.len()].copy_from_slice(slice);
+        Some(out)
+    }
+
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// Appends a field and pads it. Fields beyond the room cannot occur: the largest key is two IPv6 addresses.
+    fn field(mut self, field: &[u8]) -> Self {
+        let start = usize::from(self.length);
+        if let Some(room) = self.bytes.get_mut(start..start + field.len()) {
+            room.copy_from_slice(field);
+            self.length = (start + field.len().next_multiple_of(4)).min(32) as u8;
+        }
+        self
+    }
+
+    fn address(self, address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(ip) => self.field(&ip.octets()),
+            IpAddr::V6(ip) => self.field(&ip.octets()),
+        }
+    }
+
+    fn number(self, number: u32) -> Self {
+        self.field(&number.to_ne_bytes())
+    }
+}
+
+impl std::fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_slice().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A key with its value; a set's element has an empty value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Element {
+    pub key: Bytes,
+    pub value: Bytes,
+    /// The exclusive end of an interval.
+    pub end: bool,
+}
+
+impl Element {
+    fn map(key: Bytes, value: Bytes) -> Self {
+        Self { key, value, end: false }
+    }
+
+    fn set(key: Bytes) -> Self {
+        Self { key, value: Bytes::EMPTY, end: false }
+    }
+}
+
+/// A frontend and the group and policy it leads to; for `frontends` or, without the address, for `node-ports`.
+pub(crate) fn frontend(frontend: &Frontend, group: GroupId, policy: u32) -> Element {
+    let key = match frontend.address {
+        FrontendAddress::Ip(ip) => Bytes::EMPTY.address(ip),
+        FrontendAddress::NodePort(_) => Bytes::EMPTY,
+    };
+    let key = key.field(&[frontend.protocol.number()]).field(&frontend.port.to_be_bytes());
+    Element::map(key, Bytes::EMPTY.field(&group.0).number(policy))
+}
+
+/// For `counts`.
+pub(crate) fn count(group: GroupId, count: u32) -> Element {
+    Element::map(Bytes::EMPTY.field(&group.0), Bytes::EMPTY.number(count))
+}
+
+/// For `endpoints`.
+pub(crate) fn endpoint(group: GroupId, index: u32, endpoint: &Endpoint) -> Element {
+    let value = Bytes::EMPTY.address(endpoint.address).field(&endpoint.port.to_be_bytes());
+    Element::map(Bytes::EMPTY.field(&group.0).number(index), value)
+}
+
+/// For `cluster-ips` and `node-ips`.
+pub(crate) fn address(address: IpAddr) -> Element {
+    Element::set(Bytes::EMPTY.address(address))
+}
+
+/// For `hairpin`.
+pub(crate) fn hairpin(address: IpAddr) -> Element {
+    Element::set(Bytes::EMPTY.address(address).address(address))
+}
+
+/// The key of `policies`.
+pub(crate) fn policy_key(number: u32) -> Bytes {
+    Bytes::EMPTY.number(number)
+}
+
+/// The key of `balance`.
+pub(crate) fn balance_key(count: u32, variant: Variant) -> Bytes {
+    Bytes::EMPTY.number(count).number(variant.number())
+}
+
+/// For `pods`: each network as its first address and the first one after it. Networks must not overlap or touch.
+pub(crate) fn networks(networks: &[IpNet], family: Family) -> Vec<Element> {
+    let mut all: Vec<IpNet> =
+        networks.iter().filter(|net| Family::of(net.addr()) == family).map(IpNet::trunc).collect();
+    all = IpNet::aggregate(&all);
+    all.sort_unstable();
+    let mut elements = Vec::new();
+    for net in all {
+        elements.push(address(net.network()));
+        let after = match net.broadcast() {
+            IpAddr::V4(last) => u32::from(last).checked_add(1).map(|next| IpAddr::V4(Ipv4Addr::from(next))),
+            IpAddr::V6(last) => u128::from(last).checked_add(1).map(|next| IpAddr::V6(Ipv6Addr::from(next))),
+        };
+        if let Some(after) = after {
+            elements.push(Element { end: true, ..address(after) });
+        }
+    }
+    elements
+}
+
+/// Reads a group's id from the start of a key.
+pub(crate) fn group_of(key: &Bytes) -> Option<GroupId> {
+    Some(GroupId(key.as_slice().get(..8)?.try_into().ok()?))
+}
+
+/// Reads the number that follows the first `skip` bytes.
+pub(crate) fn number_at(bytes: &Bytes, skip: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.as_slice().get(skip..skip + 4)?.try_into().ok()?))
+}
+
+/// Reads an endpoint's address and port from a value.
+pub(crate) fn endpoint_of(value: &Bytes) -> Option<(IpAddr, u16)> {
+    let bytes = value.as_slice();
+    let (address, port) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
+    let address = match address.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
+        16 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
+        _ => return None,
+    };
+    Some((address, u16::from_be_bytes([port[0], port[1]])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_read_back_from_its_element() {
+        for text in ["10.244.0.7", "fd00::7"] {
+            let wanted = Endpoint { address: text.parse().unwrap(), port: 8080, local: true };
+            let element = endpoint(GroupId([2, 1, 1, 1, 1, 1, 1, 1]), 3, &wanted);
+            assert_eq!(endpoint_of(&element.value), Some((wanted.address, 8080)));
+            assert_eq!(number_at(&element.key, 8), Some(3));
+            assert_eq!(group_of(&element.key), Some(GroupId([2, 1, 1, 1, 1, 1, 1, 1])));
+        }
+    }
+
+    #[test]
+    fn neighbouring_networks_become_one_interval() {
+        let nets: Vec<IpNet> = ["10.244.0.0/17", "10.244.128.0/17", "fd00::/64"].map(|n| n.parse().unwrap()).into();
+        let elements = networks(&nets, Family::V4);
+        assert_eq!(elements.len(), 2);
+        assert_eq!(
+            (elements[0].key.as_slice(), elements[1].key.as_slice()),
+            (&[10, 244, 0, 0][..], &[10, 245, 0, 0][..])
+        );
+        assert!(elements[1].end);
+    }
+}

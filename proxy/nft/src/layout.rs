@@ -1,0 +1,330 @@
+//! The table's fixed skeleton: maps, base chains and their rules. Services and endpoints appear only as map elements.
+//!
+//! A new flow's first packet walks:
+//!
+//! ```text
+//! prerouting|output -> services: frontends[daddr . proto . dport] (or, on a NodePort address, node-ports[proto . dport])
+//!                                gives (group, policy); policies[policy] goes to a policy's chain
+//! policy-*:                      marks for masquerade as the policy says, then balance[counts[group] . variant]
+//! to-N*:                         endpoints[group . random mod N] gives address and port for dnat
+//! postrouting:                   masquerades what is marked, and a pod that reaches itself
+//! ```
+//!
+//! `counts` is a map of its own so that a step from N to N+1 endpoints touches two elements, however many frontends lead
+//! to the group. Verdict maps hold a handful of elements only: the kernel revalidates them as a whole when they change.
+
+use orlop_plan::{Family, NodePortAddresses};
+
+use crate::expr::{Address, Expr, Refusal, Verdict};
+
+/// `AF_INET`, which is also `NFPROTO_IPV4`.
+pub(crate) const IPV4: u8 = 2;
+/// `AF_INET6`, which is also `NFPROTO_IPV6`.
+pub(crate) const IPV6: u8 = 10;
+/// The name of our tables.
+pub(crate) const TABLE: &str = "orlop";
+/// In `counts`: refuse.
+pub(crate) const COUNT_REJECT: u32 = 0;
+/// In `counts`: discard.
+pub(crate) const COUNT_DROP: u32 = u32::MAX;
+/// kube-proxy's default `masqueradeBit`: 14.
+pub(crate) const MASQUERADE_MARK: u32 = 1 << 14;
+/// `RTN_LOCAL`.
+const ROUTE_LOCAL: u32 = 2;
+
+pub(crate) const FRONTENDS: &str = "frontends";
+pub(crate) const NODE_PORTS: &str = "node-ports";
+pub(crate) const COUNTS: &str = "counts";
+pub(crate) const ENDPOINTS: &str = "endpoints";
+pub(crate) const CLUSTER_IPS: &str = "cluster-ips";
+pub(crate) const NODE_IPS: &str = "node-ips";
+pub(crate) const HAIRPIN: &str = "hairpin";
+pub(crate) const PODS: &str = "pods";
+pub(crate) const POLICIES: &str = "policies";
+pub(crate) const BALANCE: &str = "balance";
+pub(crate) const AFFINITY: &str = "affinity";
+
+/// nft's numbers of the types it prints keys with.
+mod datatype {
+    pub const IPV4: u32 = 7;
+    pub const IPV6: u32 = 8;
+    pub const PROTOCOL: u32 = 12;
+    pub const PORT: u32 = 13;
+    pub const MARK: u32 = 19;
+}
+
+/// What a map or set holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Data {
+    /// Nothing: a set.
+    None,
+    /// A value of these fields.
+    Value(&'static [Field]),
+    /// A verdict.
+    Verdict,
+}
+
+/// One field of a key or value; each takes whole registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Address,
+    Protocol,
+    Port,
+    Number,
+}
+
+impl Field {
+    const fn length(self, family: u8) -> u32 {
+        match self {
+            Self::Address if family == IPV6 => 16,
+            _ => 4,
+        }
+    }
+
+    const fn datatype(self, family: u8) -> u32 {
+        match self {
+            Self::Address if family == IPV6 => datatype::IPV6,
+            Self::Address => datatype::IPV4,
+            Self::Protocol => datatype::PROTOCOL,
+            Self::Port => datatype::PORT,
+            Self::Number => datatype::MARK,
+        }
+    }
+}
+
+/// A map or set of the skeleton.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SetSpec {
+    pub name: &'static str,
+    pub key: &'static [Field],
+    pub data: Data,
+    pub interval: bool,
+    pub dynamic: bool,
+}
+
+/// The total length in bytes of fields in registers; a single field keeps its own length.
+pub(crate) fn length(fields: &[Field], family: u8) -> u32 {
+    fields.iter().map(|field| field.length(family)).sum()
+}
+
+/// nft's number for a (concatenated) type.
+pub(crate) fn datatype(fields: &[Field], family: u8) -> u32 {
+    fields.iter().fold(0, |all, field| (all << 6) | field.datatype(family))
+}
+
+/// Every map and set.
+pub(crate) const SETS: &[SetSpec] = {
+    use Field::{Address, Number, Port, Protocol};
+    const fn map(name: &'static str, key: &'static [Field], data: &'static [Field]) -> SetSpec {
+        SetSpec { name, key, data: Data::Value(data), interval: false, dynamic: false }
+    }
+    const fn set(name: &'static str, key: &'static [Field]) -> SetSpec {
+        SetSpec { name, key, data: Data::None, interval: false, dynamic: false }
+    }
+    const fn verdicts(name: &'static str, key: &'static [Field]) -> SetSpec {
+        SetSpec { name, key, data: Data::Verdict, interval: false, dynamic: false }
+    }
+    &[
+        map(FRONTENDS, &[Address, Protocol, Port], &[Number, Number, Number]),
+        map(NODE_PORTS, &[Protocol, Port], &[Number, Number, Number]),
+        map(COUNTS, &[Number, Number], &[Number]),
+        map(ENDPOINTS, &[Number, Number, Number], &[Address, Port]),
+        set(CLUSTER_IPS, &[Address]),
+        set(NODE_IPS, &[Address]),
+        set(HAIRPIN, &[Address, Address]),
+        SetSpec { name: PODS, key: &[Address], data: Data::None, interval: true, dynamic: false },
+        verdicts(POLICIES, &[Number]),
+        verdicts(BALANCE, &[Number, Number]),
+        SetSpec {
+            name: AFFINITY,
+            key: &[Number, Number, Address],
+            data: Data::Value(&[Address, Port]),
+            interval: false,
+            dynamic: true,
+        },
+    ]
+};
+
+/// A base chain's place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook {
+    pub number: u32,
+    pub priority: i32,
+}
+
+/// A chain with its rules.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub name: String,
+    pub hook: Option<Hook>,
+    pub rules: Vec<Vec<Expr>>,
+}
+
+impl Chain {
+    pub fn new(name: impl Into<String>, rules: Vec<Vec<Expr>>) -> Self {
+        Self { name: name.into(), hook: None, rules }
+    }
+
+    fn base(name: &str, number: u32, priority: i32, rules: Vec<Vec<Expr>>) -> Self {
+        Self { name: name.into(), hook: Some(Hook { number, priority }), rules }
+    }
+}
+
+/// Where keys and values lie in registers while a rule runs: six for a frontend's key (an IPv6 address takes four).
+pub(crate) mod registers {
+    /// Destination address, protocol, port.
+    pub const KEY: u32 = 0;
+    /// Group (two registers), then policy or index.
+    pub const GROUP: u32 = 6;
+    pub const POLICY: u32 = 8;
+    /// Endpoint address, then port: where the frontend's key was.
+    pub const ENDPOINT: u32 = 0;
+    /// The group's count, followed by the variant in the next.
+    pub const COUNT: u32 = 14;
+    /// Free for a comparison or a mark.
+    pub const SCRATCH: u32 = 15;
+}
+
+/// How many registers an address of a family takes.
+pub(crate) const fn address_registers(family: Family) -> u32 {
+    match family {
+        Family::V4 => 1,
+        Family::V6 => 4,
+    }
+}
+
+/// The two ways to a group: by the exact address, or by the port on a NodePort address.
+pub(crate) fn find_group(family: Family) -> [Vec<Expr>; 2] {
+    use registers::{GROUP, KEY};
+    let after = KEY + address_registers(family);
+    [
+        vec![
+            Expr::LoadAddress { which: Address::Destination, to: KEY },
+            Expr::LoadProtocol { to: after },
+            Expr::LoadDestinationPort { to: after + 1 },
+            Expr::Lookup { map: FRONTENDS, from: KEY, to: GROUP },
+        ],
+        vec![
+            Expr::LoadProtocol { to: KEY },
+            Expr::LoadDestinationPort { to: KEY + 1 },
+            Expr::Lookup { map: NODE_PORTS, from: KEY, to: GROUP },
+        ],
+    ]
+}
+
+/// `meta mark set meta mark or 0x4000`.
+pub(crate) fn mark_for_masquerade() -> Vec<Expr> {
+    use registers::SCRATCH;
+    let (mask, bit) = ((!MASQUERADE_MARK).to_ne_bytes().to_vec(), MASQUERADE_MARK.to_ne_bytes().to_vec());
+    vec![
+        Expr::LoadMark { to: SCRATCH },
+        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask, xor: bit },
+        Expr::SetMark { from: SCRATCH },
+    ]
+}
+
+/// Goes on only if the source is an address of this host.
+pub(crate) fn source_is_local() -> Vec<Expr> {
+    use registers::SCRATCH;
+    vec![
+        Expr::AddressType { which: Address::Source, to: SCRATCH },
+        Expr::Compare { from: SCRATCH, equal: true, value: ROUTE_LOCAL.to_ne_bytes().to_vec() },
+    ]
+}
+
+/// Goes on only if the source is in the pod networks (or, inverted, is not).
+pub(crate) fn source_is_pod(inverted: bool) -> Vec<Expr> {
+    vec![
+        Expr::LoadAddress { which: Address::Source, to: registers::ENDPOINT },
+        Expr::InSet { set: PODS, from: registers::ENDPOINT, inverted },
+    ]
+}
+
+/// The chains that exist whatever the Services are.
+pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Vec<Chain> {
+    use registers::{GROUP, KEY, POLICY, SCRATCH};
+    let goto = |chain: &str| Expr::Verdict(Verdict::Goto(chain.into()));
+    let jump = || vec![vec![Expr::Verdict(Verdict::Jump("services".into()))]];
+    let to_policy = |mut rule: Vec<Expr>| {
+        rule.push(Expr::VerdictMap { map: POLICIES, from: POLICY });
+        rule
+    };
+    let [by_address, by_port] = find_group(family);
+    const { assert!(GROUP + 2 == POLICY) };
+    let destination = Expr::LoadAddress { which: Address::Destination, to: KEY };
+    let to_node_ports = match node_ports {
+        NodePortAddresses::Only(_) => {
+            vec![vec![
+                destination.clone(),
+                Expr::InSet { set: NODE_IPS, from: KEY, inverted: false },
+                goto("node-ports"),
+            ]]
+        }
+        NodePortAddresses::AnyLocal => vec![any_local(family)],
+    };
+    let mut services = vec![to_policy(by_address)];
+    services.extend(to_node_ports);
+    services.push(vec![destination, Expr::InSet { set: CLUSTER_IPS, from: KEY, inverted: false }, goto("refuse")]);
+    let marked = vec![
+        Expr::LoadMark { to: SCRATCH },
+        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: MASQUERADE_MARK.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::Compare { from: SCRATCH, equal: false, value: vec![0; 4] },
+    ];
+    let unmark = vec![
+        Expr::LoadMark { to: SCRATCH },
+        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: (!MASQUERADE_MARK).to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::SetMark { from: SCRATCH },
+        Expr::Masquerade,
+    ];
+    let itself = vec![
+        Expr::LoadAddress { which: Address::Source, to: KEY },
+        Expr::LoadAddress { which: Address::Destination, to: KEY + address_registers(family) },
+        Expr::InSet { set: HAIRPIN, from: KEY, inverted: false },
+        Expr::Masquerade,
+    ];
+    vec![
+        Chain::new(
+            "refuse",
+            vec![
+                vec![
+                    Expr::LoadProtocol { to: SCRATCH },
+                    Expr::Compare { from: SCRATCH, equal: true, value: vec![6] },
+                    Expr::Reject(Refusal::TcpReset),
+                ],
+                vec![Expr::Reject(Refusal::PortUnreachable)],
+            ],
+        ),
+        Chain::new("discard", vec![vec![Expr::Verdict(Verdict::Drop)]]),
+        Chain::new("node-ports", vec![to_policy(by_port)]),
+        Chain::new("services", services),
+        Chain::new("masquerade", vec![unmark]),
+        Chain::base("prerouting", 0, -100, jump()),
+        Chain::base("output", 3, -100, jump()),
+        Chain::base("postrouting", 4, 100, vec![[marked, vec![goto("masquerade")]].concat(), itself]),
+    ]
+}
+
+/// Every local address but loopback's.
+fn any_local(family: Family) -> Vec<Expr> {
+    use registers::{KEY, SCRATCH};
+    let loopback = match family {
+        Family::V4 => vec![127],
+        Family::V6 => std::net::Ipv6Addr::LOCALHOST.octets().to_vec(),
+    };
+    let mask = match family {
+        Family::V4 => vec![0xff, 0, 0, 0],
+        Family::V6 => vec![0xff; 16],
+    };
+    let value = match family {
+        Family::V4 => vec![loopback[0], 0, 0, 0],
+        Family::V6 => loopback,
+    };
+    vec![
+        Expr::LoadAddress { which: Address::Destination, to: KEY },
+        Expr::Bitwise { from: KEY, to: KEY, xor: vec![0; mask.len()], mask },
+        Expr::Compare { from: KEY, equal: false, value },
+        Expr::AddressType { which: Address::Destination, to: SCRATCH },
+        Expr::Compare { from: SCRATCH, equal: true, value: ROUTE_LOCAL.to_ne_bytes().to_vec() },
+        Expr::Verdict(Verdict::Goto("node-ports".into())),
+    ]
+}

@@ -1,0 +1,230 @@
+//! Policies: what happens to a packet between finding its group and choosing an endpoint, as chains that Services share.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use orlop_plan::{Family, Masquerade, Target};
+use sha2::{Digest, Sha256};
+
+use crate::expr::{Address, Expr, Verdict};
+use crate::layout::registers::{COUNT, ENDPOINT, GROUP, POLICY};
+use crate::layout::{self, Chain, address_registers, find_group, mark_for_masquerade, source_is_local, source_is_pod};
+
+/// Everything of a target that is not its endpoints. Few distinct ones exist in a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    masquerade: Masquerade,
+    local: bool,
+    affinity: Option<u32>,
+    sources: Option<Arc<[IpNet]>>,
+}
+
+/// What distinguishes chains of one endpoint count, and the second part of `balance`'s key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Variant {
+    /// Balance over the group's local half.
+    pub local: bool,
+    /// Seconds of ClientIP affinity; 0 for none.
+    pub affinity: u32,
+}
+
+impl Variant {
+    /// The number in the map's key.
+    pub const fn number(self) -> u32 {
+        (self.affinity << 1) | self.local as u32
+    }
+}
+
+impl Policy {
+    pub fn of(target: &Target) -> Self {
+        Self {
+            masquerade: target.masquerade,
+            local: target.local.is_some(),
+            affinity: target.affinity_seconds.map(|seconds| seconds.clamp(1, 86_400)),
+            sources: target.source_ranges.clone(),
+        }
+    }
+
+    /// The variants its packets may be balanced by.
+    pub fn variants(&self) -> impl Iterator<Item = Variant> {
+        let affinity = self.affinity.unwrap_or(0);
+        let locals: &[bool] = if self.local { &[false, true] } else { &[false] };
+        locals.iter().map(move |local| Variant { local: *local, affinity })
+    }
+
+    /// The name of its chain.
+    pub fn chain_name(&self) -> String {
+        let mut name = match (self.local, self.masquerade) {
+            (true, _) => "policy-local".to_string(),
+            (false, Masquerade::Never) => "policy-keep".to_string(),
+            (false, Masquerade::Outside) => "policy-outside".to_string(),
+            (false, Masquerade::Always) => "policy-masquerade".to_string(),
+        };
+        if let Some(seconds) = self.affinity {
+            let _ = write!(name, "-affinity-{seconds}");
+        }
+        if let Some(sources) = &self.sources {
+            let mut hash = Sha256::new();
+            sources.iter().for_each(|range| hash.update(format!("{range} ")));
+            name.push_str("-from-");
+            for byte in hash.finalize().iter().take(8) {
+                let _ = write!(name, "{byte:02x}");
+            }
+        }
+        name
+    }
+
+    /// Its chains, the one it is entered by last.
+    pub fn chains(&self, family: Family) -> Vec<Chain> {
+        let Some(sources) = &self.sources else {
+            return vec![Chain::new(self.chain_name(), self.rules(family))];
+        };
+        let admitted = Self { sources: None, ..self.clone() };
+        let inner = admitted.chain_name();
+        let mut rules: Vec<_> = sources.iter().map(|range| from_range(range, &inner)).collect();
+        rules.push(vec![Expr::Verdict(Verdict::Drop)]);
+        let mut chains = admitted.chains(family);
+        chains.push(Chain::new(self.chain_name(), rules));
+        chains
+    }
+
+    fn rules(&self, family: Family) -> Vec<Vec<Expr>> {
+        let affinity = self.affinity.unwrap_or(0);
+        let everywhere = Variant { local: false, affinity };
+        let mut rules = Vec::new();
+        if self.local {
+            rules.push([source_is_local(), mark_for_masquerade()].concat());
+            for guard in [source_is_local(), source_is_pod(false)] {
+                rules.extend(balance(family, everywhere).into_iter().map(|rule| [guard.clone(), rule].concat()));
+            }
+            rules.extend(balance(family, Variant { local: true, affinity }));
+            return rules;
+        }
+        match self.masquerade {
+            Masquerade::Never => {}
+            Masquerade::Outside => rules.push([source_is_pod(true), mark_for_masquerade()].concat()),
+            Masquerade::Always => rules.push(mark_for_masquerade()),
+        }
+        rules.extend(balance(family, everywhere));
+        rules
+    }
+}
+
+/// Rules that send a packet to the chain of its group's endpoint count; a remembered client goes first.
+fn balance(family: Family, variant: Variant) -> Vec<Vec<Expr>> {
+    let mut rules = Vec::new();
+    if variant.affinity > 0 {
+        for way in find_group(family) {
+            let mut rule = [way, half(variant)].concat();
+            rule.push(Expr::LoadAddress { which: Address::Source, to: POLICY });
+            rule.push(Expr::Lookup { map: layout::AFFINITY, from: GROUP, to: ENDPOINT });
+            rule.push(remember(variant));
+            rule.push(dnat(family));
+            rules.push(rule);
+        }
+    }
+    for way in find_group(family) {
+        let mut rule = [way, half(variant)].concat();
+        rule.push(Expr::Lookup { map: layout::COUNTS, from: GROUP, to: COUNT });
+        rule.push(Expr::Load { to: COUNT + 1, value: variant.number().to_ne_bytes().to_vec() });
+        rule.push(Expr::VerdictMap { map: layout::BALANCE, from: COUNT });
+        rules.push(rule);
+    }
+    rules
+}
+
+/// The chain that chooses among `count` endpoints.
+pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain {
+    let choose = |way: Vec<Expr>| {
+        let mut rule = [way, half(variant)].concat();
+        rule.push(Expr::Random { to: POLICY, modulus: count });
+        rule.push(Expr::Lookup { map: layout::ENDPOINTS, from: GROUP, to: ENDPOINT });
+        rule
+    };
+    let mut rules = Vec::new();
+    if variant.affinity > 0 {
+        for way in find_group(family) {
+            let mut rule = choose(way);
+            rule.push(Expr::LoadAddress { which: Address::Source, to: POLICY });
+            rule.push(remember(variant));
+            rule.push(dnat(family));
+            rules.push(rule);
+        }
+    }
+    // Also where a client could not be remembered because the map is full.
+    rules.extend(find_group(family).into_iter().map(|way| [choose(way), vec![dnat(family)]].concat()));
+    Chain::new(count_chain_name(count, variant), rules)
+}
+
+/// The name of [`count_chain`]'s chain.
+pub(crate) fn count_chain_name(count: u32, variant: Variant) -> String {
+    let local = if variant.local { "-local" } else { "" };
+    match variant.affinity {
+        0 => format!("to-{count}{local}"),
+        seconds => format!("to-{count}{local}-affinity-{seconds}"),
+    }
+}
+
+/// Turns a group into its local half: the lowest bit of the id's first byte.
+fn half(variant: Variant) -> Vec<Expr> {
+    if !variant.local {
+        return Vec::new();
+    }
+    vec![Expr::Bitwise { from: GROUP, to: GROUP, mask: vec![0xfe, 0xff, 0xff, 0xff], xor: vec![1, 0, 0, 0] }]
+}
+
+fn remember(variant: Variant) -> Expr {
+    Expr::Remember { map: layout::AFFINITY, key: GROUP, value: ENDPOINT, seconds: variant.affinity }
+}
+
+fn dnat(family: Family) -> Expr {
+    Expr::Dnat { address: ENDPOINT, port: ENDPOINT + address_registers(family) }
+}
+
+fn from_range(range: &IpNet, chain: &str) -> Vec<Expr> {
+    let bytes = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(ip) => ip.octets().to_vec(),
+        std::net::IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let mask = bytes(range.netmask());
+    vec![
+        Expr::LoadAddress { which: Address::Source, to: ENDPOINT },
+        Expr::Bitwise { from: ENDPOINT, to: ENDPOINT, xor: vec![0; mask.len()], mask },
+        Expr::Compare { from: ENDPOINT, equal: true, value: bytes(range.network()) },
+        Expr::Verdict(Verdict::Goto(chain.into())),
+    ]
+}
+
+/// Numbers of policies as they stand in the frontends' values, learned from the kernel or given out anew.
+#[derive(Default)]
+pub(crate) struct PolicyNumbers {
+    by_name: BTreeMap<String, u32>,
+}
+
+impl PolicyNumbers {
+    /// Takes over a number that the kernel already has.
+    pub fn learn(&mut self, name: &str, number: u32) {
+        self.by_name.insert(name.into(), number);
+    }
+
+    pub fn forget(&mut self, name: &str) {
+        self.by_name.remove(name);
+    }
+
+    /// The number of a known policy.
+    pub fn get(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// Gives a policy the lowest free number.
+    pub fn assign(&mut self, name: &str) -> u32 {
+        let mut number = 1;
+        while self.by_name.values().any(|taken| *taken == number) {
+            number += 1;
+        }
+        self.by_name.insert(name.into(), number);
+        number
+    }
+}

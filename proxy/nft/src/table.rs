@@ -1,0 +1,323 @@
+//! One family's table: what we know the kernel holds, and the steps that bring it to the plan.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+
+use orlop_plan::{Change, Endpoint, Family, Frontend, FrontendAddress, FrontendKind, Plan, Target, WhenEmpty};
+
+use crate::Error;
+use crate::element::{self, Element};
+use crate::group::{Group, GroupId, count_of, place};
+use crate::layout::{self, COUNT_DROP, COUNT_REJECT};
+use crate::netlink::{Netlink, Transaction};
+use crate::policy::{Policy, PolicyNumbers, Variant, count_chain, count_chain_name};
+use crate::ruleset::Writer;
+
+mod adopt;
+
+/// Sets in the order in which elements are added, so that what is referred to is there first; removal goes backwards.
+const ORDER: [&str; 6] =
+    [layout::ENDPOINTS, layout::COUNTS, layout::HAIRPIN, layout::CLUSTER_IPS, layout::NODE_PORTS, layout::FRONTENDS];
+
+/// The state of one table.
+pub(crate) struct Table {
+    family: Family,
+    /// Whether the kernel has the table and the rest of this struct describes it.
+    adopted: bool,
+    groups: HashMap<GroupId, Group>,
+    policies: PolicyNumbers,
+    /// `balance`'s keys: endpoint counts and variants that have a chain.
+    balanced: BTreeSet<(u32, Variant)>,
+    /// Variants that some policy uses: every count must have a chain for each.
+    variants: BTreeSet<Variant>,
+    cluster_ips: HashSet<IpAddr>,
+    /// Local endpoint addresses by how many slots hold them.
+    hairpins: HashMap<IpAddr, u32>,
+}
+
+/// What a transaction adds to and takes from each set.
+#[derive(Default)]
+struct Edits {
+    add: BTreeMap<&'static str, Vec<Element>>,
+    delete: BTreeMap<&'static str, Vec<Element>>,
+}
+
+impl Edits {
+    fn add(&mut self, set: &'static str, element: Element) {
+        self.add.entry(set).or_default().push(element);
+    }
+
+    fn delete(&mut self, set: &'static str, element: Element) {
+        self.delete.entry(set).or_default().push(element);
+    }
+
+    /// Replaces a value; nothing if it is the same.
+    fn replace(&mut self, set: &'static str, old: Option<Element>, new: Option<Element>) {
+        if old == new {
+            return;
+        }
+        old.into_iter().for_each(|old| self.delete(set, old));
+        new.into_iter().for_each(|new| self.add(set, new));
+    }
+
+    fn write(&self, writer: &mut Writer<'_>) {
+        for set in ORDER.iter().rev() {
+            writer.delete_elements(set, self.delete.get(set).map_or(&[], Vec::as_slice));
+        }
+        for set in ORDER {
+            writer.add_elements(set, self.add.get(set).map_or(&[], Vec::as_slice));
+        }
+    }
+}
+
+/// The endpoints a group must get.
+struct Wanted<'a> {
+    endpoints: &'a [Endpoint],
+    when_empty: WhenEmpty,
+}
+
+/// The number of the netlink family.
+pub(crate) const fn family_number(family: Family) -> u8 {
+    match family {
+        Family::V4 => layout::IPV4,
+        Family::V6 => layout::IPV6,
+    }
+}
+
+/// The groups a target leads to: its own and, under a Local policy, the local half.
+fn groups_of<'a>(frontend: &Frontend, target: &'a Target) -> Vec<(GroupId, Wanted<'a>)> {
+    let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
+    let wanted = |endpoints: &'a [Endpoint]| Wanted { endpoints, when_empty: target.when_empty };
+    let mut groups = vec![(id, wanted(&target.endpoints))];
+    groups.extend(target.local.iter().map(|local| (id.local(), wanted(local))));
+    groups
+}
+
+fn set_of(frontend: &Frontend) -> &'static str {
+    match frontend.address {
+        FrontendAddress::Ip(_) => layout::FRONTENDS,
+        FrontendAddress::NodePort(_) => layout::NODE_PORTS,
+    }
+}
+
+fn cluster_ip(frontend: &Frontend, target: Option<&Target>) -> Option<IpAddr> {
+    match frontend.address {
+        FrontendAddress::Ip(ip) if target?.kind == FrontendKind::ClusterIp => Some(ip),
+        _ => None,
+    }
+}
+
+impl Table {
+    /// A table of which nothing is known yet: [`Table::adopt`] comes first.
+    pub fn new(family: Family) -> Self {
+        Self {
+            family,
+            adopted: false,
+            groups: HashMap::new(),
+            policies: PolicyNumbers::default(),
+            balanced: BTreeSet::new(),
+            variants: BTreeSet::new(),
+            cluster_ips: HashSet::new(),
+            hairpins: HashMap::new(),
+        }
+    }
+
+    /// Whether [`Table::sync`] may be called.
+    pub const fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Applies the changes of this family; gives how many netlink messages that took.
+    pub fn sync(&mut self, netlink: &mut Netlink, plan: &Plan, changes: &[Change]) -> Result<usize, Error> {
+        let mut transaction = Transaction::default();
+        let mut edits = Edits::default();
+        let mut wanted: BTreeMap<GroupId, Option<Wanted<'_>>> = BTreeMap::new();
+        let mut forget = Vec::new();
+        let family = self.family;
+        for change in changes.iter().filter(|change| change.frontend.family() == family) {
+            self.edit_frontend(&mut transaction, &mut edits, plan, change);
+            for (id, _) in change.before.iter().flat_map(|before| groups_of(&change.frontend, before)) {
+                self.group(id).references -= 1;
+                wanted.entry(id).or_default();
+            }
+            for (id, want) in change.after.iter().flat_map(|after| groups_of(&change.frontend, after)) {
+                self.group(id).references += 1;
+                wanted.insert(id, Some(want));
+            }
+        }
+        for (id, want) in wanted {
+            self.edit_group(&mut transaction, &mut edits, id, want, &mut forget);
+        }
+        let mut writer = Writer { transaction: &mut transaction, family: family_number(self.family) };
+        edits.write(&mut writer);
+        self.forget_clients(netlink, &mut transaction, &forget)?;
+        let messages = transaction.len();
+        if !transaction.is_empty() {
+            netlink.commit(transaction)?;
+        }
+        Ok(messages)
+    }
+
+    fn group(&mut self, id: GroupId) -> &mut Group {
+        self.groups.entry(id).or_default()
+    }
+
+    fn edit_frontend(&mut self, transaction: &mut Transaction, edits: &mut Edits, plan: &Plan, change: &Change) {
+        let frontend = &change.frontend;
+        let element = |table: &Self, target: &Target| {
+            let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
+            let number = table.policies.get(&Policy::of(target).chain_name())?;
+            Some(element::frontend(frontend, id, number))
+        };
+        let old = change.before.as_ref().and_then(|before| element(self, before));
+        if let Some(after) = &change.after {
+            self.ensure_policy(transaction, &Policy::of(after));
+        }
+        let new = change.after.as_ref().and_then(|after| element(self, after));
+        edits.replace(set_of(frontend), old, new);
+        if let Some(ip) = cluster_ip(frontend, change.after.as_deref()) {
+            if self.cluster_ips.insert(ip) {
+                edits.add(layout::CLUSTER_IPS, element::address(ip));
+            }
+        } else if let Some(ip) = cluster_ip(frontend, change.before.as_deref())
+            && !plan.is_cluster_ip(ip)
+            && self.cluster_ips.remove(&ip)
+        {
+            edits.delete(layout::CLUSTER_IPS, element::address(ip));
+        }
+    }
+
+    /// Brings a group to the wanted endpoints; without frontends it goes. Endpoints that leave are added to `forget`.
+    fn edit_group(
+        &mut self,
+        transaction: &mut Transaction,
+        edits: &mut Edits,
+        id: GroupId,
+        want: Option<Wanted<'_>>,
+        forget: &mut Vec<(GroupId, Endpoint)>,
+    ) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let (slots, count) = match (&want, group.references) {
+            (_, 0) => (Vec::new(), None),
+            (Some(want), _) => {
+                (place(&group.slots, want.endpoints), Some(count_of(want.endpoints.len(), want.when_empty)))
+            }
+            // Another frontend still leads here and nothing was said of its endpoints: they stay.
+            (None, _) => return,
+        };
+        let (old_slots, old_count) = (group.slots.clone(), group.count);
+        for index in 0..old_slots.len().max(slots.len()) {
+            let at = |slots: &[Endpoint]| slots.get(index).map(|slot| element::endpoint(id, index as u32, slot));
+            edits.replace(layout::ENDPOINTS, at(&old_slots), at(&slots));
+        }
+        let number = |count: Option<u32>| count.map(|count| element::count(id, count));
+        edits.replace(layout::COUNTS, number(old_count), number(count));
+        if let Some(count) = count {
+            self.ensure_count(transaction, count);
+        }
+        let gone = |old: &&Endpoint| !slots.iter().any(|new| (new.address, new.port) == (old.address, old.port));
+        forget.extend(old_slots.iter().filter(gone).map(|endpoint| (id, *endpoint)));
+        self.count_hairpins(edits, &old_slots, &slots);
+        match count {
+            None => drop(self.groups.remove(&id)),
+            Some(_) => {
+                let group = self.group(id);
+                group.slots = slots.into();
+                group.count = count;
+            }
+        }
+    }
+
+    fn count_hairpins(&mut self, edits: &mut Edits, old: &[Endpoint], new: &[Endpoint]) {
+        for endpoint in new.iter().filter(|endpoint| endpoint.local) {
+            let users = self.hairpins.entry(endpoint.address).or_default();
+            *users += 1;
+            if *users == 1 {
+                edits.add(layout::HAIRPIN, element::hairpin(endpoint.address));
+            }
+        }
+        for endpoint in old.iter().filter(|endpoint| endpoint.local) {
+            let Some(users) = self.hairpins.get_mut(&endpoint.address) else { continue };
+            *users -= 1;
+            if *users == 0 {
+                self.hairpins.remove(&endpoint.address);
+                edits.delete(layout::HAIRPIN, element::hairpin(endpoint.address));
+            }
+        }
+    }
+
+    /// Creates a policy's chains and its number, unless it has them.
+    fn ensure_policy(&mut self, transaction: &mut Transaction, policy: &Policy) {
+        let name = policy.chain_name();
+        if self.policies.get(&name).is_some() {
+            return;
+        }
+        let mut writer = Writer { transaction, family: family_number(self.family) };
+        for chain in policy.chains(self.family) {
+            // An inner chain may be there already as a policy of its own; its rules follow from its name.
+            if self.policies.get(&chain.name).is_none() {
+                writer.new_chain(&chain);
+                writer.flush_chain(&chain.name);
+                writer.add_rules(&chain);
+                let number = self.policies.assign(&chain.name);
+                writer.verdict(true, layout::POLICIES, element::policy_key(number), &chain.name);
+            }
+        }
+        let counts: Vec<u32> = self.balanced.iter().map(|(count, _)| *count).collect();
+        for variant in policy.variants() {
+            if self.variants.insert(variant) {
+                for count in counts.iter().copied().chain([COUNT_REJECT, COUNT_DROP]) {
+                    self.ensure_balance(transaction, count, variant);
+                }
+            }
+        }
+    }
+
+    /// Creates the chains for an endpoint count, unless they are there.
+    fn ensure_count(&mut self, transaction: &mut Transaction, count: u32) {
+        for variant in self.variants.clone() {
+            self.ensure_balance(transaction, count, variant);
+        }
+    }
+
+    fn ensure_balance(&mut self, transaction: &mut Transaction, count: u32, variant: Variant) {
+        if !self.balanced.insert((count, variant)) {
+            return;
+        }
+        let mut writer = Writer { transaction, family: family_number(self.family) };
+        let key = element::balance_key(count, variant);
+        match count {
+            COUNT_REJECT => writer.verdict(true, layout::BALANCE, key, "refuse"),
+            COUNT_DROP => writer.verdict(true, layout::BALANCE, key, "discard"),
+            _ => {
+                let chain = count_chain(self.family, count, variant);
+                writer.new_chain(&chain);
+                writer.flush_chain(&chain.name);
+                writer.add_rules(&chain);
+                writer.verdict(true, layout::BALANCE, key, &count_chain_name(count, variant));
+            }
+        }
+    }
+
+    /// Removes the memory of clients that were bound to endpoints which are gone.
+    fn forget_clients(
+        &self,
+        netlink: &mut Netlink,
+        transaction: &mut Transaction,
+        gone: &[(GroupId, Endpoint)],
+    ) -> Result<(), Error> {
+        if gone.is_empty() || !self.variants.iter().any(|variant| variant.affinity > 0) {
+            return Ok(());
+        }
+        let gone: HashSet<_> = gone.iter().map(|(id, endpoint)| (*id, (endpoint.address, endpoint.port))).collect();
+        let family = family_number(self.family);
+        let stale = |client: &Element| {
+            let bound = element::group_of(&client.key).zip(element::endpoint_of(&client.value));
+            bound.is_some_and(|bound| gone.contains(&bound))
+        };
+        let mut clients = crate::ruleset::elements(netlink, family, layout::AFFINITY)?;
+        clients.retain(stale);
+        Writer { transaction, family }.delete_elements(layout::AFFINITY, &clients);
+        Ok(())
+    }
+}

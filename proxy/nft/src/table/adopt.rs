@@ -1,0 +1,312 @@
+//! Making a table equal to the plan whatever it holds: after a start, after an error, and now and then.
+//!
+//! What is right stays untouched, so that a restart disturbs nobody: endpoint slots, policy numbers and remembered clients
+//! are learned from the kernel. Only a table of another layout is replaced, in one transaction.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use orlop_plan::{Endpoint, Plan};
+
+use super::{Table, family_number, groups_of, set_of};
+use crate::Error;
+use crate::element::{self, Bytes, Element, endpoint_of, group_of, number_at};
+use crate::group::{Group, GroupId, count_of, place};
+use crate::layout::{self, COUNT_DROP, COUNT_REJECT, Chain, Data, SETS, fixed_chains};
+use crate::netlink::{Netlink, Transaction};
+use crate::policy::{Policy, PolicyNumbers, Variant, count_chain, count_chain_name};
+use crate::ruleset::{Skeleton, Writer, elements, skeleton, table_exists, tags, verdicts};
+
+/// What the plan wants of a family, before any number or slot is given.
+struct Desired<'a> {
+    policies: BTreeMap<String, Policy>,
+    variants: BTreeSet<Variant>,
+    groups: HashMap<GroupId, (u32, &'a [Endpoint], u32)>,
+}
+
+impl Table {
+    /// Compares the whole table with the plan and repairs the difference; gives how many messages that took. A family the plan does not use needs no table.
+    pub fn adopt(&mut self, netlink: &mut Netlink, plan: &Plan) -> Result<usize, Error> {
+        let family = family_number(self.family);
+        let used = plan.frontends.keys().any(|frontend| frontend.family() == self.family);
+        let exists = match table_exists(netlink, family) {
+            Ok(exists) => exists,
+            Err(_) if !used => false,
+            Err(e) => return Err(e),
+        };
+        *self = Self::new(self.family);
+        if !used && !exists {
+            return Ok(0);
+        }
+        let kernel = if exists { skeleton(netlink, family)? } else { Skeleton::default() };
+        let sound = exists && SETS.iter().all(|spec| kernel.has_set(spec, family));
+        let kernel = if sound { kernel } else { Skeleton::default() };
+        let mut transaction = Transaction::default();
+        let mut writer = Writer { transaction: &mut transaction, family };
+        if exists && !sound {
+            tracing::warn!(?self.family, "replacing a table of another layout");
+            writer.delete_table();
+        }
+        if !sound {
+            writer.new_table();
+            SETS.iter().zip(1..).for_each(|(spec, id)| writer.new_set(spec, id));
+        }
+        let desired = self.desired(plan);
+        self.repair_chains(netlink, &mut transaction, plan, &kernel, sound, &desired)?;
+        self.repair_elements(netlink, &mut transaction, plan, sound, &desired)?;
+        let messages = transaction.len();
+        if !transaction.is_empty() {
+            tracing::debug!(?self.family, messages, "repairing the table");
+            netlink.commit(transaction)?;
+        }
+        self.adopted = true;
+        Ok(messages)
+    }
+
+    fn desired<'a>(&self, plan: &'a Plan) -> Desired<'a> {
+        let mut desired = Desired { policies: BTreeMap::new(), variants: BTreeSet::new(), groups: HashMap::new() };
+        for (frontend, target) in plan.frontends.iter().filter(|(frontend, _)| frontend.family() == self.family) {
+            let policy = Policy::of(target);
+            desired.variants.extend(policy.variants());
+            desired.policies.entry(policy.chain_name()).or_insert(policy);
+            for (id, want) in groups_of(frontend, target) {
+                let count = count_of(want.endpoints.len(), want.when_empty);
+                let group = desired.groups.entry(id).or_insert((0, want.endpoints, count));
+                *group = (group.0 + 1, want.endpoints, count);
+            }
+        }
+        desired
+    }
+
+    /// Chains, rules and the verdict maps that lead to them.
+    fn repair_chains(
+        &mut self,
+        netlink: &mut Netlink,
+        transaction: &mut Transaction,
+        plan: &Plan,
+        kernel: &Skeleton,
+        sound: bool,
+        desired: &Desired<'_>,
+    ) -> Result<(), Error> {
+        let family = family_number(self.family);
+        let mut chains: Vec<Chain> = Vec::new();
+        let mut balance: BTreeMap<Bytes, String> = BTreeMap::new();
+        for policy in desired.policies.values() {
+            chains.extend(policy.chains(self.family));
+        }
+        chains.sort_by(|a, b| a.name.cmp(&b.name));
+        chains.dedup_by(|a, b| a.name == b.name);
+        let policy_names: Vec<String> = chains.iter().map(|chain| chain.name.clone()).collect();
+        let counts: BTreeSet<u32> =
+            desired.groups.values().map(|(_, _, count)| *count).chain([COUNT_REJECT, COUNT_DROP]).collect();
+        self.variants = desired.variants.clone();
+        for (count, variant) in counts.iter().flat_map(|count| self.variants.iter().map(|v| (*count, *v))) {
+            let chain = match count {
+                COUNT_REJECT => "refuse".to_string(),
+                COUNT_DROP => "discard".to_string(),
+                _ => {
+                    chains.push(count_chain(self.family, count, variant));
+                    count_chain_name(count, variant)
+                }
+            };
+            balance.insert(element::balance_key(count, variant), chain);
+            self.balanced.insert((count, variant));
+        }
+        chains.extend(fixed_chains(self.family, &plan.node.node_ports));
+
+        let known = if sound { verdicts(netlink, family, layout::POLICIES)? } else { Vec::new() };
+        let policies = self.number_policies(&known, &policy_names);
+        let known_balance = if sound { verdicts(netlink, family, layout::BALANCE)? } else { Vec::new() };
+
+        let mut writer = Writer { transaction, family };
+        for chain in chains.iter().filter(|chain| !kernel.chains.contains_key(&chain.name)) {
+            writer.new_chain(chain);
+        }
+        for chain in &chains {
+            let present = kernel.chains.get(&chain.name).map(|(_, tags)| tags.as_slice()).unwrap_or_default();
+            if present != tags(chain, family) {
+                if !present.is_empty() {
+                    writer.flush_chain(&chain.name);
+                }
+                writer.add_rules(chain);
+            }
+        }
+        repair_verdicts(&mut writer, layout::POLICIES, &known, &policies);
+        repair_verdicts(&mut writer, layout::BALANCE, &known_balance, &balance);
+        // What leads nowhere any more; rules first, since they may lead to each other.
+        let stale: Vec<&String> =
+            kernel.chains.keys().filter(|name| !chains.iter().any(|chain| chain.name == **name)).collect();
+        stale.iter().for_each(|name| writer.flush_chain(name));
+        stale.iter().for_each(|name| writer.delete_chain(name));
+        Ok(())
+    }
+
+    /// Gives every policy its number, the kernel's where it has one.
+    fn number_policies(&mut self, known: &[(Bytes, String)], names: &[String]) -> BTreeMap<Bytes, String> {
+        self.policies = PolicyNumbers::default();
+        for (key, chain) in known {
+            if let Some(number) = number_at(key, 0) {
+                self.policies.learn(chain, number);
+            }
+        }
+        for (_, chain) in known.iter().filter(|(_, chain)| !names.contains(chain)) {
+            self.policies.forget(chain);
+        }
+        let mut map = BTreeMap::new();
+        for name in names {
+            let number = self.policies.get(name).unwrap_or_else(|| self.policies.assign(name));
+            map.insert(element::policy_key(number), name.clone());
+        }
+        map
+    }
+
+    /// Everything else, set by set.
+    fn repair_elements(
+        &mut self,
+        netlink: &mut Netlink,
+        transaction: &mut Transaction,
+        plan: &Plan,
+        sound: bool,
+        desired: &Desired<'_>,
+    ) -> Result<(), Error> {
+        let family = family_number(self.family);
+        let mut read = |set: &str| if sound { elements(netlink, family, set) } else { Ok(Vec::new()) };
+        let present = read(layout::ENDPOINTS)?;
+        self.place_groups(&present, desired);
+        let slots = self.groups.iter().flat_map(|(id, group)| {
+            group.slots.iter().zip(0..).map(|(slot, index)| element::endpoint(*id, index, slot))
+        });
+        let mut wanted: Vec<(&'static str, Vec<Element>)> = vec![(layout::ENDPOINTS, slots.collect())];
+        let counts = self.groups.iter().filter_map(|(id, group)| Some(element::count(*id, group.count?)));
+        wanted.push((layout::COUNTS, counts.collect()));
+        self.hairpins.clear();
+        for slot in self.groups.values().flat_map(|group| group.slots.iter()).filter(|slot| slot.local) {
+            *self.hairpins.entry(slot.address).or_default() += 1;
+        }
+        wanted.push((layout::HAIRPIN, self.hairpins.keys().map(|ip| element::hairpin(*ip)).collect()));
+        let of_family = |ip: &std::net::IpAddr| orlop_plan::Family::of(*ip) == self.family;
+        self.cluster_ips = plan.cluster_ips().filter(of_family).collect();
+        wanted.push((layout::CLUSTER_IPS, self.cluster_ips.iter().map(|ip| element::address(*ip)).collect()));
+        if let orlop_plan::NodePortAddresses::Only(list) = &plan.node.node_ports {
+            let list = list.iter().filter(|ip| of_family(ip)).map(|ip| element::address(*ip));
+            wanted.push((layout::NODE_IPS, list.collect()));
+        }
+        wanted.push((layout::PODS, self.pods(plan)));
+        for set in [layout::FRONTENDS, layout::NODE_PORTS] {
+            let mut all = Vec::new();
+            for (frontend, target) in
+                plan.frontends.iter().filter(|(f, _)| f.family() == self.family && set_of(f) == set)
+            {
+                let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
+                if let Some(number) = self.policies.get(&Policy::of(target).chain_name()) {
+                    all.push(element::frontend(frontend, id, number));
+                }
+            }
+            wanted.push((set, all));
+        }
+        let mut writer = Writer { transaction, family };
+        for (set, mut wanted) in wanted {
+            wanted.sort_unstable();
+            wanted.dedup();
+            if set == layout::ENDPOINTS {
+                repair_set(&mut writer, set, &present, &wanted);
+            } else {
+                let present = read(set)?;
+                repair_set(&mut writer, set, &present, &wanted);
+            }
+        }
+        if sound {
+            let mut clients = read(layout::AFFINITY)?;
+            clients.retain(|client| !self.remembers_rightly(client));
+            writer.delete_elements(layout::AFFINITY, &clients);
+        }
+        Ok(())
+    }
+
+    /// The pod networks; with none known, everything counts as inside, so that nothing is masqueraded for it.
+    fn pods(&self, plan: &Plan) -> Vec<Element> {
+        let known = element::networks(&plan.node.cluster_cidrs, self.family);
+        if !known.is_empty() {
+            return known;
+        }
+        let everything = match self.family {
+            orlop_plan::Family::V4 => ipnet::IpNet::V4(ipnet::Ipv4Net::default()),
+            orlop_plan::Family::V6 => ipnet::IpNet::V6(ipnet::Ipv6Net::default()),
+        };
+        element::networks(&[everything], self.family)
+    }
+
+    /// Learns the slots that endpoints have in the kernel and places the wanted ones.
+    fn place_groups(&mut self, present: &[Element], desired: &Desired<'_>) {
+        let mut known: HashMap<GroupId, Vec<Endpoint>> = HashMap::new();
+        for element in present {
+            let (Some(id), Some((address, port))) = (group_of(&element.key), endpoint_of(&element.value)) else {
+                continue;
+            };
+            let slots = known.entry(id).or_default();
+            // Sorted by raw bytes of a native number: the index is read, not assumed. A gap ends what can be learned.
+            let Some(index) = number_at(&element.key, 8).map(|n| n as usize).filter(|n| *n < present.len()) else {
+                continue;
+            };
+            let blank = Endpoint { address, port: 0, local: false };
+            if slots.len() <= index {
+                slots.resize(index + 1, blank);
+            }
+            slots[index] = Endpoint { address, port, local: false };
+        }
+        self.groups = desired
+            .groups
+            .iter()
+            .map(|(id, (references, endpoints, count))| {
+                let old = known.get(id).map(Vec::as_slice).unwrap_or_default();
+                let slots = place(old, endpoints).into();
+                (*id, Group { references: *references, slots, count: Some(*count) })
+            })
+            .collect();
+    }
+
+    fn remembers_rightly(&self, client: &Element) -> bool {
+        let (Some(id), Some((address, port))) = (group_of(&client.key), endpoint_of(&client.value)) else {
+            return false;
+        };
+        let group = self.groups.get(&id);
+        group.is_some_and(|group| group.slots.iter().any(|slot| (slot.address, slot.port) == (address, port)))
+    }
+}
+
+fn repair_verdicts(
+    writer: &mut Writer<'_>,
+    map: &'static str,
+    known: &[(Bytes, String)],
+    wanted: &BTreeMap<Bytes, String>,
+) {
+    for (key, chain) in known.iter().filter(|(key, chain)| wanted.get(key) != Some(chain)) {
+        writer.verdict(false, map, *key, chain);
+    }
+    let present = |key: &Bytes, chain: &String| known.iter().any(|(k, c)| k == key && c == chain);
+    for (key, chain) in wanted.iter().filter(|(key, chain)| !present(key, chain)) {
+        writer.verdict(true, map, *key, chain);
+    }
+}
+
+/// Both lists are sorted.
+fn repair_set(writer: &mut Writer<'_>, set: &'static str, present: &[Element], wanted: &[Element]) {
+    if SETS.iter().any(|spec| spec.name == set && spec.interval) {
+        // Ends of intervals mean nothing alone, and the kernel may list one that nobody added: replaced as a whole.
+        let starts = |all: &[Element]| {
+            all.iter().filter(|e| e.key.as_slice().iter().any(|b| *b != 0)).copied().collect::<Vec<_>>()
+        };
+        if starts(present) != starts(wanted) || present.is_empty() {
+            if !present.is_empty() {
+                writer.flush_set(set);
+            }
+            writer.add_elements(set, wanted);
+        }
+        return;
+    }
+    debug_assert!(SETS.iter().any(|spec| spec.name == set && spec.data != Data::Verdict));
+    let missing = |from: &[Element], other: &[Element]| -> Vec<Element> {
+        from.iter().filter(|element| other.binary_search(element).is_err()).copied().collect()
+    };
+    writer.delete_elements(set, &missing(present, wanted));
+    writer.add_elements(set, &missing(wanted, present));
+}

@@ -1,0 +1,17 @@
+//! The backend against the kernel: network namespaces of its own, real packets.
+//!
+//! Needs the right to create network namespaces (root) and `ip` of iproute2; without them it fails rather than skips.
+//! Namespaces are anonymous: they vanish with the test's threads, however it ends.
+// clippy takes helper functions of an integration test for production code.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "nft/adoption.rs"]
+mod adoption;
+#[path = "nft/plans.rs"]
+mod plans;
+#[path = "nft/scale.rs"]
+mod scale;
+#[path = "nft/traffic.rs"]
+mod traffic;
+#[path = "nft/world.rs"]
+mod world;

@@ -1,0 +1,10 @@
+//! The plan's behaviour, seen through its public interface.
+// clippy takes helper functions of an integration test for production code.
+#![allow(clippy::unwrap_used)]
+
+#[path = "plan/objects.rs"]
+mod objects;
+#[path = "plan/properties.rs"]
+mod properties;
+#[path = "plan/tracker.rs"]
+mod tracker;
