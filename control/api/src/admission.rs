@@ -1,0 +1,22 @@
+//! Admission: what may be in this cluster at this moment, after authorization and before storage. Each plugin is a function of
+//! the request, the object and what the caches know; they run in kube-apiserver's order.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::rest::Call;
+use crate::status::Status;
+
+mod namespace_lifecycle;
+
+/// Plugins that change the object.
+pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    let _ = (call, object, old);
+    Ok(())
+}
+
+/// Plugins that only say yes or no. Without `object` it is a deletion, without `old` a creation.
+pub async fn validate(call: &Arc<Call>, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+    namespace_lifecycle::validate(call, object, old)
+}

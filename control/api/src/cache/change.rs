@@ -1,0 +1,111 @@
+//! One change of one object, and its watch events, each encoded once for all watchers.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::object::Object;
+use crate::status::Status;
+
+/// What happened to an object.
+#[derive(Debug)]
+pub enum ChangeKind {
+    /// It is new.
+    Created(Arc<Object>),
+    /// It was another before.
+    Updated {
+        /// As it is now.
+        object: Arc<Object>,
+        /// As it was.
+        previous: Arc<Object>,
+    },
+    /// It is gone: its last state, with the deletion's `resourceVersion`.
+    Deleted(Arc<Object>),
+}
+
+/// A watch event's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventType {
+    /// `ADDED`
+    Added,
+    /// `MODIFIED`
+    Modified,
+    /// `DELETED`
+    Deleted,
+}
+
+impl EventType {
+    /// As written on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+}
+
+/// A change at a revision.
+#[derive(Debug)]
+pub struct Change {
+    /// The store's revision.
+    pub revision: i64,
+    /// What happened.
+    pub kind: ChangeKind,
+    frames: [OnceLock<Bytes>; 3],
+    /// The state before, as a deletion event carries it (an object that stops matching a selector).
+    left: OnceLock<Arc<Object>>,
+}
+
+impl Change {
+    /// A change.
+    pub fn new(revision: i64, kind: ChangeKind) -> Self {
+        Self { revision, kind, frames: Default::default(), left: OnceLock::new() }
+    }
+
+    /// Bytes that remembering it costs.
+    pub(super) fn size(&self) -> usize {
+        match &self.kind {
+            ChangeKind::Created(object) | ChangeKind::Deleted(object) => object.json.len(),
+            ChangeKind::Updated { object, previous } => object.json.len() + previous.json.len(),
+        }
+    }
+
+    /// What a watcher who sees only matching objects is told, and about which state of the object.
+    pub fn seen_by(&self, resource: &crate::catalog::Resource, matches: impl Fn(&Object) -> bool) -> Option<(EventType, Arc<Object>)> {
+        match &self.kind {
+            ChangeKind::Created(object) => matches(object).then(|| (EventType::Added, object.clone())),
+            ChangeKind::Deleted(object) => matches(object).then(|| (EventType::Deleted, object.clone())),
+            ChangeKind::Updated { object, previous } => match (matches(previous), matches(object)) {
+                (true, true) => Some((EventType::Modified, object.clone())),
+                (false, true) => Some((EventType::Added, object.clone())),
+                (true, false) => {
+                    let left = self.left.get_or_init(|| Arc::new(previous.at(resource, self.revision)));
+                    Some((EventType::Deleted, left.clone()))
+                }
+                (false, false) => None,
+            },
+        }
+    }
+
+    /// The JSON frame of an event about `object`, encoded at most once per type.
+    pub fn frame(&self, event: EventType, object: &Object) -> Bytes {
+        self.frames[event as usize].get_or_init(|| frame(event.name(), &object.json)).clone()
+    }
+}
+
+/// `{"type":…,"object":…}` and a newline.
+pub fn frame(event: &str, object: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(object.len() + event.len() + 24);
+    bytes.put_slice(b"{\"type\":\"");
+    bytes.put_slice(event.as_bytes());
+    bytes.put_slice(b"\",\"object\":");
+    bytes.put_slice(object);
+    bytes.put_slice(b"}\n");
+    bytes.freeze()
+}
+
+/// An `ERROR` event.
+pub fn error_frame(status: &Status) -> Bytes {
+    frame("ERROR", status.to_value().to_string().as_bytes())
+}

@@ -1,0 +1,146 @@
+//! Reads the store's one watch and applies it to the caches; lists anew when the watch breaks off.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use orlop_store::{Event, KeyRange, RangeRequest, Store, StoreError, WatchBatch, WatchStream};
+use tokio_util::sync::CancellationToken;
+
+use super::{Cache, Change, ChangeKind, Hub, Objects};
+use crate::object::Object;
+
+const REGISTRY: &str = "/registry/";
+
+impl Hub {
+    /// Fills the caches once and then keeps them up to date in a task of its own until `stop`.
+    pub async fn run(self: &Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut watch = self.fill(&*store).await?;
+        let hub = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    why = hub.follow(&mut watch) => tracing::warn!(error = ?why, "the store's watch ended; listing again"),
+                }
+                watch = loop {
+                    match hub.fill(&*store).await {
+                        Ok(watch) => break watch,
+                        Err(error) => tracing::error!(%error, "the store cannot be read"),
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                };
+            }
+        });
+        Ok(())
+    }
+
+    /// Reads everything, resets every cache and opens a watch from there on.
+    async fn fill(&self, store: &dyn Store) -> Result<WatchStream, StoreError> {
+        let everything = KeyRange::prefix(REGISTRY);
+        let read = store.range(RangeRequest::now(everything.clone())).await?;
+        let mut found: HashMap<String, Objects> = HashMap::new();
+        for kv in &read.kvs {
+            let Some(cache) = self.cache_of(&kv.key) else { continue };
+            match Object::decode(&cache.resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision) {
+                Ok(object) => {
+                    let objects = found.entry(cache.resource.storage.clone()).or_default();
+                    objects.insert(object.key().into(), Arc::new(object));
+                }
+                Err(error) => tracing::error!(%error, "left out"),
+            }
+        }
+        for cache in self.all() {
+            cache.reset(found.remove(&cache.resource.storage).unwrap_or_default(), read.revision);
+        }
+        self.revision.send_replace(read.revision);
+        store.watch(everything, read.revision + 1).await
+    }
+
+    async fn follow(&self, watch: &mut WatchStream) -> Option<StoreError> {
+        while let Some(batch) = watch.next().await {
+            match batch {
+                Ok(WatchBatch::Events(events)) => self.apply(&events),
+                Ok(WatchBatch::Progress(revision)) => self.advance(revision),
+                Err(error) => return Some(error),
+            }
+        }
+        None
+    }
+
+    fn apply(&self, events: &[Event]) {
+        let mut changes: Vec<(Arc<Cache>, Vec<Change>)> = Vec::new();
+        for event in events {
+            let Some(cache) = self.cache_of(&event.kv.key) else { continue };
+            let pending = changes.iter().position(|(c, _)| Arc::ptr_eq(c, &cache));
+            let position = pending.unwrap_or_else(|| {
+                changes.push((cache.clone(), Vec::new()));
+                changes.len() - 1
+            });
+            let earlier = &changes[position].1;
+            match change(&cache, earlier, event) {
+                Some(change) => changes[position].1.push(change),
+                None => tracing::error!(key = %String::from_utf8_lossy(&event.kv.key), "a change cannot be decoded"),
+            }
+        }
+        for (cache, changes) in changes {
+            cache.apply(changes);
+        }
+        if let Some(last) = events.last() {
+            self.advance(last.kv.mod_revision);
+        }
+    }
+
+    fn advance(&self, revision: i64) {
+        self.revision.send_if_modified(|now| {
+            let grows = revision > *now;
+            *now = revision.max(*now);
+            grows
+        });
+    }
+
+    /// The cache that a key belongs to. Storage paths have one segment (`pods`) or two (`services/specs`).
+    fn cache_of(&self, key: &[u8]) -> Option<Arc<Cache>> {
+        let path = std::str::from_utf8(key).ok()?.strip_prefix(REGISTRY)?;
+        let (first, rest) = path.split_once('/')?;
+        if let Some(cache) = self.cache_at(first) {
+            return Some(cache);
+        }
+        let (second, _) = rest.split_once('/')?;
+        self.cache_at(&path[..first.len() + 1 + second.len()])
+    }
+}
+
+/// Turns a store event into a change, with what the cache (or an earlier change of the same batch) knew before.
+fn change(cache: &Cache, earlier: &[Change], event: &Event) -> Option<Change> {
+    let revision = event.kv.mod_revision;
+    let decode = |value: &[u8], created| Object::decode(&cache.resource, &event.kv.key, value, revision, created).ok();
+    if event.deleted {
+        let previous = event.prev.as_ref()?;
+        let object = decode(&previous.value, previous.create_revision)?;
+        return Some(Change::new(revision, ChangeKind::Deleted(Arc::new(object))));
+    }
+    let object = Arc::new(decode(&event.kv.value, event.kv.create_revision)?);
+    if event.prev.is_none() {
+        return Some(Change::new(revision, ChangeKind::Created(object)));
+    }
+    let key = object.key();
+    let before = earlier.iter().rev().find_map(|change| match &change.kind {
+        ChangeKind::Created(o) | ChangeKind::Updated { object: o, .. } if o.name == object.name && o.namespace == object.namespace => {
+            Some(o.clone())
+        }
+        _ => None,
+    });
+    let previous = before.or_else(|| cache.get(&key));
+    Some(Change::new(
+        revision,
+        match previous {
+            Some(previous) => ChangeKind::Updated { object, previous },
+            None => ChangeKind::Created(object),
+        },
+    ))
+}

@@ -1,0 +1,146 @@
+//! The built-in resources. Verbs and kinds are the schema's business; what stands here is what only kube-apiserver's storage
+//! factory and REST mapping know: storage paths, short names, categories, subresources.
+
+use super::{Resource, Subresource};
+
+/// group, version, plural, singular, kind, short names, categories, subresources, storage path.
+type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
+
+const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const CREATE: &[&str] = &["create"];
+
+#[rustfmt::skip]
+const NAMESPACED: &[Row] = &[
+    ("", "v1", "configmaps", "configmap", "ConfigMap", "cm", "", "", "configmaps"),
+    ("", "v1", "endpoints", "endpoints", "Endpoints", "ep", "", "", "services/endpoints"),
+    ("", "v1", "events", "event", "Event", "ev", "", "", "events"),
+    ("", "v1", "limitranges", "limitrange", "LimitRange", "limits", "", "", "limitranges"),
+    ("", "v1", "persistentvolumeclaims", "persistentvolumeclaim", "PersistentVolumeClaim", "pvc", "", "status", "persistentvolumeclaims"),
+    ("", "v1", "pods", "pod", "Pod", "po", "all", "attach binding ephemeralcontainers eviction exec log portforward proxy resize status", "pods"),
+    ("", "v1", "podtemplates", "podtemplate", "PodTemplate", "", "", "", "podtemplates"),
+    ("", "v1", "replicationcontrollers", "replicationcontroller", "ReplicationController", "rc", "all", "scale status", "controllers"),
+    ("", "v1", "resourcequotas", "resourcequota", "ResourceQuota", "quota", "", "status", "resourcequotas"),
+    ("", "v1", "secrets", "secret", "Secret", "", "", "", "secrets"),
+    ("", "v1", "serviceaccounts", "serviceaccount", "ServiceAccount", "sa", "", "token", "serviceaccounts"),
+    ("", "v1", "services", "service", "Service", "svc", "all", "proxy status", "services/specs"),
+    ("apps", "v1", "controllerrevisions", "controllerrevision", "ControllerRevision", "", "", "", "controllerrevisions"),
+    ("apps", "v1", "daemonsets", "daemonset", "DaemonSet", "ds", "all", "status", "daemonsets"),
+    ("apps", "v1", "deployments", "deployment", "Deployment", "deploy", "all", "scale status", "deployments"),
+    ("apps", "v1", "replicasets", "replicaset", "ReplicaSet", "rs", "all", "scale status", "replicasets"),
+    ("apps", "v1", "statefulsets", "statefulset", "StatefulSet", "sts", "all", "scale status", "statefulsets"),
+    ("events.k8s.io", "v1", "events", "event", "Event", "ev", "", "", "events"),
+    ("autoscaling", "v2", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler", "hpa", "all", "status", "horizontalpodautoscalers"),
+    ("batch", "v1", "cronjobs", "cronjob", "CronJob", "cj", "all", "status", "cronjobs"),
+    ("batch", "v1", "jobs", "job", "Job", "", "all", "status", "jobs"),
+    ("networking.k8s.io", "v1", "ingresses", "ingress", "Ingress", "ing", "", "status", "ingress"),
+    ("networking.k8s.io", "v1", "networkpolicies", "networkpolicy", "NetworkPolicy", "netpol", "", "", "networkpolicies"),
+    ("policy", "v1", "poddisruptionbudgets", "poddisruptionbudget", "PodDisruptionBudget", "pdb", "", "status", "poddisruptionbudgets"),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings", "rolebinding", "RoleBinding", "", "", "", "rolebindings"),
+    ("rbac.authorization.k8s.io", "v1", "roles", "role", "Role", "", "", "", "roles"),
+    ("storage.k8s.io", "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity", "", "", "", "csistoragecapacities"),
+    ("coordination.k8s.io", "v1", "leases", "lease", "Lease", "", "", "", "leases"),
+    ("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", "", "", "", "endpointslices"),
+];
+
+#[rustfmt::skip]
+const CLUSTER: &[Row] = &[
+    ("", "v1", "namespaces", "namespace", "Namespace", "ns", "", "finalize status", "namespaces"),
+    ("", "v1", "nodes", "node", "Node", "no", "", "proxy status", "minions"),
+    ("", "v1", "persistentvolumes", "persistentvolume", "PersistentVolume", "pv", "", "status", "persistentvolumes"),
+    ("certificates.k8s.io", "v1", "certificatesigningrequests", "certificatesigningrequest", "CertificateSigningRequest", "csr", "", "approval status", "certificatesigningrequests"),
+    ("networking.k8s.io", "v1", "ingressclasses", "ingressclass", "IngressClass", "", "", "", "ingressclasses"),
+    ("networking.k8s.io", "v1", "ipaddresses", "ipaddress", "IPAddress", "ip", "", "", "ipaddresses"),
+    ("networking.k8s.io", "v1", "servicecidrs", "servicecidr", "ServiceCIDR", "", "", "status", "servicecidrs"),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "clusterrolebinding", "ClusterRoleBinding", "", "", "", "clusterrolebindings"),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "clusterrole", "ClusterRole", "", "", "", "clusterroles"),
+    ("storage.k8s.io", "v1", "csidrivers", "csidriver", "CSIDriver", "", "", "", "csidrivers"),
+    ("storage.k8s.io", "v1", "csinodes", "csinode", "CSINode", "", "", "", "csinodes"),
+    ("storage.k8s.io", "v1", "storageclasses", "storageclass", "StorageClass", "sc", "", "", "storageclasses"),
+    ("storage.k8s.io", "v1", "volumeattachments", "volumeattachment", "VolumeAttachment", "", "", "status", "volumeattachments"),
+    ("node.k8s.io", "v1", "runtimeclasses", "runtimeclass", "RuntimeClass", "", "", "", "runtimeclasses"),
+    ("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass", "pc", "", "", "priorityclasses"),
+];
+
+/// Kinds that are asked and answered, never stored.
+#[rustfmt::skip]
+const REVIEWS: &[(&str, &str, &str, &str, bool)] = &[
+    ("authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", false),
+    ("authentication.k8s.io", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false),
+    ("authorization.k8s.io", "localsubjectaccessreviews", "localsubjectaccessreview", "LocalSubjectAccessReview", true),
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "selfsubjectaccessreview", "SelfSubjectAccessReview", false),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "selfsubjectrulesreview", "SelfSubjectRulesReview", false),
+    ("authorization.k8s.io", "subjectaccessreviews", "subjectaccessreview", "SubjectAccessReview", false),
+];
+
+/// Order in which discovery lists groups (kube-apiserver's group priorities).
+const GROUP_ORDER: &[&str] = &[
+    "", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch", "certificates.k8s.io",
+    "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io", "apps", "node.k8s.io", "discovery.k8s.io",
+    "scheduling.k8s.io", "coordination.k8s.io",
+];
+
+pub(super) fn resources() -> Vec<Resource> {
+    let mut all: Vec<Resource> = Vec::new();
+    all.extend(NAMESPACED.iter().map(|row| stored(row, true)));
+    all.extend(CLUSTER.iter().map(|row| stored(row, false)));
+    all.extend(REVIEWS.iter().map(|&(group, plural, singular, kind, namespaced)| Resource {
+        group: group.into(),
+        version: "v1".into(),
+        plural: plural.into(),
+        singular: singular.into(),
+        kind: kind.into(),
+        namespaced,
+        short_names: vec![],
+        categories: vec![],
+        verbs: words(CREATE),
+        subresources: vec![],
+        storage: String::new(),
+        storage_version: format!("{group}/v1"),
+    }));
+    let rank = |group: &str| GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
+    all.sort_by(|a, b| rank(&a.group).cmp(&rank(&b.group)).then_with(|| a.plural.cmp(&b.plural)));
+    all
+}
+
+fn stored(row: &Row, namespaced: bool) -> Resource {
+    let &(group, version, plural, singular, kind, short, categories, subresources, storage) = row;
+    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    Resource {
+        group: group.into(),
+        version: version.into(),
+        plural: plural.into(),
+        singular: singular.into(),
+        kind: kind.into(),
+        namespaced,
+        short_names: short.split_whitespace().map(Into::into).collect(),
+        categories: categories.split_whitespace().map(Into::into).collect(),
+        verbs: words(ALL),
+        subresources: subresources.split_whitespace().map(|name| subresource(group, version, kind, name)).collect(),
+        storage: storage.into(),
+        // One Event, two APIs: kube-apiserver stores it in the core form.
+        storage_version: if group == "events.k8s.io" { "v1".into() } else { api_version },
+    }
+}
+
+fn subresource(group: &str, version: &str, kind: &str, name: &str) -> Subresource {
+    let (group, version, kind, verbs): (&str, &str, &str, &[&str]) = match name {
+        "scale" => ("autoscaling", "v1", "Scale", &["get", "patch", "update"]),
+        "binding" => ("", "v1", "Binding", CREATE),
+        "eviction" => ("policy", "v1", "Eviction", CREATE),
+        "token" => ("authentication.k8s.io", "v1", "TokenRequest", CREATE),
+        "log" => (group, version, kind, &["get"]),
+        "finalize" => (group, version, kind, &["update"]),
+        "exec" => ("", "v1", "PodExecOptions", &["create", "get"]),
+        "attach" => ("", "v1", "PodAttachOptions", &["create", "get"]),
+        "portforward" => ("", "v1", "PodPortForwardOptions", &["create", "get"]),
+        "proxy" if kind == "Node" => ("", "v1", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        "proxy" if kind == "Service" => ("", "v1", "ServiceProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        "proxy" => ("", "v1", "PodProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        _ => (group, version, kind, &["get", "patch", "update"]),
+    };
+    Subresource { name: name.into(), group: group.into(), version: version.into(), kind: kind.into(), verbs: words(verbs) }
+}
+
+fn words(list: &[&str]) -> Vec<String> {
+    list.iter().map(|w| (*w).to_owned()).collect()
+}

@@ -1,0 +1,163 @@
+//! The generic path: what every verb does to an object of whatever kind. A [`Call`] is one authorized request for a resource.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
+use orlop_auth::UserInfo;
+
+use crate::cache::Cache;
+use crate::catalog::Resource;
+use crate::request::{Query, RequestInfo};
+use crate::server::ApiServer;
+use crate::status::Status;
+use crate::wire::{Accept, Body, BodyFormat, decode_object};
+
+mod create;
+mod delete;
+mod list;
+mod metadata;
+mod patch;
+mod read;
+mod render;
+mod update;
+mod watch;
+
+/// One authorized request for a resource.
+pub struct Call {
+    /// The server.
+    pub server: Arc<ApiServer>,
+    /// Who asks.
+    pub user: Arc<UserInfo>,
+    /// For what.
+    pub info: RequestInfo,
+    /// With which options.
+    pub query: Query,
+    /// In which version.
+    pub resource: Arc<Resource>,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// What the client takes.
+    pub accept: Accept,
+    /// The body.
+    pub body: Bytes,
+    warnings: Mutex<Vec<String>>,
+}
+
+impl Call {
+    /// A call.
+    pub fn new(
+        server: Arc<ApiServer>,
+        user: Arc<UserInfo>,
+        info: RequestInfo,
+        query: Query,
+        resource: Arc<Resource>,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, Status> {
+        let accept = Accept::from_headers(&headers)?;
+        Ok(Self { server, user, info, query, resource, headers, accept, body, warnings: Mutex::default() })
+    }
+
+    /// Runs it.
+    pub async fn run(self) -> Result<Response<Body>, Status> {
+        let call = Arc::new(self);
+        let mut response = call.route().await?;
+        for warning in std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {
+            let clean: String = warning.chars().filter(|c| !c.is_control()).collect();
+            let text = format!("299 - \"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""));
+            if let Ok(value) = HeaderValue::from_str(&text) {
+                response.headers_mut().append("warning", value);
+            }
+        }
+        Ok(response)
+    }
+
+    async fn route(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let info = &self.info;
+        if self.resource.storage.is_empty() || !matches!(info.subresource.as_str(), "" | "status") {
+            return crate::subresource::route(self).await;
+        }
+        match info.subresource.as_str() {
+            "" if !self.resource.serves(info.verb) => return Err(Status::method_not_supported(&self.resource, info.verb)),
+            "" => {}
+            name => match self.resource.subresource(name) {
+                None => return Err(Status::no_such_path()),
+                Some(sub) if !sub.verbs.iter().any(|v| v == info.verb) => {
+                    return Err(Status::method_not_supported(&self.resource, info.verb));
+                }
+                Some(_) => {}
+            },
+        }
+        match info.verb {
+            "get" => self.get().await,
+            "list" => self.list().await,
+            "watch" => self.watch().await,
+            "create" if info.name.is_empty() => self.create().await,
+            "update" if !info.name.is_empty() => self.update().await,
+            "patch" if !info.name.is_empty() => self.patch().await,
+            "delete" => self.delete().await,
+            "deletecollection" => self.delete_collection().await,
+            _ => Err(Status::method_not_supported(&self.resource, info.verb)),
+        }
+    }
+
+    /// The cache that holds this resource.
+    pub fn cache(&self) -> Result<Arc<Cache>, Status> {
+        self.server.registry().hub().cache(&self.resource)
+    }
+
+    /// The namespace of the request, empty for cluster-scoped resources.
+    pub fn namespace(&self) -> &str {
+        if self.resource.namespaced { &self.info.namespace } else { "" }
+    }
+
+    /// Whether nothing may be stored (`dryRun=All`).
+    pub fn dry_run(&self) -> Result<bool, Status> {
+        let mut dry = false;
+        for value in self.query.all("dryRun") {
+            match value {
+                "All" => dry = true,
+                "" => {}
+                other => {
+                    return Err(Status::bad_request(format!(
+                        "invalid dryRun value: Unsupported value: \"{other}\": supported values: \"All\""
+                    )));
+                }
+            }
+        }
+        Ok(dry)
+    }
+
+    /// Adds a `Warning` header to the answer.
+    pub fn warn(&self, text: impl Into<String>) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = text.into();
+        if warnings.len() < 32 && !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// Decodes the body as an object of this resource's kind (or of `api_version`/`kind` for a subresource).
+    pub fn decode(&self, api_version: &str, kind: &str) -> Result<serde_json::Value, Status> {
+        let format = BodyFormat::from_headers(&self.headers)?;
+        let mut object = decode_object(format, &self.body)?;
+        match object["apiVersion"].as_str() {
+            None | Some("") => object["apiVersion"] = api_version.into(),
+            Some(found) if found == api_version => {}
+            Some(found) => {
+                return Err(Status::bad_request(format!(
+                    "the API version in the data ({found}) does not match the expected API version ({api_version})"
+                )));
+            }
+        }
+        match object["kind"].as_str() {
+            None | Some("") => object["kind"] = kind.into(),
+            Some(found) if found == kind => {}
+            Some(found) => {
+                return Err(Status::bad_request(format!("the kind in the data ({found}) does not match the expected kind ({kind})")));
+            }
+        }
+        Ok(object)
+    }
+}

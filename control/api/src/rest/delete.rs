@@ -1,0 +1,224 @@
+//! `DELETE`: preconditions, propagation, finalizers, and graceful deletion of pods.
+
+use std::sync::Arc;
+
+use http::Response;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Call;
+use crate::object::{Object, meta, metadata_mut};
+use crate::registry::Outcome;
+use crate::status::Status;
+use crate::wire::{self, Body, BodyFormat, decode_object};
+use crate::{admission, convert};
+
+const ATTEMPTS: usize = 32;
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+
+/// `metav1.DeleteOptions`, from the body or the query.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeleteOptions {
+    grace_period_seconds: Option<i64>,
+    preconditions: Option<Preconditions>,
+    orphan_dependents: Option<bool>,
+    propagation_policy: Option<String>,
+    dry_run: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+/// Whether an object that is being deleted has nothing left to wait for.
+pub(super) fn is_finished(object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    metadata["deletionTimestamp"].is_string()
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && metadata["finalizers"].as_array().is_none_or(Vec::is_empty)
+        && object["spec"]["finalizers"].as_array().is_none_or(|f| f.is_empty() || object["kind"] != "Namespace")
+}
+
+impl Call {
+    pub(super) async fn delete(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let options = self.delete_options()?;
+        let (object, gone) = self.delete_object(&self.info.namespace, &self.info.name, &options).await?;
+        // As kube-apiserver: most deletions answer with a Status, those still under way and some kinds with the object.
+        let returns_object = !gone || matches!(self.resource.plural.as_str(), "pods" | "services" | "serviceaccounts" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "resourcequotas");
+        if returns_object {
+            return self.render_object(200, &object);
+        }
+        let value = object.value();
+        let mut details = json!({"name": &*object.name, "kind": self.resource.plural, "uid": meta(&value, "uid")});
+        if !self.resource.group.is_empty() {
+            details["group"] = self.resource.group.as_str().into();
+        }
+        Ok(wire::json(200, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})))
+    }
+
+    pub(super) async fn delete_collection(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let options = self.delete_options()?;
+        let mut page = self.page().await?;
+        let mut deleted = Vec::with_capacity(page.objects.len());
+        for object in std::mem::take(&mut page.objects) {
+            match self.delete_object(&object.namespace, &object.name, &options).await {
+                Ok((object, _)) => deleted.push(object),
+                Err(status) if status.code == 404 => {}
+                Err(status) => return Err(status),
+            }
+        }
+        page.objects = deleted;
+        self.render_list(page)
+    }
+
+    fn delete_options(&self) -> Result<DeleteOptions, Status> {
+        let mut options = if self.body.is_empty() {
+            DeleteOptions::default()
+        } else {
+            let body = decode_object(BodyFormat::from_headers(&self.headers)?, &self.body)?;
+            serde_json::from_value(body).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?
+        };
+        if let Some(seconds) = self.query.integer("gracePeriodSeconds")? {
+            options.grace_period_seconds.get_or_insert(seconds);
+        }
+        if let Some(policy) = self.query.get("propagationPolicy") {
+            options.propagation_policy.get_or_insert(policy.to_owned());
+        }
+        if self.query.get("orphanDependents").is_some() {
+            options.orphan_dependents.get_or_insert(self.query.flag("orphanDependents"));
+        }
+        if self.dry_run()? {
+            options.dry_run = vec!["All".into()];
+        }
+        match options.propagation_policy.as_deref() {
+            None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
+            Some(other) => Err(Status::bad_request(format!(
+                "propagationPolicy: Unsupported value: \"{other}\": supported values: \"Foreground\", \"Background\", \"Orphan\""
+            ))),
+        }
+    }
+
+    /// Deletes one object, or begins to. The flag says whether it is gone.
+    async fn delete_object(self: &Arc<Self>, namespace: &str, name: &str, options: &DeleteOptions) -> Result<(Arc<Object>, bool), Status> {
+        let namespace = if self.resource.namespaced { namespace } else { "" };
+        let cache = self.cache()?;
+        let registry = self.server.registry();
+        let mut current = registry.get(&cache, namespace, name).await?;
+        for _ in 0..ATTEMPTS {
+            let Some(old_object) = current else { return Err(Status::not_found(&self.resource, name)) };
+            let old = old_object.value();
+            self.check_preconditions(&old, options)?;
+            let mut object = old.clone();
+            admission::validate(self, None, Some(&old)).await?;
+            let dry_run = !options.dry_run.is_empty();
+            self.mark_deleted(&mut object, options);
+            let outcome = if is_finished(&object) {
+                if dry_run {
+                    return Ok((old_object, true));
+                }
+                match registry.delete(&cache, &old_object).await? {
+                    Outcome::Done(gone) => {
+                        return Ok((gone, true));
+                    }
+                    stale => stale,
+                }
+            } else if object == old || dry_run {
+                return Ok((Arc::new(Object::from_value(&cache.resource, object, old_object.revision, old_object.created)), false));
+            } else {
+                convert::to_storage(&cache.resource, &mut object);
+                registry.put(&cache, object, old_object.revision).await?
+            };
+            match outcome {
+                Outcome::Done(object) => return Ok((object, false)),
+                Outcome::Stale(found) => current = found,
+            }
+        }
+        Err(Status::modified(&self.resource, name))
+    }
+
+    fn check_preconditions(&self, object: &Value, options: &DeleteOptions) -> Result<(), Status> {
+        let Some(wanted) = &options.preconditions else { return Ok(()) };
+        let name = meta(object, "name");
+        if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != meta(object, "uid")) {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(object, "uid"));
+            return Err(Status::conflict(&self.resource, name, why));
+        }
+        if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != meta(object, "resourceVersion")) {
+            let why = format!(
+                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                meta(object, "resourceVersion")
+            );
+            return Err(Status::conflict(&self.resource, name, why));
+        }
+        Ok(())
+    }
+
+    /// Sets the deletion timestamp, the grace period and the finalizers that the options ask for.
+    fn mark_deleted(&self, object: &mut Value, options: &DeleteOptions) {
+        let grace = self.grace_period(object, options);
+        let Some(metadata) = metadata_mut(object) else { return };
+        let mut finalizers: Vec<String> =
+            metadata.get("finalizers").and_then(Value::as_array).map(|f| f.iter().filter_map(|v| v.as_str().map(Into::into)).collect()).unwrap_or_default();
+        let policy = options.propagation_policy.as_deref().or(match options.orphan_dependents {
+            Some(true) => Some("Orphan"),
+            Some(false) => Some("Background"),
+            None => None,
+        });
+        // Without a policy, finalizers that are there already keep their meaning.
+        if let Some(policy) = policy {
+            finalizers.retain(|f| f != ORPHAN && f != FOREGROUND);
+            match policy {
+                "Orphan" => finalizers.push(ORPHAN.into()),
+                "Foreground" => finalizers.push(FOREGROUND.into()),
+                _ => {}
+            }
+        }
+        if finalizers.is_empty() {
+            metadata.shift_remove("finalizers");
+        } else {
+            metadata.insert("finalizers".into(), json!(finalizers));
+        }
+        let running = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64);
+        let being_deleted = metadata.get("deletionTimestamp").is_some_and(Value::is_string);
+        // A deletion that is under way can only be made shorter.
+        if being_deleted && running.unwrap_or(0) <= grace {
+            return;
+        }
+        let at = Timestamp::now().checked_add(SignedDuration::from_secs(grace)).unwrap_or_else(|_| Timestamp::now());
+        metadata.insert("deletionTimestamp".into(), at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+        metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+        // Being deleted is a change of what is desired.
+        if !being_deleted {
+            if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+                metadata.insert("generation".into(), (generation + 1).into());
+            }
+        }
+        if self.resource.plural == "namespaces" && self.resource.group.is_empty() {
+            object["status"]["phase"] = "Terminating".into();
+        }
+    }
+
+    /// Seconds that a pod has to stop; everything else goes at once.
+    fn grace_period(&self, object: &Value, options: &DeleteOptions) -> i64 {
+        if self.resource.plural != "pods" || !self.resource.group.is_empty() {
+            return 0;
+        }
+        let spec = &object["spec"];
+        let unscheduled = spec["nodeName"].as_str().unwrap_or_default().is_empty();
+        let finished = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        if unscheduled || finished {
+            return 0;
+        }
+        match options.grace_period_seconds {
+            Some(seconds) if seconds < 0 => 1,
+            Some(seconds) => seconds,
+            None => spec["terminationGracePeriodSeconds"].as_i64().unwrap_or(30),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `GET` of a collection, in one piece or in pages that all show the same revision.
+
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::Response;
+use orlop_store::{KeyRange, RangeRequest};
+use serde::{Deserialize, Serialize};
+
+use super::{Call, read::parse_version};
+use crate::cache::{Cache, Objects};
+use crate::object::Object;
+use crate::registry::{decode, store_failed};
+use crate::selector::Selectors;
+use crate::status::Status;
+use crate::wire::Body;
+
+/// How many keys are read from the store at once for a page of an older revision.
+const STORE_PAGE: usize = 500;
+
+/// What a list found.
+pub struct Page {
+    /// In key order.
+    pub objects: Vec<Arc<Object>>,
+    /// `metadata.resourceVersion`.
+    pub revision: i64,
+    /// `metadata.continue`.
+    pub next: Option<String>,
+    /// `metadata.remainingItemCount`.
+    pub remaining: Option<usize>,
+}
+
+/// The content of a `continue` token.
+#[derive(Debug, Serialize, Deserialize)]
+struct Continue {
+    v: String,
+    rv: i64,
+    start: String,
+}
+
+impl Call {
+    pub(super) async fn list(&self) -> Result<Response<Body>, Status> {
+        let page = self.page().await?;
+        self.render_list(page)
+    }
+
+    /// Both selectors, checked against what the kind can be selected by.
+    pub(super) fn selectors(&self) -> Result<Selectors, Status> {
+        let mut selectors = Selectors::parse(self.query.text("labelSelector"), self.query.text("fieldSelector"))?;
+        crate::convert::selector(&self.resource, &mut selectors.fields);
+        let known = crate::fields::selectable(&self.resource);
+        for path in selectors.fields.paths() {
+            if path != "metadata.name" && (path != "metadata.namespace" || !self.resource.namespaced) && !known.contains(&path) {
+                return Err(Status::bad_request(format!("field label not supported: {path}")));
+            }
+        }
+        Ok(selectors)
+    }
+
+    /// The objects that the list's options choose.
+    pub(super) async fn page(&self) -> Result<Page, Status> {
+        let cache = self.cache()?;
+        let selectors = self.selectors()?;
+        let limit = usize::try_from(self.query.integer("limit")?.unwrap_or(0)).unwrap_or(0);
+        let version = self.query.text("resourceVersion");
+        let matching = self.query.text("resourceVersionMatch");
+        let token = self.query.text("continue");
+        self.check_list_options(version, matching, token)?;
+        if !token.is_empty() {
+            let token = parse_continue(token)?;
+            return self.page_at(&cache, &selectors, limit, token.rv, token.start).await;
+        }
+        let hub = self.server.registry().hub();
+        match version {
+            "" => hub.fresh(&cache).await?,
+            "0" => {}
+            version => {
+                let revision = parse_version(version)?;
+                if matching == "Exact" {
+                    return self.page_at(&cache, &selectors, limit, revision, String::new()).await;
+                }
+                hub.reach(revision).await?;
+            }
+        }
+        let before = hub.revision();
+        let (objects, latest) = cache.snapshot();
+        Ok(self.cut(&objects, &selectors, limit, before.max(latest), ""))
+    }
+
+    fn check_list_options(&self, version: &str, matching: &str, token: &str) -> Result<(), Status> {
+        let forbid = |detail: &str| Err(Status::bad_request(format!("resourceVersionMatch: Forbidden: {detail}")));
+        match matching {
+            "" => Ok(()),
+            _ if !token.is_empty() => forbid("resourceVersionMatch is forbidden when continue is provided"),
+            _ if version.is_empty() => forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
+            "Exact" if version == "0" => forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
+            "Exact" | "NotOlderThan" => Ok(()),
+            other => Err(Status::bad_request(format!(
+                "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
+            ))),
+        }
+    }
+
+    fn prefix(&self) -> String {
+        let namespace = self.namespace();
+        if namespace.is_empty() { String::new() } else { format!("{namespace}/") }
+    }
+
+    /// A page out of a snapshot, from the key `start` on.
+    fn cut(&self, objects: &Objects, selectors: &Selectors, limit: usize, revision: i64, start: &str) -> Page {
+        let prefix = self.prefix();
+        let from: Arc<str> = if start.is_empty() { prefix.as_str().into() } else { start.into() };
+        let all = objects.range(from..).take_while(|(key, _)| key.starts_with(&prefix));
+        let mut page = Page { objects: Vec::new(), revision, next: None, remaining: None };
+        let everything = selectors.is_everything();
+        let mut all = all.filter(|(_, object)| everything || selectors.matches(object)).map(|(_, object)| object);
+        if limit == 0 {
+            page.objects.extend(all.cloned());
+            return page;
+        }
+        page.objects.extend(all.by_ref().take(limit).cloned());
+        let rest = all.count();
+        if rest > 0 {
+            page.continue_after();
+            page.remaining = everything.then_some(rest);
+        }
+        page
+    }
+
+    /// A page as of `revision`: from the cache if nothing changed since, else from the store's history.
+    async fn page_at(&self, cache: &Cache, selectors: &Selectors, limit: usize, revision: i64, start: String) -> Result<Page, Status> {
+        let hub = self.server.registry().hub();
+        hub.reach(revision).await?;
+        let (objects, latest) = cache.snapshot();
+        if latest <= revision {
+            return Ok(self.cut(&objects, selectors, limit, revision, &start));
+        }
+        let root = format!("/registry/{}/", cache.resource.storage);
+        let mut range = KeyRange::prefix(format!("{root}{}", self.prefix()));
+        if !start.is_empty() {
+            range.start = format!("{root}{start}").into();
+        }
+        let mut page = Page { objects: Vec::new(), revision, next: None, remaining: None };
+        loop {
+            let request = RangeRequest { range: range.clone(), revision, limit: STORE_PAGE, count_only: false };
+            let read = self.server.registry().store().range(request).await.map_err(store_failed)?;
+            for (i, kv) in read.kvs.iter().enumerate() {
+                let object = decode(&cache.resource, kv)?;
+                if !selectors.matches(&object) {
+                    continue;
+                }
+                if limit > 0 && page.objects.len() == limit {
+                    page.continue_after();
+                    page.remaining = selectors.is_everything().then_some(read.count - i);
+                    return Ok(page);
+                }
+                page.objects.push(object);
+            }
+            match read.kvs.last() {
+                Some(last) if read.more => range.start = [&last.key[..], b"\0"].concat().into(),
+                _ => return Ok(page),
+            }
+        }
+    }
+}
+
+impl Page {
+    fn continue_after(&mut self) {
+        if let Some(last) = self.objects.last() {
+            let token = Continue { v: "meta.k8s.io/v1".into(), rv: self.revision, start: format!("{}\0", last.key()) };
+            self.next = serde_json::to_vec(&token).ok().map(|json| URL_SAFE_NO_PAD.encode(json));
+        }
+    }
+}
+
+fn parse_continue(text: &str) -> Result<Continue, Status> {
+    let token: Option<Continue> = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
+    token
+        .filter(|t| t.v == "meta.k8s.io/v1" && t.rv > 0)
+        .ok_or_else(|| Status::bad_request("continue key is not valid: it was not given out by this server"))
+}

@@ -1,0 +1,93 @@
+//! `PUT`, and the loop that every change of an existing object goes through.
+
+use std::sync::Arc;
+
+use http::Response;
+use serde_json::Value;
+
+use super::Call;
+use crate::object::{Object, meta};
+use crate::registry::Outcome;
+use crate::status::Status;
+use crate::wire::Body;
+use crate::{admission, convert, strategy};
+
+/// A change that does not say on which `resourceVersion` it builds is tried again so often when others write in between.
+const ATTEMPTS: usize = 32;
+
+impl Call {
+    pub(super) async fn update(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let mut object = self.decode(&self.resource.api_version(), &self.resource.kind)?;
+        let name = meta(&object, "name");
+        if name != self.info.name {
+            return Err(Status::bad_request(if name.is_empty() {
+                "the name of the object (based on the request URL) was not set in the body".to_owned()
+            } else {
+                format!("the name of the object ({name}) does not match the name on the URL ({})", self.info.name)
+            }));
+        }
+        self.check_fields(&mut object)?;
+        let changed = self.change(&mut |_| Ok(object.clone())).await?;
+        self.render_object(200, &changed)
+    }
+
+    /// Changes the object that the request names into what `next` makes of it. `next` sees the current object in the
+    /// request's version and is called again if somebody else wrote in between, unless its result names the
+    /// `resourceVersion` it builds on.
+    pub async fn change(self: &Arc<Self>, next: &mut (dyn FnMut(&Value) -> Result<Value, Status> + Send)) -> Result<Arc<Object>, Status> {
+        let cache = self.cache()?;
+        let registry = self.server.registry();
+        let (namespace, name) = (self.namespace(), self.info.name.as_str());
+        let mut current = registry.get(&cache, namespace, name).await?;
+        for _ in 0..ATTEMPTS {
+            let Some(old_object) = current else { return Err(Status::not_found(&self.resource, name)) };
+            let old = self.value_of(&old_object);
+            let mut object = next(&old)?;
+            let based_on = meta(&object, "resourceVersion").to_owned();
+            if !based_on.is_empty() && based_on != "0" && based_on != old_object.revision.to_string() {
+                return Err(Status::modified(&self.resource, name));
+            }
+            self.keep_metadata(&mut object, &old)?;
+            strategy::default(&self.resource, &mut object);
+            strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
+            admission::mutate(self, &mut object, Some(&old)).await?;
+            strategy::check(&self.resource, &object, strategy::validate_update(&self.resource, &object, &old))?;
+            admission::validate(self, Some(&object), Some(&old)).await?;
+            if let Some(metadata) = object["metadata"].as_object_mut() {
+                metadata.insert("resourceVersion".into(), old_object.revision.to_string().into());
+            }
+            if object == old {
+                return Ok(old_object);
+            }
+            let reservation = self.server.allocate(self, &mut object, Some(&old))?;
+            convert::to_storage(&self.resource, &mut object);
+            if self.dry_run()? {
+                return Ok(Arc::new(Object::from_value(&cache.resource, object, old_object.revision, old_object.created)));
+            }
+            let outcome = if super::delete::is_finished(&object) {
+                registry.delete(&cache, &old_object).await?
+            } else {
+                registry.put(&cache, object, old_object.revision).await?
+            };
+            match outcome {
+                Outcome::Done(object) => {
+                    reservation.commit();
+                    return Ok(object);
+                }
+                Outcome::Stale(_) if !based_on.is_empty() && based_on != "0" => return Err(Status::modified(&self.resource, name)),
+                Outcome::Stale(found) => current = found,
+            }
+        }
+        Err(Status::modified(&self.resource, name))
+    }
+
+    /// Unknown and duplicate fields, as `fieldValidation` asks.
+    pub(super) fn check_fields(&self, _object: &mut Value) -> Result<(), Status> {
+        match self.query.text("fieldValidation") {
+            "" | "Ignore" | "Warn" | "Strict" => Ok(()),
+            other => Err(Status::bad_request(format!(
+                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `watch`: the cache's history and present as a stream of events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderValue, Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use rand::Rng;
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+
+use super::{Call, read::parse_version};
+use crate::cache::{EventType, Subscription};
+use crate::object::Object;
+use crate::selector::Selectors;
+use crate::status::Status;
+use crate::table;
+use crate::wire::{Body, BoxError, Encoding, Shape};
+
+/// A watch without `timeoutSeconds` ends after 30 to 60 minutes.
+const TIMEOUT: std::ops::Range<u64> = 1800..3600;
+/// How often a bookmark tells where a quiet watch stands.
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+
+/// A running watch.
+struct Watch {
+    call: Arc<Call>,
+    selectors: Selectors,
+    prefix: String,
+    /// What is to be sent before anything from `changes`.
+    initial: VecDeque<Arc<Object>>,
+    /// The bookmark that closes the initial events, if it was asked for.
+    initial_end: Option<i64>,
+    changes: Subscription,
+    bookmarks: bool,
+    /// Whether a Table event still has to carry its columns.
+    columns: bool,
+    deadline: Instant,
+    bookmark: tokio::time::Interval,
+    done: bool,
+}
+
+impl Call {
+    pub(super) async fn watch(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let cache = self.cache()?;
+        let mut selectors = self.selectors()?;
+        if !self.info.name.is_empty() {
+            let named = format!("metadata.name={}", self.info.name);
+            selectors.fields = crate::selector::FieldSelector::parse(&named)?;
+        }
+        let hub = self.server.registry().hub();
+        let version = self.query.text("resourceVersion");
+        let bookmarks = self.query.flag("allowWatchBookmarks");
+        let initial_events = self.query.get("sendInitialEvents").map(|_| self.query.flag("sendInitialEvents"));
+        self.check_watch_options(initial_events)?;
+        let revision = if matches!(version, "" | "0") { 0 } else { parse_version(version)? };
+        let from_now = if version.is_empty() {
+            hub.fresh(&cache).await?;
+            true
+        } else if initial_events == Some(true) {
+            hub.reach(revision).await?;
+            true
+        } else {
+            revision == 0
+        };
+        let prefix = if self.namespace().is_empty() { String::new() } else { format!("{}/", self.namespace()) };
+        let mut initial = VecDeque::new();
+        let mut initial_end = None;
+        let changes = if from_now {
+            let before = hub.revision();
+            let (objects, latest, changes) = cache.watch_from_now();
+            if initial_events != Some(false) {
+                let from: Arc<str> = prefix.as_str().into();
+                let all = objects.range(from..).take_while(|(key, _)| key.starts_with(&prefix)).map(|(_, o)| o);
+                initial.extend(all.filter(|o| selectors.matches(o)).cloned());
+            }
+            initial_end = (initial_events == Some(true)).then_some(before.max(latest));
+            changes
+        } else {
+            hub.reach(revision).await?;
+            cache
+                .watch_after(revision)
+                .map_err(|floor| Status::expired(format!("too old resource version: {revision} ({floor})")))?
+        };
+        let seconds = match self.query.integer("timeoutSeconds")? {
+            Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
+            _ => rand::rng().random_range(TIMEOUT),
+        };
+        let mut bookmark = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
+        bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let watch = Watch {
+            call: self.clone(),
+            selectors,
+            prefix,
+            initial,
+            initial_end,
+            changes,
+            bookmarks,
+            columns: true,
+            deadline: Instant::now() + Duration::from_secs(seconds),
+            bookmark,
+            done: false,
+        };
+        let frames = stream::unfold(watch, |mut watch| async move { watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch)) });
+        let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+
+    fn check_watch_options(&self, initial_events: Option<bool>) -> Result<(), Status> {
+        let matching = self.query.text("resourceVersionMatch");
+        let refuse = |text: &str| Err(Status::bad_request(text));
+        if initial_events.is_some() {
+            if matching != "NotOlderThan" {
+                return refuse("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+            }
+            if initial_events == Some(true) && !self.query.flag("allowWatchBookmarks") {
+                return refuse("sendInitialEvents: Forbidden: sendInitialEvents requires allowWatchBookmarks to be set");
+            }
+        } else if !matching.is_empty() {
+            return refuse("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+        }
+        if self.accept.encoding != Encoding::Json {
+            return Err(Status::not_acceptable(&["application/json"]));
+        }
+        Ok(())
+    }
+}
+
+impl Watch {
+    /// The next bytes to send; `None` ends the watch.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.done {
+            return None;
+        }
+        if !self.initial.is_empty() {
+            let mut bytes = Vec::new();
+            while let Some(object) = self.initial.pop_front() {
+                bytes.extend_from_slice(&self.event(EventType::Added, &object));
+                if bytes.len() > 64 << 10 {
+                    break;
+                }
+            }
+            return Some(bytes.into());
+        }
+        if let Some(revision) = self.initial_end.take() {
+            return Some(self.bookmark(revision, true));
+        }
+        loop {
+            let standing = self.call.server.registry().hub().revision();
+            tokio::select! {
+                biased;
+                () = self.call.server.stopping() => return None,
+                changes = self.changes.next() => {
+                    let Ok(changes) = changes else {
+                        self.done = true;
+                        let status = Status::expired("too old resource version: the watch fell behind and was cut off");
+                        return Some(crate::cache::error_frame(&status));
+                    };
+                    let mut bytes = Vec::new();
+                    for change in changes {
+                        let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
+                        let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { continue };
+                        if self.is_raw() {
+                            bytes.extend_from_slice(&change.frame(event, &object));
+                        } else {
+                            bytes.extend_from_slice(&self.event(event, &object));
+                        }
+                    }
+                    if !bytes.is_empty() {
+                        return Some(bytes.into());
+                    }
+                }
+                _ = self.bookmark.tick(), if self.bookmarks => {
+                    // Everything up to `standing` was in the history before it was read to its end above.
+                    return Some(self.bookmark(standing, false));
+                }
+                () = sleep_until(self.deadline) => {
+                    self.done = true;
+                    return self.bookmarks.then(|| self.bookmark(standing, false));
+                }
+            }
+        }
+    }
+
+    fn in_scope(&self, object: &Object) -> bool {
+        self.prefix.is_empty() || self.prefix.strip_suffix('/') == Some(&object.namespace)
+    }
+
+    /// Whether events are the same bytes for every watcher.
+    fn is_raw(&self) -> bool {
+        self.call.accept.shape == Shape::Object && self.call.resource.is_storage_version()
+    }
+
+    fn event(&mut self, event: EventType, object: &Object) -> Bytes {
+        if self.is_raw() {
+            return crate::cache::frame(event.name(), &object.json);
+        }
+        let value = match self.call.accept.shape {
+            Shape::Table => {
+                let value = self.call.value_of(object);
+                let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+                let include = table::Include::parse(self.call.query.text("includeObject")).unwrap_or(table::Include::Metadata);
+                let mut table = table::head(&self.call.resource, metadata, std::mem::take(&mut self.columns));
+                table["rows"] = json!([table::row(&self.call.resource, &value, include)]);
+                table
+            }
+            Shape::Metadata => super::render::partial(&self.call.value_of(object)),
+            Shape::Object => self.call.value_of(object),
+        };
+        crate::cache::frame(event.name(), value.to_string().as_bytes())
+    }
+
+    fn bookmark(&mut self, revision: i64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object: Value = match self.call.accept.shape {
+            Shape::Object => json!({"kind": self.call.resource.kind, "apiVersion": self.call.resource.api_version(), "metadata": metadata}),
+            Shape::Metadata => super::render::partial(&json!({"metadata": metadata})),
+            Shape::Table => {
+                let mut table =
+                    table::head(&self.call.resource, json!({"resourceVersion": revision.to_string()}), std::mem::take(&mut self.columns));
+                let object = super::render::partial(&json!({"metadata": metadata}));
+                table["rows"] = json!([{"cells": [], "object": object}]);
+                table
+            }
+        };
+        crate::cache::frame("BOOKMARK", object.to_string().as_bytes())
+    }
+}

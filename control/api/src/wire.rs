@@ -1,0 +1,67 @@
+//! HTTP bodies in and out: what a response is made of, and how a request's body is read within its bounds.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited, combinators::UnsyncBoxBody};
+use serde_json::Value;
+
+use crate::status::Status;
+
+mod decode;
+mod gzip;
+mod negotiate;
+
+pub use decode::{BodyFormat, decode_object, media_type};
+pub use gzip::compress;
+pub use negotiate::{Accept, Encoding, Shape};
+
+/// Any error of a body or a connection.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body, complete or streamed.
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Largest request body, as kube-apiserver's.
+pub const BODY_LIMIT: usize = 3 << 20;
+
+/// A complete body.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A response with a complete body.
+pub fn respond(code: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(full(bytes));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// A JSON response.
+pub fn json(code: u16, value: &Value) -> Response<Body> {
+    respond(code, "application/json", value.to_string())
+}
+
+/// A plain text response.
+pub fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = respond(code, "text/plain; charset=utf-8", text);
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A refusal.
+pub fn refuse(status: &Status) -> Response<Body> {
+    let mut response = json(status.code, &status.to_value());
+    if let Some(seconds) = status.retry_after() {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// Reads a whole request body, at most [`BODY_LIMIT`].
+pub async fn read(body: Body) -> Result<Bytes, Status> {
+    match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Status::too_large(BODY_LIMIT)),
+        Err(error) => Err(Status::bad_request(format!("unable to read the request body: {error}"))),
+    }
+}

@@ -1,0 +1,127 @@
+//! Content negotiation: the encoding and the shape (object, Table, PartialObjectMetadata) that the client prefers among those
+//! that can be produced.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+
+use crate::status::Status;
+
+/// How bytes are encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// `application/json`
+    Json,
+    /// `application/yaml`
+    Yaml,
+}
+
+/// What is shown of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// All of it.
+    Object,
+    /// `meta.k8s.io/v1` Table.
+    Table,
+    /// `meta.k8s.io/v1` PartialObjectMetadata(List).
+    Metadata,
+}
+
+/// What the client gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accept {
+    /// Encoding.
+    pub encoding: Encoding,
+    /// Shape.
+    pub shape: Shape,
+}
+
+const SUPPORTED: &[&str] = &["application/json", "application/yaml"];
+
+impl Accept {
+    /// JSON objects.
+    pub const JSON: Self = Self { encoding: Encoding::Json, shape: Shape::Object };
+
+    /// Chooses from the `Accept` headers; without one, JSON.
+    pub fn from_headers(headers: &HeaderMap) -> Result<Self, Status> {
+        let mut clauses: Vec<(u32, Self)> = Vec::new();
+        let mut any = false;
+        for header in headers.get_all(ACCEPT) {
+            for clause in header.to_str().unwrap_or_default().split(',').filter(|c| !c.trim().is_empty()) {
+                any = true;
+                clauses.extend(parse(clause));
+            }
+        }
+        if !any {
+            return Ok(Self::JSON);
+        }
+        // Highest quality first; the order in the header decides between equals (the sort is stable).
+        clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
+        clauses.first().map(|(_, accept)| *accept).ok_or_else(|| Status::not_acceptable(SUPPORTED))
+    }
+
+    /// The `Content-Type` of the answer.
+    pub fn content_type(self) -> &'static str {
+        match self.encoding {
+            Encoding::Json => "application/json",
+            Encoding::Yaml => "application/yaml",
+        }
+    }
+}
+
+fn parse(clause: &str) -> Option<(u32, Accept)> {
+    let mut parts = clause.split(';').map(str::trim);
+    let encoding = match parts.next()? {
+        "application/json" | "*/*" | "application/*" => Encoding::Json,
+        "application/yaml" => Encoding::Yaml,
+        _ => return None,
+    };
+    let (mut quality, mut shape, mut group, mut version) = (1000, Shape::Object, "", "");
+    for part in parts {
+        match part.split_once('=') {
+            Some(("q", q)) => quality = q.parse::<f32>().map(|q| (q.clamp(0.0, 1.0) * 1000.0) as u32).unwrap_or(1000),
+            Some(("as", "Table")) => shape = Shape::Table,
+            Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => shape = Shape::Metadata,
+            Some(("as", _)) => return None,
+            Some(("g", g)) => group = g,
+            Some(("v", v)) => version = v,
+            _ => {}
+        }
+    }
+    if shape != Shape::Object && (group != "meta.k8s.io" || version != "v1") {
+        return None;
+    }
+    (quality > 0).then_some((quality, Accept { encoding, shape }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accept(text: &str) -> Result<Accept, Status> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, text.parse().unwrap());
+        Accept::from_headers(&headers)
+    }
+
+    #[test]
+    fn kubectl_gets_its_table() {
+        let asked = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        assert_eq!(accept(asked).unwrap().shape, Shape::Table);
+    }
+
+    #[test]
+    fn an_unknown_shape_falls_through_to_the_next_clause() {
+        assert_eq!(accept("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json").unwrap(), Accept::JSON);
+    }
+
+    #[test]
+    fn quality_orders_the_clauses() {
+        assert_eq!(accept("application/json;q=0.5, application/yaml;q=0.9").unwrap().encoding, Encoding::Yaml);
+    }
+
+    #[test]
+    fn what_cannot_be_produced_is_not_acceptable() {
+        assert_eq!(accept("text/html").unwrap_err().code, 406);
+        assert_eq!(accept("text/html, */*").unwrap(), Accept::JSON);
+    }
+}
