@@ -20,8 +20,8 @@ mod hub;
 mod subscription;
 
 pub use change::{Change, ChangeKind, EventType, error_frame, frame};
-pub use hub::Hub;
-pub use subscription::{Lagged, Subscription};
+pub use hub::{Hub, Observer};
+pub use subscription::Subscription;
 
 /// At most so many changes of one resource are remembered for watches that start in the past.
 const HISTORY: usize = 4096;
@@ -130,9 +130,10 @@ impl Cache {
     }
 
     /// Applies changes in order.
-    fn apply(&self, changes: Vec<Change>) {
+    fn apply(&self, changes: Vec<Change>) -> Vec<Arc<Change>> {
+        let changes: Vec<Arc<Change>> = changes.into_iter().map(Arc::new).collect();
         let mut state = self.write();
-        for change in changes {
+        for change in &changes {
             match &change.kind {
                 ChangeKind::Deleted(object) => {
                     state.objects.remove(object.key().as_str());
@@ -143,7 +144,7 @@ impl Cache {
             }
             state.latest = change.revision;
             state.history_bytes += change.size();
-            state.history.push_back(Arc::new(change));
+            state.history.push_back(change.clone());
             while state.history.len() > HISTORY || (state.history_bytes > HISTORY_BYTES && state.history.len() > 64) {
                 if let Some(oldest) = state.history.pop_front() {
                     state.history_bytes -= oldest.size();
@@ -155,5 +156,6 @@ impl Cache {
         let next = state.first + state.history.len() as u64;
         drop(state);
         self.sequence.send_replace(next);
+        changes
     }
 }

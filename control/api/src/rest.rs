@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response};
 use orlop_auth::UserInfo;
 
@@ -22,6 +23,8 @@ mod read;
 mod render;
 mod update;
 mod watch;
+
+pub use metadata::now;
 
 /// One authorized request for a resource.
 pub struct Call {
@@ -60,7 +63,11 @@ impl Call {
     }
 
     /// Runs it.
-    pub async fn run(self) -> Result<Response<Body>, Status> {
+    pub fn run(self) -> BoxFuture<'static, Result<Response<Body>, Status>> {
+        Box::pin(self.carry_out())
+    }
+
+    async fn carry_out(self) -> Result<Response<Body>, Status> {
         let call = Arc::new(self);
         let mut response = call.route().await?;
         for warning in std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {

@@ -1,11 +1,11 @@
 //! `meta.k8s.io/v1` Table: what `kubectl get` prints.
 
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::catalog::Resource;
-use crate::object::meta;
 use crate::status::Status;
+use crate::strategy;
 
 /// How much of the object travels in each row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,33 +43,15 @@ pub fn row(resource: &Resource, value: &Value, include: Include) -> Value {
         Include::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]}),
         Include::Object => value.clone(),
     };
-    json!({"cells": cells(resource, value), "object": object})
-}
-
-fn definitions(_resource: &Resource) -> Value {
-    json!([
-        {"name": "Name", "type": "string", "format": "name", "description": "Name must be unique within a namespace.", "priority": 0},
-        {"name": "Age", "type": "string", "format": "", "description": "Time since the object was created.", "priority": 0},
-    ])
-}
-
-fn cells(_resource: &Resource, value: &Value) -> Value {
-    json!([meta(value, "name"), age(meta(value, "creationTimestamp"))])
-}
-
-/// Time since `timestamp` as kubectl prints it (`k8s.io/apimachinery/pkg/util/duration`).
-fn age(timestamp: &str) -> String {
-    let Ok(then) = timestamp.parse::<Timestamp>() else { return "<unknown>".into() };
-    let seconds = Timestamp::now().since((Unit::Second, then)).map(|s| s.get_seconds()).unwrap_or(0).max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..600 if seconds % 60 != 0 => format!("{minutes}m{}s", seconds % 60),
-        120..10_800 => format!("{minutes}m"),
-        10_800..28_800 if minutes % 60 != 0 => format!("{hours}h{}m", minutes % 60),
-        10_800..172_800 => format!("{hours}h"),
-        172_800..691_200 if hours % 24 != 0 => format!("{days}d{}h", hours % 24),
-        172_800..63_072_000 => format!("{days}d"),
-        _ => format!("{}y{}d", days / 365, days % 365),
+    let rules = strategy::rules(resource);
+    let mut row = json!({"cells": rules.cells(value, Timestamp::now()), "object": object});
+    let conditions = rules.row_conditions(value);
+    if !conditions.is_empty() {
+        row["conditions"] = conditions.into();
     }
+    row
+}
+
+fn definitions(resource: &Resource) -> Value {
+    strategy::rules(resource).columns().iter().map(orlop_kinds::Column::to_value).collect()
 }

@@ -57,6 +57,9 @@ impl Hub {
         for cache in self.all() {
             cache.reset(found.remove(&cache.resource.storage).unwrap_or_default(), read.revision);
         }
+        for observer in &self.observers {
+            observer.reset(&self.all());
+        }
         self.revision.send_replace(read.revision);
         store.watch(everything, read.revision + 1).await
     }
@@ -88,7 +91,10 @@ impl Hub {
             }
         }
         for (cache, changes) in changes {
-            cache.apply(changes);
+            let changes = cache.apply(changes);
+            for (observer, change) in self.observers.iter().flat_map(|o| changes.iter().map(move |c| (o, c))) {
+                observer.changed(&cache, change);
+            }
         }
         if let Some(last) = events.last() {
             self.advance(last.kv.mod_revision);

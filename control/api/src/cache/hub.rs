@@ -6,28 +6,36 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Cache;
+use super::{Cache, Change};
 use crate::catalog::{Catalog, Resource};
 use crate::status::Status;
 
 /// How long a read waits for the caches to catch up.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// Follows the caches: told of each change after it was applied and before any reader is told that it was.
+pub trait Observer: Send + Sync {
+    /// The caches were filled anew.
+    fn reset(&self, caches: &[Arc<Cache>]);
+    /// One object changed.
+    fn changed(&self, cache: &Cache, change: &Change);
+}
+
 /// All caches by their path in the store.
-#[derive(Debug)]
 pub struct Hub {
     caches: RwLock<HashMap<String, Arc<Cache>>>,
+    pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) revision: watch::Sender<i64>,
 }
 
 impl Hub {
     /// Empty caches for every stored resource; [`Hub::run`] fills them.
-    pub fn new(catalog: &Catalog) -> Self {
+    pub fn new(catalog: &Catalog, observers: Vec<Box<dyn Observer>>) -> Self {
         let mut caches = HashMap::new();
         for resource in catalog.iter().filter(|r| !r.storage.is_empty() && r.is_storage_version()) {
             caches.insert(resource.storage.clone(), Arc::new(Cache::new(resource.clone())));
         }
-        Self { caches: RwLock::new(caches), revision: watch::Sender::new(0) }
+        Self { caches: RwLock::new(caches), observers, revision: watch::Sender::new(0) }
     }
 
     /// The cache of a resource, in whichever version.

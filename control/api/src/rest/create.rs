@@ -47,7 +47,7 @@ impl Call {
         self.server.registry().hub().fresh(&cache).await?;
         admission::mutate(self, &mut object, None).await?;
         strategy::prepare_create(&self.resource, &mut object);
-        strategy::check(&self.resource, &object, strategy::validate_create(&self.resource, &object))?;
+        strategy::validate_create(&self.resource, &object)?;
         admission::validate(self, Some(&object), None).await?;
         let reservation = self.server.allocate(self, &mut object, None)?;
         convert::to_storage(&self.resource, &mut object);

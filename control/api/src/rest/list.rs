@@ -48,9 +48,9 @@ impl Call {
     pub(super) fn selectors(&self) -> Result<Selectors, Status> {
         let mut selectors = Selectors::parse(self.query.text("labelSelector"), self.query.text("fieldSelector"))?;
         crate::convert::selector(&self.resource, &mut selectors.fields);
-        let known = crate::fields::selectable(&self.resource);
+        let rules = crate::strategy::rules(&self.resource);
         for path in selectors.fields.paths() {
-            if path != "metadata.name" && (path != "metadata.namespace" || !self.resource.namespaced) && !known.contains(&path) {
+            if !rules.supports_field(path) {
                 return Err(Status::bad_request(format!("field label not supported: {path}")));
             }
         }

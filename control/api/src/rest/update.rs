@@ -51,11 +51,11 @@ impl Call {
             strategy::default(&self.resource, &mut object);
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             admission::mutate(self, &mut object, Some(&old)).await?;
-            strategy::check(&self.resource, &object, strategy::validate_update(&self.resource, &object, &old))?;
-            admission::validate(self, Some(&object), Some(&old)).await?;
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.insert("resourceVersion".into(), old_object.revision.to_string().into());
             }
+            strategy::validate_update(&self.resource, &self.info.subresource, &object, &old)?;
+            admission::validate(self, Some(&object), Some(&old)).await?;
             if object == old {
                 return Ok(old_object);
             }

@@ -1,0 +1,60 @@
+//! Who sends a request: the in-process client's user, the TLS client certificate's, or the bearer token's.
+
+use std::sync::Arc;
+
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use orlop_auth::UserInfo;
+
+use crate::server::ApiServer;
+use crate::status::Status;
+
+/// A user whose identity is proven already (an in-process component, a client certificate). Travels as a request extension,
+/// which nothing from the network can set.
+#[derive(Debug, Clone)]
+pub struct Identity(pub Arc<UserInfo>);
+
+impl ApiServer {
+    /// The user of a request; without credentials `system:anonymous`, with bad ones 401.
+    pub(crate) async fn authenticate(&self, parts: &Parts) -> Result<Arc<UserInfo>, Status> {
+        if let Some(Identity(user)) = parts.extensions.get() {
+            return Ok(user.clone());
+        }
+        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+            return Ok(Arc::new(UserInfo::anonymous()));
+        };
+        let text = header.to_str().map_err(|_| Status::unauthorized())?;
+        let token = match text.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => return Err(Status::unauthorized()),
+        };
+        self.user_of_token(token, &[]).await.map(|(user, _)| Arc::new(user)).ok_or_else(Status::unauthorized)
+    }
+
+    /// The service account that a token speaks for, and the audiences that it is good for among `audiences`, if the account
+    /// (and the pod that the token is bound to) still exists.
+    pub(crate) async fn user_of_token(&self, token: &str, audiences: &[String]) -> Option<(UserInfo, Vec<String>)> {
+        let claims = self.config().tokens.verify(token, audiences).ok()?;
+        // The account may have been made by this very client a moment ago.
+        for storage in ["serviceaccounts", "pods", "secrets"] {
+            let cache = self.registry().hub().cache_at(storage)?;
+            self.registry().hub().fresh(&cache).await.ok()?;
+        }
+        let alive = |storage: &str, name: &str, uid: &str| {
+            let cache = self.registry().hub().cache_at(storage)?;
+            let object = cache.get(&format!("{}/{name}", claims.namespace()))?;
+            (crate::object::meta(&object.value(), "uid") == uid).then_some(())
+        };
+        let account = claims.service_account();
+        alive("serviceaccounts", &account.name, &account.uid)?;
+        if let Some(pod) = claims.pod() {
+            alive("pods", &pod.name, &pod.uid)?;
+        }
+        if let Some(secret) = claims.secret() {
+            alive("secrets", &secret.name, &secret.uid)?;
+        }
+        let wanted = if audiences.is_empty() { self.config().tokens.audiences() } else { audiences };
+        let good = claims.audiences().iter().filter(|a| wanted.contains(a)).cloned().collect();
+        Some((claims.user(), good))
+    }
+}

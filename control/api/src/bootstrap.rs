@@ -1,0 +1,76 @@
+//! What every cluster has: the system namespaces and the default roles, written at each start where they are missing.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::object::meta;
+use crate::registry::Outcome;
+use crate::rest::now;
+use crate::server::{ApiError, ApiServer};
+use crate::status::Status;
+
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// Writes what is missing.
+pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
+    for name in NAMESPACES {
+        let object = json!({
+            "kind": "Namespace", "apiVersion": "v1",
+            "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+        });
+        ensure(server, object).await?;
+    }
+    for object in orlop_auth::bootstrap::bootstrap_policy() {
+        ensure(server, object).await?;
+    }
+    Ok(())
+}
+
+/// Creates an object if there is none of its name; of a default role, restores rules that were taken away.
+async fn ensure(server: &Arc<ApiServer>, mut object: Value) -> Result<(), ApiError> {
+    let what = format!("{} {}", object["kind"].as_str().unwrap_or_default(), meta(&object, "name"));
+    write(server, &mut object).await.map_err(|status| ApiError::Bootstrap { what, status })
+}
+
+async fn write(server: &Arc<ApiServer>, object: &mut Value) -> Result<(), Status> {
+    let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+    let resource = server.catalog().by_kind(api_version, kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
+    let cache = server.registry().hub().cache(resource)?;
+    let registry = server.registry();
+    if let Some(found) = registry.get(&cache, meta(object, "namespace"), meta(object, "name")).await? {
+        return reconcile(server, &cache, &found, object).await;
+    }
+    object["metadata"]["uid"] = uuid::Uuid::new_v4().to_string().into();
+    object["metadata"]["creationTimestamp"] = now().into();
+    match registry.put(&cache, object.take(), 0).await? {
+        // Somebody else was faster, which is as good.
+        Outcome::Done(_) | Outcome::Stale(_) => Ok(()),
+    }
+}
+
+/// Default roles are kept complete (`rbac.authorization.kubernetes.io/autoupdate`); everything else is the user's.
+async fn reconcile(server: &ApiServer, cache: &crate::cache::Cache, found: &crate::object::Object, wanted: &Value) -> Result<(), Status> {
+    let mut present = found.value();
+    if present["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] != "true" {
+        return Ok(());
+    }
+    let mut changed = false;
+    for list in ["rules", "subjects"] {
+        for item in wanted[list].as_array().into_iter().flatten() {
+            let has = present[list].as_array().is_some_and(|items| items.contains(item));
+            if !has {
+                match present[list].as_array_mut() {
+                    Some(items) => items.push(item.clone()),
+                    None => present[list] = json!([item]),
+                }
+                changed = true;
+            }
+        }
+    }
+    if changed {
+        server.registry().put(cache, present, found.revision).await?;
+    }
+    Ok(())
+}

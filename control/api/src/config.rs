@@ -1,0 +1,41 @@
+//! What an API server has to be told.
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use orlop_auth::TokenAuthority;
+use orlop_store::Store;
+
+/// Configuration of an [`crate::ApiServer`].
+#[derive(Clone)]
+pub struct Config {
+    /// Where objects are kept.
+    pub store: Arc<dyn Store>,
+    /// Addresses of Services (`--service-cluster-ip-range`); the first one is the API server's own.
+    pub service_cidr: IpNet,
+    /// Ports of NodePort Services (`--service-node-port-range`).
+    pub node_port_range: RangeInclusive<u16>,
+    /// Where the cluster reaches this server (`--advertise-address`).
+    pub advertise_address: IpAddr,
+    /// Port at that address.
+    pub port: u16,
+    /// The cluster's CA (PEM), which pods get as kube-root-ca.crt.
+    pub ca_pem: String,
+    /// Signs and verifies service-account tokens.
+    pub tokens: Arc<TokenAuthority>,
+    /// How this server speaks to kubelets (their CA, its client certificate); without it, logs are refused.
+    pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("service_cidr", &self.service_cidr)
+            .field("node_port_range", &self.node_port_range)
+            .field("advertise_address", &self.advertise_address)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}

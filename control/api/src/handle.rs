@@ -1,0 +1,106 @@
+//! One request from its arrival to its answer: authenticated, authorized, routed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use http::{Method, Request, Response};
+use orlop_auth::UserInfo;
+
+use crate::request::{Query, RequestInfo};
+use crate::rest::Call;
+use crate::server::ApiServer;
+use crate::status::Status;
+use crate::wire::{self, Body};
+
+/// Requests that are not meant to last are given up after this long (`--request-timeout`).
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+impl ApiServer {
+    /// Answers a request.
+    pub fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
+        Box::pin(self.bounded(request))
+    }
+
+    async fn bounded(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let accepted = request.headers().clone();
+        let long_running = is_long_running(&request);
+        let answer = self.answer(request);
+        let result = if long_running {
+            answer.await
+        } else {
+            match tokio::time::timeout(TIMEOUT, answer).await {
+                Ok(result) => result,
+                Err(_) => Err(Status::timeout("the request timed out and may or may not have been carried out")),
+            }
+        };
+        let response = result.unwrap_or_else(|status| wire::refuse(&status));
+        wire::compress(&accepted, response).await
+    }
+
+    async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let user = self.authenticate(&parts).await?;
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
+        self.authorize(&user, &info, &query).await?;
+        let started = std::time::Instant::now();
+        let (verb, path) = (info.verb, info.path.clone());
+        let result = if info.is_resource {
+            self.clone().resource(user.clone(), info, query, parts, body).await
+        } else {
+            self.path(&parts, &info, &query).await
+        };
+        let code = result.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
+        tracing::debug!(target: "audit", user = %user.name, verb, path, code, took = ?started.elapsed());
+        result
+    }
+
+    async fn authorize(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+        // A role that was bound a moment ago holds for the next request.
+        for storage in ["clusterroles", "clusterrolebindings", "roles", "rolebindings"] {
+            if let Some(cache) = self.registry().hub().cache_at(storage) {
+                self.registry().hub().fresh(&cache).await?;
+            }
+        }
+        self.authorizer().check(user, info, query)
+    }
+
+    async fn resource(
+        self: Arc<Self>,
+        user: Arc<UserInfo>,
+        info: RequestInfo,
+        query: Query,
+        parts: http::request::Parts,
+        body: Body,
+    ) -> Result<Response<Body>, Status> {
+        let resource = self.catalog().get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+        let read_only = matches!(parts.method, Method::GET | Method::HEAD);
+        let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };
+        Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes)?.run().await
+    }
+
+    /// Paths that are no resources.
+    async fn path(&self, parts: &http::request::Parts, info: &RequestInfo, query: &Query) -> Result<Response<Body>, Status> {
+        let segments: Vec<&str> = info.path.trim_matches('/').split('/').collect();
+        if !matches!(parts.method, Method::GET | Method::HEAD) {
+            return Err(Status::method_not_allowed());
+        }
+        match segments.as_slice() {
+            ["version"] => Ok(wire::json(200, &crate::version::info())),
+            ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
+            ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
+            [""] => Ok(wire::json(200, &crate::discovery::paths(self.catalog()))),
+            _ => Err(Status::no_such_path()),
+        }
+    }
+}
+
+/// Watches, logs and streams last as long as the client wants.
+fn is_long_running(request: &Request<Body>) -> bool {
+    let path = request.uri().path();
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    query.flag("watch")
+        || path.split('/').nth(3) == Some("watch")
+        || ["/log", "/exec", "/attach", "/portforward", "/proxy"].iter().any(|s| path.ends_with(s))
+}

@@ -1,0 +1,92 @@
+//! Listeners: TLS always, HTTP/1.1 and HTTP/2 by ALPN, the client certificate's user attached to each of the connection's
+//! requests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::authenticate::Identity;
+use crate::server::ApiServer;
+use crate::wire::BoxError;
+
+/// A client that has not finished its TLS handshake or its request's headers by then is dropped.
+const PATIENCE: Duration = Duration::from_secs(32);
+/// After the listener was told to stop, requests in flight may take this long.
+const GRACE: Duration = Duration::from_secs(10);
+/// Streams of one HTTP/2 connection (client-go and kubelets keep many watches on one).
+const MAX_STREAMS: u32 = 1000;
+
+impl ApiServer {
+    /// Serves a listener until `stop`; then lets requests in flight finish for a moment.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Arc<rustls::ServerConfig>, stop: CancellationToken) {
+        let acceptor = TlsAcceptor::from(tls);
+        let connections = tokio_util::task::TaskTracker::new();
+        loop {
+            let stream = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(error) => {
+                        // Out of file descriptors or a connection reset before it was accepted: neither ends the server.
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                        continue;
+                    }
+                },
+            };
+            connections.spawn(connection(self.clone(), stream, acceptor.clone(), stop.clone()));
+        }
+        connections.close();
+        if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+            tracing::info!("requests were still running when the listener was closed");
+        }
+    }
+}
+
+async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcceptor, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let identity = certificate.and_then(|der| orlop_auth::user_of_certificate(der)).map(|user| Identity(Arc::new(user)));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (server, identity) = (server.clone(), identity.clone());
+        async move {
+            let (mut parts, body) = request.into_parts();
+            if let Some(identity) = identity {
+                parts.extensions.insert(identity);
+            }
+            let body = body.map_err(BoxError::from).boxed_unsync();
+            Ok::<_, std::convert::Infallible>(server.handle(Request::from_parts(parts, body)).await)
+        }
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(1 << 20);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_timeout(Duration::from_secs(15))
+        .max_header_list_size(1 << 20);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        result = connection.as_mut() => {
+            if let Err(error) = result {
+                tracing::debug!(%error, "connection ended");
+            }
+            return;
+        }
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,105 @@
+//! The API server as a whole: its parts, its start and its end.
+
+use std::sync::Arc;
+
+use http::{Request, Response};
+use orlop_auth::UserInfo;
+use orlop_store::StoreError;
+use tokio_util::sync::CancellationToken;
+
+use crate::authenticate::Identity;
+use crate::authorize::Authorizer;
+use crate::cache::Hub;
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::registry::Registry;
+use crate::status::Status;
+use crate::wire::{BoxError, Body};
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// The store cannot be read.
+    #[error("the store cannot be read: {0}")]
+    Store(#[from] StoreError),
+    /// An object that every cluster has cannot be written.
+    #[error("{what} cannot be written: {status}")]
+    Bootstrap {
+        /// Which object.
+        what: String,
+        /// Why.
+        status: Status,
+    },
+}
+
+/// A running API server.
+pub struct ApiServer {
+    config: Config,
+    catalog: Catalog,
+    registry: Registry,
+    authorizer: Authorizer,
+    stop: CancellationToken,
+}
+
+impl ApiServer {
+    /// Fills the caches from the store, writes what every cluster has, and is ready.
+    pub async fn start(config: Config) -> Result<Arc<Self>, ApiError> {
+        let catalog = Catalog::builtin();
+        let authorizer = Authorizer::new();
+        let hub = Arc::new(Hub::new(&catalog, vec![authorizer.observer()]));
+        let stop = CancellationToken::new();
+        hub.run(config.store.clone(), stop.clone()).await?;
+        let registry = Registry::new(config.store.clone(), hub);
+        let server = Arc::new(Self { config, catalog, registry, authorizer, stop });
+        crate::bootstrap::run(&server).await?;
+        Ok(server)
+    }
+
+    /// A client for a component of this process: requests take the same path as any other, as `user`.
+    pub fn client(self: &Arc<Self>, user: UserInfo) -> kube::Client {
+        let server = self.clone();
+        let identity = Identity(Arc::new(user));
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (server, identity) = (server.clone(), identity.clone());
+            async move {
+                let (mut parts, body) = request.into_parts();
+                parts.extensions.insert(identity);
+                let body: Body = http_body_util::BodyExt::boxed_unsync(http_body_util::BodyExt::map_err(body, BoxError::from));
+                let response: Response<Body> = server.handle(Request::from_parts(parts, body)).await;
+                Ok::<_, BoxError>(response)
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// Ends every watch and background task. Listeners end by the token given to [`ApiServer::serve`].
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Resolves when the server is being stopped.
+    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + '_ {
+        self.stop.cancelled()
+    }
+
+    /// Whether the server is being stopped.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
+    }
+}
