@@ -1,6 +1,7 @@
 //! The committer: one thread through which every change goes, in order. It runs all requests that are waiting against the state in
 //! memory, writes them as one frame, syncs once, and only then publishes the state and answers. Requests that come meanwhile are
-//! the next frame. It never waits for company, so a lone client pays for one sync and nothing else.
+//! the next frame. A lone client pays for one sync and nothing else; where several were just answered together, it waits a moment
+//! (a fraction of a sync) for them to come back, or they would split into camps that take turns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -77,6 +78,10 @@ pub(crate) struct Committer {
     snapshot: Option<JoinHandle<()>>,
     snapshot_at: u64,
     progress_at: Instant,
+    /// How long the last frame took to become durable.
+    sync_time: Duration,
+    /// How many were answered together last: they may be about to ask again.
+    returning: usize,
     places: Vec<OwnedSemaphorePermit>,
 }
 
@@ -110,6 +115,8 @@ impl Committer {
             unlogged: None,
             failed: None,
             snapshot: None,
+            sync_time: Duration::ZERO,
+            returning: 0,
             places: Vec::new(),
         };
         committer.show();
@@ -128,7 +135,9 @@ impl Committer {
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return false,
         };
+        let gather_until = Instant::now() + self.sync_time / 8;
         let mut open = true;
+        let mut expected = None;
         let mut next = first;
         while let Some(queued) = next {
             if matches!(queued.request, Request::Close) {
@@ -137,13 +146,26 @@ impl Committer {
             }
             self.places.extend(queued._place);
             self.handle(queued.request);
-            next = if self.frame.len() < FRAME_BYTES { self.requests.try_recv().ok() } else { None };
+            next = if self.frame.len() < FRAME_BYTES { self.next(&mut expected, gather_until) } else { None };
         }
+        self.returning = self.answers.len();
         self.keep_time();
         self.flush();
         self.places.clear();
         self.maintain();
         open
+    }
+
+    /// The next request for this frame: one that is waiting, or one that is likely to come in a moment.
+    fn next(&self, expected: &mut Option<usize>, until: Instant) -> Option<Queued> {
+        if let Ok(queued) = self.requests.try_recv() {
+            return Some(queued);
+        }
+        let expected = *expected.get_or_insert(self.answers.len() + self.returning);
+        if self.returning < 2 || self.answers.len() >= expected {
+            return None;
+        }
+        self.requests.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
     }
 
     /// How long there is nothing to do unless somebody asks.
@@ -259,7 +281,9 @@ impl Committer {
         if let Some(revision) = self.unlogged.take() {
             record::encode_compact(self.frame.body(), revision);
         }
+        let begun = Instant::now();
         let outcome = self.log.append(&mut self.frame);
+        self.sync_time = begun.elapsed().min(Duration::from_millis(8));
         self.frame.reset();
         outcome.inspect_err(|error| self.fail(error.clone()))
     }
