@@ -1,1 +1,22 @@
 //! The service proxy agent: watches the cluster, computes the plan, drives a backend, serves health.
+//!
+//! [`run`] watches Services, EndpointSlices and its own Node, keeps an [`orlop_plan::Plan`] and makes the kernel equal to
+//! it through a [`orlop_plan::Backend`]. While the API server is away everything stays in place; when the agent
+//! stops, the kernel goes on forwarding, and the next agent adopts what it finds.
+
+mod agent;
+mod config;
+mod driver;
+mod error;
+mod health;
+mod http;
+mod mailbox;
+mod metrics;
+mod mode;
+mod node;
+mod watch;
+
+pub use agent::run;
+pub use config::{Config, Mode, NodePortAddressPolicy};
+pub use error::Error;
+pub use mode::cleanup;

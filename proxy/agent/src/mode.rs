@@ -1,0 +1,111 @@
+//! Opening the backend that the configuration asks for, or the one that works.
+
+use orlop_bpf::{EbpfBackend, Options};
+use orlop_nft::NftBackend;
+use orlop_plan::{Backend, BackendError, Changes, Plan, Protocol};
+
+use crate::{Config, Mode};
+
+/// A backend that has taken its first plan.
+pub(crate) struct Opened {
+    pub backend: Box<dyn Backend>,
+    pub mode: &'static str,
+}
+
+/// Opens a backend and gives it its first plan, so that what does not work here shows now.
+pub(crate) fn open(config: &Config, plan: &Plan) -> Result<Opened, BackendError> {
+    if config.mode == Mode::Ebpf {
+        match open_ebpf(config, plan) {
+            Ok(backend) => return Ok(Opened { mode: backend.mode(), backend: Box::new(backend) }),
+            Err(reason) => tracing::warn!(%reason, "eBPF does not work here; falling back to nftables"),
+        }
+    }
+    let mut backend = NftBackend::open()?;
+    backend.resync(plan)?;
+    // Only now: until nftables has taken over, what eBPF forwards must go on.
+    forget_ebpf(config);
+    Ok(Opened { mode: backend.mode(), backend: Box::new(backend) })
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        bpf_root: config.bpf_root.clone(),
+        cgroup_root: config.cgroup_root.clone(),
+        node_port_range: config.node_port_range,
+    }
+}
+
+fn open_ebpf(config: &Config, plan: &Plan) -> Result<EbpfWithSctp, BackendError> {
+    let mut ebpf = EbpfBackend::open(options(config))?;
+    if let Err(error) = ebpf.resync(plan) {
+        if let Err(error) = ebpf.cleanup() {
+            tracing::warn!(%error, "cannot remove what eBPF left");
+        }
+        return Err(error);
+    }
+    let nft = NftBackend::open().map_err(|error| tracing::warn!(%error, "SCTP Services are not proxied")).ok();
+    let mut both = EbpfWithSctp { ebpf, nft };
+    both.resync_sctp(plan)?;
+    Ok(both)
+}
+
+/// Detaches what an agent in eBPF mode left pinned.
+fn forget_ebpf(config: &Config) {
+    let pinned = std::fs::read_dir(&config.bpf_root).is_ok_and(|mut entries| entries.next().is_some());
+    if !pinned {
+        return;
+    }
+    let removed = EbpfBackend::open(options(config)).map_err(BackendError::from).and_then(|mut ebpf| ebpf.cleanup());
+    match removed {
+        Ok(()) => tracing::info!("removed what the eBPF mode left"),
+        Err(error) => tracing::warn!(%error, "cannot remove what the eBPF mode left"),
+    }
+}
+
+/// Removes from the kernel everything that any mode left. Nothing is forwarded afterwards.
+pub fn cleanup(config: &Config) -> Result<(), BackendError> {
+    forget_ebpf(config);
+    NftBackend::open()?.cleanup()
+}
+
+/// eBPF for TCP and UDP; SCTP needs a checksum over the packet and stays with nftables. The nftables part also keeps
+/// translating flows that an agent in nftables mode began: its base chains stay, its maps are empty.
+struct EbpfWithSctp {
+    ebpf: EbpfBackend,
+    nft: Option<NftBackend>,
+}
+
+/// The part of a plan that nftables serves.
+fn sctp_of(plan: &Plan) -> Plan {
+    let ours = plan.frontends.iter().filter(|(frontend, _)| frontend.protocol == Protocol::Sctp);
+    Plan { frontends: ours.map(|(frontend, target)| (*frontend, target.clone())).collect(), node: plan.node.clone() }
+}
+
+impl EbpfWithSctp {
+    fn resync_sctp(&mut self, plan: &Plan) -> Result<(), BackendError> {
+        self.nft.as_mut().map_or(Ok(()), |nft| nft.resync(&sctp_of(plan)))
+    }
+}
+
+impl Backend for EbpfWithSctp {
+    fn mode(&self) -> &'static str {
+        self.ebpf.mode()
+    }
+
+    fn sync(&mut self, plan: &Plan, changes: &Changes) -> Result<(), BackendError> {
+        self.ebpf.sync(plan, changes)?;
+        let sctp = changes.frontends.iter().any(|change| change.frontend.protocol == Protocol::Sctp);
+        // SCTP changes are rare; comparing its few frontends whole needs no second bookkeeping.
+        if sctp || changes.node.is_some() { self.resync_sctp(plan) } else { Ok(()) }
+    }
+
+    fn resync(&mut self, plan: &Plan) -> Result<(), BackendError> {
+        self.ebpf.resync(plan)?;
+        self.resync_sctp(plan)
+    }
+
+    fn cleanup(&mut self) -> Result<(), BackendError> {
+        self.ebpf.cleanup()?;
+        self.nft.as_mut().map_or(Ok(()), NftBackend::cleanup)
+    }
+}

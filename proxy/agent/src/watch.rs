@@ -1,0 +1,69 @@
+//! The three watches as one stream of facts. Objects are handed on as they come and never kept.
+
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+/// Objects with these labels are another proxy's or have no cluster IP; kube-proxy leaves them out likewise.
+const NOT_OURS: &str = "!service.kubernetes.io/headless,!service.kubernetes.io/service-proxy-name";
+/// What one list call brings at most: bounds the memory a start takes.
+const PAGE: u32 = 250;
+/// A watch error is reported at most this often, whatever the number of retries.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Something the cluster said.
+pub(crate) enum Fact {
+    Service(Event<Service>),
+    Slice(Event<EndpointSlice>),
+    Node(Event<Node>),
+}
+
+/// Watches for ever: errors are retried with back-off, and meanwhile nothing is said.
+pub(crate) fn facts(client: &Client, node_name: &str) -> BoxStream<'static, Fact> {
+    let ours = watcher::Config::default().labels(NOT_OURS).page_size(PAGE);
+    let own = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
+    let services = events(all::<Service>(client), ours.clone()).map(Fact::Service);
+    let slices = events(all::<EndpointSlice>(client), ours).map(Fact::Slice);
+    let nodes = events(Api::<Node>::all(client.clone()), own).map(Fact::Node);
+    stream::select(stream::select(services, slices), nodes).boxed()
+}
+
+fn all<K>(client: &Client) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope>,
+    K::DynamicType: Default,
+{
+    Api::all(client.clone())
+}
+
+fn events<K>(api: Api<K>, config: watcher::Config) -> BoxStream<'static, Event<K>>
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K::DynamicType: Default,
+{
+    let kind = std::any::type_name::<K>().rsplit("::").next().unwrap_or_default();
+    let mut reported: Option<std::time::Instant> = None;
+    watch(api, config)
+        .default_backoff()
+        .filter_map(move |event| {
+            let event = match event {
+                Ok(event) => Some(event),
+                Err(error) => {
+                    if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                        tracing::warn!(%error, kind, "watch interrupted; the kernel keeps what it has");
+                        reported = Some(std::time::Instant::now());
+                    }
+                    None
+                }
+            };
+            std::future::ready(event)
+        })
+        .boxed()
+}
