@@ -1,5 +1,7 @@
 //! One pod by hand, through a real containerd: what every later part of the kubelet stands on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
 #[path = "bed/machine.rs"]
 mod machine;
 

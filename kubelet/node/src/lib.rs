@@ -1,1 +1,71 @@
 //! The kubelet: pods over CRI, probes, volumes, status, and the kubelet's HTTP API.
+//!
+//! [`run`] is the whole of it. Data goes one way: `pods` watches the API server and lists the runtime; each pod's `worker` looks
+//! (`observe`), decides (`state`, pure) and acts (`spec`, `env` and `mounts` say what to ask the runtime for); `publisher` sends
+//! what is reported. `node` keeps the Node object, `server` the HTTP API. Nothing that matters is kept in memory only: a
+//! restarted kubelet finds its pods by their labels in the runtime and goes on without restarting a container.
+
+mod backoff;
+mod cgroups;
+mod config;
+mod env;
+mod error;
+mod events;
+mod handlers;
+mod images;
+mod kubelet;
+mod mounts;
+mod node;
+mod objects;
+mod observe;
+mod pod;
+mod pods;
+mod probes;
+mod publisher;
+mod quantity;
+mod spec;
+mod state;
+mod volumes;
+mod worker;
+
+use std::sync::{Arc, Mutex, RwLock};
+
+use orlop_cri::CriClient;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use config::{CgroupConfig, Config};
+pub use error::KubeletError;
+
+/// Runs the kubelet of one node until `stop` is cancelled. Containers keep running afterwards.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletError> {
+    if config.node_ips.is_empty() {
+        return Err(KubeletError::Configuration("node_ips is empty: the Node needs an address".into()));
+    }
+    for path in [&config.root_dir, &config.log_dir] {
+        std::fs::create_dir_all(path).map_err(|source| KubeletError::Directory { path: path.clone(), source })?;
+    }
+    let client = config.client.clone();
+    let kubelet = Arc::new(kubelet::Kubelet {
+        cri: CriClient::new(&config.cri_socket),
+        recorder: events::Recorder::start(client.clone(), "kubelet", config.node_name.clone()),
+        objects: objects::Objects::new(client.clone()),
+        services: objects::Services::start(client.clone(), stop.clone()),
+        tokens: volumes::Tokens::new(client),
+        machine: node::Machine::look(&config.root_dir),
+        health: watch::channel(kubelet::RuntimeHealth::default()).0,
+        resolv_conf: RwLock::default(),
+        runtime_version: Mutex::default(),
+        config,
+    });
+    kubelet.read_resolv_conf();
+    kubelet.check_runtime().await;
+    let known = pods::Known::default();
+    tokio::select! {
+        () = kubelet.watch_runtime() => {}
+        () = node::keep(kubelet.clone()) => {}
+        () = pods::Pods::new(kubelet.clone(), known).run() => {}
+        () = stop.cancelled() => {}
+    }
+    Ok(())
+}

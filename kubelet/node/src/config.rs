@@ -1,0 +1,108 @@
+//! What a kubelet is told at its start.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The configuration of one node's kubelet.
+#[derive(Clone)]
+pub struct Config {
+    /// The Node's name; also the value of its label `kubernetes.io/hostname` unless `hostname` differs.
+    pub node_name: String,
+    /// The machine's host name.
+    pub hostname: String,
+    /// The cluster, as the user `system:node:<node_name>`.
+    pub client: kube::Client,
+    /// The unix socket of the container runtime.
+    pub cri_socket: PathBuf,
+    /// Where pods' volumes and files live. The runtime must see the mounts made below it.
+    pub root_dir: PathBuf,
+    /// Where containers' logs live, as the kubelet and the runtime see it: `/var/log/pods` on an ordinary node.
+    pub log_dir: PathBuf,
+    /// The Node's `InternalIP`; the primary address first.
+    pub node_ips: Vec<IpAddr>,
+    /// The port of the kubelet's HTTP API, 10250.
+    pub port: u16,
+    /// Serving certificate and the client CA. Must ask for client certificates (they may be optional).
+    pub tls: Arc<rustls::ServerConfig>,
+    /// The addresses of the cluster DNS; empty when there is none.
+    pub cluster_dns: Vec<IpAddr>,
+    /// The cluster's domain, `cluster.local`.
+    pub cluster_domain: String,
+    /// The node's resolver configuration, for pods with `dnsPolicy: Default`.
+    pub resolv_conf: PathBuf,
+    /// How and where pods' cgroups are made.
+    pub cgroups: CgroupConfig,
+    /// How many pods the node takes.
+    pub max_pods: u32,
+    /// Labels to register the Node with, beside the well-known ones.
+    pub node_labels: Vec<(String, String)>,
+    /// Taints to register the Node with.
+    pub node_taints: Vec<k8s_openapi::api::core::v1::Taint>,
+    /// Resources kept for the system, which `allocatable` leaves out: `cpu` in thousandths and memory in bytes.
+    pub system_reserved: (i64, i64),
+}
+
+/// Where the pods' cgroups are.
+#[derive(Debug, Clone)]
+pub struct CgroupConfig {
+    /// The mount point of the controllers (v1) or of the hierarchy (v2).
+    pub mount: PathBuf,
+    /// The group below which `kubepods` is made, such as `/` on a machine with a cgroup root of its own.
+    pub parent: String,
+    /// Whether the runtime asks systemd for groups; then parents are named `kubepods-burstable.slice`.
+    pub systemd: bool,
+}
+
+impl Default for CgroupConfig {
+    fn default() -> Self {
+        Self { mount: PathBuf::from("/sys/fs/cgroup"), parent: "/".into(), systemd: false }
+    }
+}
+
+impl Config {
+    /// A configuration with Kubernetes' defaults and the ordinary paths.
+    pub fn new(
+        node_name: impl Into<String>,
+        node_ip: IpAddr,
+        client: kube::Client,
+        cri_socket: impl Into<PathBuf>,
+        tls: Arc<rustls::ServerConfig>,
+    ) -> Self {
+        let node_name = node_name.into();
+        Self {
+            hostname: node_name.clone(),
+            node_name,
+            client,
+            cri_socket: cri_socket.into(),
+            root_dir: PathBuf::from("/var/lib/kubelet"),
+            log_dir: PathBuf::from("/var/log/pods"),
+            node_ips: vec![node_ip],
+            port: 10250,
+            tls,
+            cluster_dns: Vec::new(),
+            cluster_domain: "cluster.local".into(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            cgroups: CgroupConfig::default(),
+            max_pods: 110,
+            node_labels: Vec::new(),
+            node_taints: Vec::new(),
+            system_reserved: (0, 0),
+        }
+    }
+
+    /// The folder of one pod's volumes and files.
+    pub(crate) fn pod_dir(&self, uid: &str) -> PathBuf {
+        self.root_dir.join("pods").join(uid)
+    }
+
+    /// The folder of one pod's container logs.
+    pub(crate) fn pod_log_dir(&self, namespace: &str, name: &str, uid: &str) -> PathBuf {
+        self.log_dir.join(format!("{namespace}_{name}_{uid}"))
+    }
+
+    /// Where one container's termination message is written, seen from the node.
+    pub(crate) fn termination_message_file(pod_dir: &Path, container: &str, restart_count: u32) -> PathBuf {
+        pod_dir.join("containers").join(container).join(format!("{restart_count:08x}"))
+    }
+}

@@ -1,0 +1,105 @@
+//! What all parts of one kubelet share.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use orlop_cri::CriClient;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::env::FieldContext;
+use crate::events::Recorder;
+use crate::node::Machine;
+use crate::objects::{Objects, Services};
+use crate::spec::ResolvConf;
+use crate::volumes::Tokens;
+
+/// Whether the runtime can run pods, and why not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuntimeHealth {
+    /// Empty when the runtime answers and is ready.
+    pub runtime: String,
+    /// Empty when the pod network is ready.
+    pub network: String,
+}
+
+/// The shared parts: where to ask, whom to tell.
+pub struct Kubelet {
+    pub config: Config,
+    pub cri: CriClient,
+    pub recorder: Recorder,
+    pub objects: Objects,
+    pub services: Arc<Services>,
+    pub tokens: Tokens,
+    pub machine: Machine,
+    pub health: watch::Sender<RuntimeHealth>,
+    /// The node's resolver configuration.
+    pub resolv_conf: RwLock<ResolvConf>,
+    /// Cached `nodeInfo.containerRuntimeVersion`.
+    pub runtime_version: Mutex<Option<String>>,
+}
+
+impl Kubelet {
+    /// The node's addresses as text, the primary one first.
+    pub fn node_ips(&self) -> Vec<String> {
+        self.config.node_ips.iter().map(ToString::to_string).collect()
+    }
+
+    /// What a pod with these addresses may ask about itself.
+    pub fn field_context(&self, pod_ips: &[String]) -> FieldContext {
+        let (cpu, memory) = self.machine.allocatable(self.config.system_reserved);
+        FieldContext {
+            node_name: self.config.node_name.clone(),
+            node_ips: self.node_ips(),
+            pod_ips: pod_ips.to_vec(),
+            allocatable_cpu: cpu,
+            allocatable_memory: memory,
+        }
+    }
+
+    /// The node's resolver configuration.
+    pub fn resolv_conf(&self) -> ResolvConf {
+        self.resolv_conf.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the node's resolver configuration again; a node without one has none.
+    pub fn read_resolv_conf(&self) {
+        let text = std::fs::read_to_string(&self.config.resolv_conf).unwrap_or_default();
+        *self.resolv_conf.write().unwrap_or_else(PoisonError::into_inner) = ResolvConf::parse(&text);
+    }
+
+    /// Asks the runtime for its conditions.
+    pub async fn check_runtime(&self) {
+        let mut health = RuntimeHealth::default();
+        match self.cri.status(false).await {
+            Ok(reply) => {
+                let conditions = reply.status.unwrap_or_default().conditions;
+                let say = |type_: &str| match conditions.iter().find(|condition| condition.r#type == type_) {
+                    Some(condition) if condition.status => String::new(),
+                    Some(condition) => format!(
+                        "{type_}={} reason:{} message:{}",
+                        condition.status, condition.reason, condition.message
+                    ),
+                    None => format!("{type_} is not reported"),
+                };
+                health.runtime = say("RuntimeReady");
+                health.network = say("NetworkReady");
+            }
+            Err(error) => health.runtime = error.to_string(),
+        }
+        self.health.send_if_modified(|known| {
+            let changed = *known != health;
+            *known = health;
+            changed
+        });
+    }
+
+    /// Checks the runtime for ever: often until it is ready, every 5 s afterwards.
+    pub async fn watch_runtime(&self) {
+        loop {
+            self.check_runtime().await;
+            let ready = *self.health.borrow() == RuntimeHealth::default();
+            tokio::time::sleep(Duration::from_millis(if ready { 5000 } else { 200 })).await;
+        }
+    }
+}

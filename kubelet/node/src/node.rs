@@ -1,0 +1,119 @@
+//! The Node object: registered at the start, kept true by status patches, kept alive by a Lease.
+
+mod lease;
+mod machine;
+mod object;
+
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+
+pub use machine::Machine;
+
+use crate::kubelet::Kubelet;
+use object::{Facts, node, reference, status};
+
+/// How often the status is computed, and how often it is sent though nothing changed.
+const CHECK: Duration = Duration::from_secs(10);
+const REPORT: Duration = Duration::from_secs(300);
+
+/// Registers the Node and keeps its status, for ever.
+pub async fn keep(kubelet: Arc<Kubelet>) {
+    let api: Api<Node> = Api::all(kubelet.config.client.clone());
+    let mut health = kubelet.health.subscribe();
+    let mut current = register(&kubelet, &api).await;
+    tokio::spawn(lease::keep(kubelet.config.client.clone(), kubelet.config.node_name.clone(), uid(&current)));
+    kubelet.recorder.normal(reference(&kubelet.config.node_name), "Starting", "Starting kubelet.");
+    let mut reported = Instant::now();
+    let mut was_ready = is_ready(current.status.as_ref());
+    loop {
+        let facts = facts(&kubelet).await;
+        let wanted = status(&kubelet.config, &kubelet.machine, &facts, current.status.as_ref(), Timestamp::now());
+        let changed = !object::same(current.status.as_ref(), &wanted);
+        if changed || reported.elapsed() >= REPORT {
+            match send(&api, &kubelet.config.node_name, &wanted).await {
+                Ok(node) => {
+                    let ready = is_ready(node.status.as_ref());
+                    if ready != was_ready {
+                        let reason = if ready { "NodeReady" } else { "NodeNotReady" };
+                        let message = format!("Node {} status is now: {reason}", kubelet.config.node_name);
+                        kubelet.recorder.normal(reference(&kubelet.config.node_name), reason, message);
+                    }
+                    was_ready = ready;
+                    current = node;
+                    reported = Instant::now();
+                }
+                Err(kube::Error::Api(answer)) if answer.code == 404 => current = register(&kubelet, &api).await,
+                Err(error) => {
+                    tracing::warn!(%error, "the Node's status was not sent");
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    continue;
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(CHECK) => kubelet.read_resolv_conf(),
+            // An error cannot be: the sender lives in `kubelet`.
+            _ = health.changed() => {}
+        }
+    }
+}
+
+fn uid(node: &Node) -> String {
+    node.metadata.uid.clone().unwrap_or_default()
+}
+
+fn is_ready(status: Option<&NodeStatus>) -> bool {
+    let conditions = status.into_iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn facts(kubelet: &Kubelet) -> Facts {
+    let known = kubelet.runtime_version.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let runtime_version = match known {
+        Some(version) => version,
+        None => match kubelet.cri.version().await {
+            Ok(reply) => {
+                let version = format!("{}://{}", reply.runtime_name, reply.runtime_version);
+                *kubelet.runtime_version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());
+                version
+            }
+            Err(_) => String::new(),
+        },
+    };
+    Facts {
+        runtime_version,
+        health: kubelet.health.borrow().clone(),
+        pressure: kubelet.machine.pressure(&kubelet.config.root_dir),
+    }
+}
+
+async fn send(api: &Api<Node>, name: &str, status: &NodeStatus) -> kube::Result<Node> {
+    let body = serde_json::json!({ "status": status });
+    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await
+}
+
+/// Creates the Node, or takes over the one that is there: labels and addresses of its own are set, those of others stay.
+async fn register(kubelet: &Kubelet, api: &Api<Node>) -> Node {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        let facts = facts(kubelet).await;
+        let wanted = node(&kubelet.config, &kubelet.machine, &facts, Timestamp::now());
+        let result = match api.create(&PostParams::default(), &wanted).await {
+            Err(kube::Error::Api(answer)) if answer.code == 409 => {
+                let labels = serde_json::json!({ "metadata": { "labels": wanted.metadata.labels } });
+                api.patch(&kubelet.config.node_name, &PatchParams::default(), &Patch::Strategic(labels)).await
+            }
+            other => other,
+        };
+        match result {
+            Ok(node) => return node,
+            Err(error) => tracing::warn!(%error, node = kubelet.config.node_name, "unable to register the Node"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(7));
+    }
+}

@@ -1,0 +1,120 @@
+//! Sends a pod's status to the API server: what differs, as a merge patch, with the pod's UID as precondition. While one patch is
+//! on its way newer statuses replace each other, and no pod sends more than its share.
+
+mod merge_patch;
+mod rate;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::pod;
+use merge_patch::difference;
+use rate::Rate;
+
+/// How often a failing patch is tried again.
+const RETRY: [u64; 5] = [100, 300, 1000, 3000, 5000];
+
+#[derive(Debug, Clone, Default)]
+struct Wanted {
+    version: u64,
+    status: Option<PodStatus>,
+}
+
+/// The sender of one pod's status.
+pub struct Publisher {
+    wanted: watch::Sender<Wanted>,
+    sent: watch::Receiver<u64>,
+    task: JoinHandle<()>,
+}
+
+impl Publisher {
+    /// Starts from what the API server has.
+    pub fn start(client: kube::Client, pod: &Pod) -> Self {
+        let (wanted, receiver) = watch::channel(Wanted::default());
+        let (done, sent) = watch::channel(0);
+        let api = Api::namespaced(client, pod::namespace(pod));
+        let sender = Sender {
+            api,
+            name: pod::name(pod).to_owned(),
+            uid: pod::uid(pod).to_owned(),
+            base: serde_json::to_value(pod::status(pod)).unwrap_or_default(),
+            done,
+        };
+        Self { wanted, sent, task: tokio::spawn(sender.run(receiver)) }
+    }
+
+    /// Hands in the status to send. Never waits; the same status twice is sent once.
+    pub fn publish(&self, status: &PodStatus) {
+        self.wanted.send_if_modified(|wanted| {
+            if wanted.status.as_ref() == Some(status) {
+                return false;
+            }
+            *wanted = Wanted { version: wanted.version + 1, status: Some(status.clone()) };
+            true
+        });
+    }
+
+    /// Waits until what was handed in last is with the API server, or the pod is gone from there.
+    pub async fn flush(&mut self) {
+        let version = self.wanted.borrow().version;
+        // An error means that the sender has ended because the pod is gone.
+        let _ = self.sent.wait_for(|&sent| sent >= version).await;
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Sender {
+    api: Api<Pod>,
+    name: String,
+    uid: String,
+    /// The status as the API server has it.
+    base: Value,
+    done: watch::Sender<u64>,
+}
+
+impl Sender {
+    async fn run(mut self, mut wanted: watch::Receiver<Wanted>) {
+        let mut rate = Rate::new(5.0, 5.0);
+        let mut failures = 0;
+        while wanted.changed().await.is_ok() {
+            loop {
+                tokio::time::sleep(rate.wait(std::time::Instant::now())).await;
+                let newest = wanted.borrow_and_update().clone();
+                let Some(status) = newest.status else { break };
+                let Ok(value) = serde_json::to_value(&status) else { break };
+                let Some(patch) = difference(&self.base, &value) else {
+                    self.done.send_replace(newest.version);
+                    break;
+                };
+                rate.take(std::time::Instant::now());
+                let body = json!({ "metadata": { "uid": self.uid }, "status": patch });
+                match self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(body)).await {
+                    Ok(answer) => {
+                        self.base = serde_json::to_value(pod::status(&answer)).unwrap_or_default();
+                        self.done.send_replace(newest.version);
+                        failures = 0;
+                        break;
+                    }
+                    // Gone, or another pod of the same name.
+                    Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return,
+                    Err(error) => {
+                        tracing::warn!(pod = self.name, %error, "the status was not sent");
+                        let pause = RETRY[usize::min(failures, RETRY.len() - 1)];
+                        failures += 1;
+                        tokio::time::sleep(Duration::from_millis(pause)).await;
+                    }
+                }
+            }
+        }
+    }
+}
