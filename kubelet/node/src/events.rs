@@ -70,12 +70,15 @@ impl Recorder {
     }
 }
 
+/// What makes two events the same: object, field path, reason, message.
+type Same = (String, String, &'static str, String);
+
 struct Sender {
     client: kube::Client,
     component: &'static str,
     node: String,
     /// The event's name and count, by what makes two events the same.
-    sent: HashMap<(String, String, &'static str, String), (String, i32, Instant)>,
+    sent: HashMap<Same, (String, i32, Instant)>,
     /// Events left to send, by object.
     allowances: HashMap<String, (f64, Instant)>,
 }

@@ -100,13 +100,13 @@ impl Puller<'_> {
             }
             _ => {}
         }
-        if let Some((since, error)) = memory.failed_pulls.get(&image) {
-            if let Some((until, _)) = memory.pulls.waiting_until(&image, *since, Timestamp::now()) {
-                let message = format!("Back-off pulling image {image:?}");
-                self.recorder.normal(about(), "BackOff", message.clone());
-                let message = format!("{message}: {error}");
-                return Err((Waiting { reason: "ImagePullBackOff".into(), message }, until));
-            }
+        if let Some((since, error)) = memory.failed_pulls.get(&image)
+            && let Some((until, _)) = memory.pulls.waiting_until(&image, *since, Timestamp::now())
+        {
+            let message = format!("Back-off pulling image {image:?}");
+            self.recorder.normal(about(), "BackOff", message.clone());
+            let message = format!("{message}: {error}");
+            return Err((Waiting { reason: "ImagePullBackOff".into(), message }, until));
         }
         self.pull(pod, container, &image, sandbox, memory).await
     }

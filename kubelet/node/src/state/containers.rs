@@ -45,10 +45,10 @@ fn status(
     }
     let Some(record) = newest else {
         status.state = Some(absent(pod, container, observed, old, &mut status.last_state));
-        if let Some(waiting) = memory.waiting.get(&container.name).filter(|_| !terminating) {
-            if status.state.as_ref().is_some_and(|state| state.waiting.is_some()) {
-                status.state = Some(waiting_state(&waiting.reason, &waiting.message));
-            }
+        if let Some(waiting) = memory.waiting.get(&container.name).filter(|_| !terminating)
+            && status.state.as_ref().is_some_and(|state| state.waiting.is_some())
+        {
+            status.state = Some(waiting_state(&waiting.reason, &waiting.message));
         }
         return status;
     };
