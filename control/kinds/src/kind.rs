@@ -37,6 +37,8 @@ pub struct Kind {
     pub namespaced: bool,
     /// Whether `/status` is written apart from the rest.
     pub status: bool,
+    /// Whether a client may set the status when it creates the object (a kubelet registers its Node whole).
+    pub status_on_create: bool,
     /// Whether metadata.generation counts changes of the spec.
     pub generation: bool,
     /// What names may look like.
@@ -67,6 +69,7 @@ pub(crate) const GENERAL: Kind = Kind {
     kind: "",
     namespaced: true,
     status: false,
+    status_on_create: false,
     generation: false,
     name: NameRule::Subdomain,
     defaults: |_, _| {},
@@ -109,7 +112,7 @@ impl Kind {
     /// Clears what a client may not set on creation and fills in what the server sets (generation, initial status).
     /// Runs after admission and before validation.
     pub fn prepare_create(&self, object: &mut Value) {
-        if self.status {
+        if self.status && !self.status_on_create {
             remove(object, "status");
         }
         if let Some(meta) = object.get_mut("metadata") {

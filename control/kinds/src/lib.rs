@@ -5,15 +5,20 @@
 //! Nothing here does IO or reads a clock, and nothing here allocates addresses, ports or names: the API server does.
 //! Texts, field paths and canonical forms are those of Kubernetes v1.36, so that clients which parse them keep working.
 
+mod diff;
+mod endpoints;
 pub mod field;
 pub mod fields;
+mod int_or_string;
 mod kind;
 pub mod labels;
 pub mod meta;
 pub mod names;
 mod namespace;
+mod net;
 mod node;
 mod pod;
+mod policy;
 pub mod quantity;
 mod resources;
 pub mod scale;
@@ -34,4 +39,13 @@ pub use resources::effective_requests;
 pub use table::Column;
 
 /// The table of kinds, a family at a time.
-static FAMILIES: &[&[Kind]] = &[pod::KINDS, service::KINDS, node::KINDS, namespace::KINDS, workload::KINDS];
+static FAMILIES: &[&[Kind]] = &[
+    pod::KINDS,
+    service::KINDS,
+    node::KINDS,
+    namespace::KINDS,
+    workload::KINDS,
+    storage::KINDS,
+    endpoints::KINDS,
+    policy::KINDS,
+];

@@ -14,6 +14,7 @@ pub(crate) static KINDS: &[Kind] = &[Kind {
     kind: "Node",
     namespaced: false,
     status: true,
+    status_on_create: true,
     defaults: |_, node| defaults(node),
     prepare_update,
     validate: validation::validate,

@@ -1,6 +1,5 @@
 //! Pods, and the pod specs inside every workload's template.
-use crate::field::Errors;
-use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
+use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
 use crate::value::{flag, items, text};
 use serde_json::Value;
 
@@ -8,6 +7,7 @@ mod columns;
 pub(crate) mod defaults;
 mod qos;
 mod strategy;
+pub(crate) mod validation;
 
 pub use qos::qos_class;
 
@@ -17,8 +17,8 @@ pub(crate) static KINDS: &[Kind] = &[Kind {
     defaults: |_, pod| defaults::pod(pod),
     prepare_create: strategy::prepare_create,
     prepare_update: strategy::prepare_update,
-    validate,
-    validate_update,
+    validate: validation::validate_create,
+    validate_update: validation::validate_update,
     columns: columns::COLUMNS,
     cells: columns::cells,
     fields: FIELDS,
@@ -38,10 +38,6 @@ const FIELDS: &[FieldLabel] = &[
     ("status.podIPs", |pod| text(&items(&pod["status"]["podIPs"]).first().unwrap_or(&Value::Null)["ip"]).to_owned()),
     ("status.nominatedNodeName", |pod| text(&pod["status"]["nominatedNodeName"]).to_owned()),
 ];
-
-fn validate(_: &Value, _: &mut Errors) {}
-
-fn validate_update(_: &Value, _: &Value, _: Subresource, _: &mut Errors) {}
 
 /// Whether an init container runs beside the main ones (restartPolicy Always).
 pub(crate) fn is_sidecar(container: &Value) -> bool {

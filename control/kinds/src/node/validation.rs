@@ -1,6 +1,7 @@
 //! What a Node must satisfy: taints, addresses, and pod CIDRs that never change once they are set.
 use super::*;
 use crate::names;
+use crate::net::validate_cidr;
 
 const SPEC: Path<'static> = Path::new("spec");
 
@@ -57,15 +58,6 @@ fn validate_taints(taints: &Value, errors: &mut Errors) {
                 detail: "taints must be unique by key and effect pair".to_owned(),
             });
         }
-    }
-}
-
-/// An address block whose host bits are zero.
-fn validate_cidr(cidr: &str, path: &Path<'_>, errors: &mut Errors) {
-    match cidr.parse::<ipnet::IpNet>() {
-        Ok(net) if net.trunc() == net => {}
-        Ok(_) => errors.invalid(path, cidr, "must not have bits set beyond the prefix length"),
-        Err(_) => errors.invalid(path, cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"),
     }
 }
 

@@ -1,9 +1,11 @@
 //! ReplicationController.
-use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
-use crate::labels::format_labels;
+use super::{SPEC, validate_non_negative, validate_replica_status, validate_selected_template};
+use crate::field::Errors;
+use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
+use crate::labels::{LabelSelector, format_labels};
 use crate::pod::defaults::template;
 use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
-use crate::value::{at, default_to, default_zero, int, object_at, set};
+use crate::value::{at, default_to, default_zero, int, is_empty, object_at, set};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -13,6 +15,8 @@ pub(super) const KIND: Kind = Kind {
     generation: true,
     defaults: |_, controller| defaults(controller),
     prepare_create: |controller| set(controller, "status", json!({"replicas": 0})),
+    validate,
+    validate_update,
     columns: COLUMNS,
     cells,
     fields: FIELDS,
@@ -50,6 +54,48 @@ fn defaults(controller: &mut Value) {
     {
         default_zero(meta, "labels", labels);
     }
+}
+
+fn validate(controller: &Value, errors: &mut Errors) {
+    let spec = &controller["spec"];
+    validate_non_negative(spec, &SPEC, &["minReadySeconds"], errors);
+    if is_empty(&spec["selector"]) {
+        errors.required(&SPEC.child("selector"), "");
+    }
+    if spec["replicas"].is_null() {
+        errors.required(&SPEC.child("replicas"), "");
+    }
+    validate_non_negative(spec, &SPEC, &["replicas"], errors);
+    if spec["template"].is_null() {
+        errors.required(&SPEC.child("template"), "");
+        return;
+    }
+    let selector = LabelSelector::from_map(&spec["selector"]);
+    validate_selected_template(&spec["template"], &selector, "ReplicationController", &SPEC.child("template"), errors);
+}
+
+fn validate_update(new: &Value, _: &Value, subresource: Subresource, errors: &mut Errors) {
+    if subresource == Subresource::Status {
+        validate_status(&new["status"], errors);
+    } else {
+        validate(new, errors);
+    }
+}
+
+pub(super) fn validate_status(status: &Value, errors: &mut Errors) {
+    validate_replica_status(
+        status,
+        &[
+            "replicas",
+            "fullyLabeledReplicas",
+            "readyReplicas",
+            "availableReplicas",
+            "observedGeneration",
+            "terminatingReplicas",
+        ],
+        &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+        errors,
+    );
 }
 
 fn cells(controller: &Value, now: Timestamp) -> Vec<Value> {
@@ -99,5 +145,24 @@ mod tests {
         rules.prepare_update(&mut status, &old, Subresource::Status);
         assert_eq!(status["spec"]["replicas"], 1);
         assert_eq!(status["status"]["replicas"], 1);
+    }
+
+    #[test]
+    fn template_and_selector_must_agree() {
+        let rules = kind("", "ReplicationController");
+        let mut controller = json!({"metadata": {"name": "rc", "namespace": "n"}, "spec": {"replicas": -1, "selector": {"app": "x"},
+            "template": {"metadata": {"labels": {"app": "y"}}, "spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i:1"}]}}}});
+        rules.default("v1", &mut controller);
+        assert_eq!(
+            rules.validate_create(&controller).message(),
+            "[spec.replicas: Invalid value: -1: must be greater than or equal to 0, \
+             spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template `labels`, \
+             spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"]"
+        );
+        let status = json!({"metadata": {"resourceVersion": "1"}, "status": {"replicas": 1, "readyReplicas": 2}});
+        assert_eq!(
+            rules.validate_update(&status, &json!({}), Subresource::Status).message(),
+            "status.readyReplicas: Invalid value: 2: cannot be greater than status.replicas"
+        );
     }
 }

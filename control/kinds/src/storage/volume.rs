@@ -1,0 +1,200 @@
+//! PersistentVolume.
+use super::claim::ACCESS_MODES;
+use super::{access_modes, class_name};
+use crate::field::{Errors, Path};
+use crate::kind::{GENERAL, Kind, Subresource};
+use crate::meta::immutable;
+use crate::names;
+use crate::pod::defaults::volume_source;
+use crate::quantity::Quantity;
+use crate::resources::canonical_list;
+use crate::table::{AGE, Column, NAME, age, name};
+use crate::value::{at, default_to, default_zero, entries, object_at, set, strings, text};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(super) const KIND: Kind = Kind {
+    kind: "PersistentVolume",
+    namespaced: false,
+    status: true,
+    defaults: |_, volume| defaults(volume),
+    prepare_create: |volume| set(volume, "status", json!({"phase": "Pending"})),
+    validate,
+    validate_update: |new, old, subresource, errors| {
+        if subresource != Subresource::Status {
+            validate(new, errors);
+            for source in sources(&old["spec"]) {
+                immutable(&new["spec"][source], &old["spec"][source], &SPEC.child("persistentvolumesource"), errors);
+            }
+            immutable(&new["spec"]["volumeMode"], &old["spec"]["volumeMode"], &Path::new("volumeMode"), errors);
+        }
+    },
+    columns: COLUMNS,
+    cells,
+    ..GENERAL
+};
+
+const SPEC: Path<'static> = Path::new("spec");
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    Column::text("Capacity", "The size of the volume."),
+    Column::text("Access Modes", "How the volume may be mounted."),
+    Column::text("Reclaim Policy", "What happens to the volume when its claim is gone."),
+    Column::text("Status", "Whether the volume is bound."),
+    Column::text("Claim", "The claim that the volume is bound to."),
+    Column::text("StorageClass", "StorageClass of the pv"),
+    Column::text("VolumeAttributesClass", "VolumeAttributesClass of the pv"),
+    Column::text("Reason", "Why the volume is in this state."),
+    AGE,
+    Column::text("VolumeMode", "Whether the volume is a filesystem or a block device.").wide(),
+];
+
+fn defaults(volume: &mut Value) {
+    object_at(volume, "spec");
+    if let Some(spec) = at(volume, &["spec"]) {
+        default_zero(spec, "persistentVolumeReclaimPolicy", "Retain");
+        default_to(spec, "volumeMode", "Filesystem");
+        if let Some(capacity) = at(spec, &["capacity"]) {
+            canonical_list(capacity);
+        }
+        volume_source(spec);
+        if let Some(path) = at(spec, &["hostPath"]) {
+            default_to(path, "type", "");
+        }
+    }
+    object_at(volume, "status");
+    if let Some(status) = at(volume, &["status"]) {
+        default_zero(status, "phase", "Pending");
+    }
+}
+
+/// The members of a spec that say where the storage is.
+fn sources(spec: &Value) -> Vec<&str> {
+    const OTHERS: [&str; 9] = [
+        "accessModes",
+        "capacity",
+        "claimRef",
+        "mountOptions",
+        "nodeAffinity",
+        "persistentVolumeReclaimPolicy",
+        "storageClassName",
+        "volumeAttributesClassName",
+        "volumeMode",
+    ];
+    entries(spec).filter(|(key, value)| !OTHERS.contains(key) && !value.is_null()).map(|(key, _)| key).collect()
+}
+
+fn validate(volume: &Value, errors: &mut Errors) {
+    let spec = &volume["spec"];
+    let (modes, path) = (strings(&spec["accessModes"]), SPEC.child("accessModes"));
+    if modes.is_empty() {
+        errors.required(&path, "");
+    }
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        errors.not_supported(&path, *mode, ACCESS_MODES);
+    }
+    if modes.len() > 1 && modes.contains(&"ReadWriteOncePod") {
+        errors.forbidden(&path, "may not use ReadWriteOncePod with other access modes");
+    }
+    let (capacity, path) = (&spec["capacity"], SPEC.child("capacity"));
+    if crate::value::is_empty(capacity) {
+        errors.required(&path, "");
+    }
+    if capacity.get("storage").is_none() || entries(capacity).count() > 1 {
+        errors.not_supported(&path, capacity.clone(), &["storage"]);
+    }
+    for (name, size) in entries(capacity) {
+        match Quantity::from_value(size) {
+            Ok(size) if size.is_zero() || size.is_negative() => {
+                errors.invalid(&path.key(name), size.to_string(), "must be greater than zero");
+            }
+            Ok(_) => {}
+            Err(error) => errors.invalid(&path.key(name), size.clone(), error.to_string()),
+        }
+    }
+    let (policy, path) = (text(&spec["persistentVolumeReclaimPolicy"]), SPEC.child("persistentVolumeReclaimPolicy"));
+    if !matches!(policy, "" | "Delete" | "Recycle" | "Retain") {
+        errors.not_supported(&path, policy, &["Delete", "Recycle", "Retain"]);
+    }
+    let found = sources(spec);
+    for extra in found.iter().skip(1) {
+        errors.forbidden(&SPEC.child(extra), "may not specify more than 1 volume type");
+    }
+    if found.is_empty() {
+        errors.required(&SPEC, "must specify a volume type");
+    }
+    let host_path = &spec["hostPath"];
+    if host_path.is_object() {
+        let place = text(&host_path["path"]);
+        if place.is_empty() {
+            errors.required(&SPEC.child("hostPath.path"), "");
+        } else if place.split('/').any(|part| part == "..") {
+            errors.invalid(&SPEC.child("hostPath.path"), place, "must not contain '..'");
+        }
+        if policy == "Recycle" && place == "/" {
+            let detail = "may not be 'recycle' for a hostPath mount of '/'";
+            errors.forbidden(&SPEC.child("persistentVolumeReclaimPolicy"), detail);
+        }
+    }
+    if spec["local"].is_object() && spec["nodeAffinity"].is_null() {
+        errors.required(&SPEC.child("nodeAffinity"), "Local volume requires node affinity");
+    }
+    let class = text(&spec["storageClassName"]);
+    if !class.is_empty() {
+        errors.invalid_each(&SPEC.child("storageClassName"), class, names::dns1123_subdomain(class));
+    }
+    let mode = &spec["volumeMode"];
+    if !mode.is_null() && !matches!(text(mode), "Block" | "Filesystem") {
+        errors.not_supported(&SPEC.child("volumeMode"), text(mode), &["Block", "Filesystem"]);
+    }
+    if !spec["nodeAffinity"]["required"].is_null() {
+        let path = SPEC.child("nodeAffinity.required");
+        crate::pod::validation::validate_node_selector(&spec["nodeAffinity"]["required"], &path, errors);
+    }
+}
+
+fn cells(volume: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&volume["spec"], &volume["status"]);
+    let claim = &spec["claimRef"];
+    let claim =
+        if claim.is_null() { String::new() } else { format!("{}/{}", text(&claim["namespace"]), text(&claim["name"])) };
+    let size =
+        Quantity::from_value(&spec["capacity"]["storage"]).map_or_else(|_| "0".to_owned(), |size| size.to_string());
+    let deleting = !volume["metadata"]["deletionTimestamp"].is_null();
+    vec![
+        name(volume),
+        size.into(),
+        access_modes(&spec["accessModes"]).into(),
+        text(&spec["persistentVolumeReclaimPolicy"]).into(),
+        if deleting { "Terminating".into() } else { text(&status["phase"]).into() },
+        claim.into(),
+        class_name(volume).into(),
+        spec["volumeAttributesClassName"].as_str().unwrap_or("<unset>").into(),
+        text(&status["reason"]).into(),
+        age(volume, now),
+        spec["volumeMode"].as_str().unwrap_or("<unset>").into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind;
+
+    #[test]
+    fn a_volume_has_one_source_and_a_size() {
+        let rules = kind("", "PersistentVolume");
+        let mut object = json!({"metadata": {"name": "v"}, "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}}});
+        rules.default("v1", &mut object);
+        assert_eq!(rules.validate_create(&object).message(), "[]");
+        assert_eq!(object["spec"]["persistentVolumeReclaimPolicy"], "Retain");
+        object["spec"]["nfs"] = json!({"server": "s", "path": "/"});
+        object["spec"]["capacity"] = json!({"storage": "0"});
+        assert_eq!(
+            rules.validate_create(&object).message(),
+            "[spec.capacity[storage]: Invalid value: \"0\": must be greater than zero, spec.nfs: Forbidden: may not specify more than 1 volume type]"
+        );
+        assert_eq!(cells(&object, Timestamp::UNIX_EPOCH).len(), COLUMNS.len());
+    }
+}

@@ -1,0 +1,176 @@
+//! DaemonSet. Its template generation lives in an annotation in apps/v1 and is not kept here.
+use super::{APPS, SPEC, STATUS, validate_collisions, validate_endless, validate_non_negative, validate_same_selector};
+use crate::field::{Errors, Path};
+use crate::int_or_string;
+use crate::kind::{Kind, Subresource};
+use crate::labels::{LabelSelector, format_labels, format_selector, validate_selector};
+use crate::pod::defaults::template;
+use crate::pod::validation::validate_template;
+use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
+use crate::value::{at, default_to, default_zero, int, is_empty, object_at, set, text};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+pub(super) const KIND: Kind = Kind {
+    kind: "DaemonSet",
+    defaults: |_, daemon_set| defaults(daemon_set),
+    prepare_create: |daemon_set| {
+        let zero = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
+        set(daemon_set, "status", zero);
+    },
+    validate,
+    validate_update,
+    columns: COLUMNS,
+    cells,
+    ..APPS
+};
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    Column::integer("Desired", "The number of nodes that should run the pod."),
+    Column::integer("Current", "The number of nodes that run at least one pod and should."),
+    Column::integer("Ready", "The number of nodes with a ready pod."),
+    Column::integer("Up-to-date", "The number of nodes that run the current template."),
+    Column::integer("Available", "The number of nodes with an available pod."),
+    Column::text("Node Selector", "Which nodes the pods may run on."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    SELECTOR,
+];
+
+const COUNTS: &[&str] = &[
+    "currentNumberScheduled",
+    "numberMisscheduled",
+    "desiredNumberScheduled",
+    "numberReady",
+    "observedGeneration",
+    "updatedNumberScheduled",
+    "numberAvailable",
+    "numberUnavailable",
+    "collisionCount",
+];
+
+fn defaults(daemon_set: &mut Value) {
+    object_at(daemon_set, "spec");
+    let Some(spec) = at(daemon_set, &["spec"]) else { return };
+    if let Some(pods) = at(spec, &["template"]) {
+        template(pods);
+    }
+    object_at(spec, "updateStrategy");
+    if let Some(strategy) = at(spec, &["updateStrategy"]) {
+        default_zero(strategy, "type", "RollingUpdate");
+        if text(&strategy["type"]) == "RollingUpdate" {
+            object_at(strategy, "rollingUpdate");
+            if let Some(rolling) = at(strategy, &["rollingUpdate"]) {
+                default_to(rolling, "maxUnavailable", 1);
+                default_to(rolling, "maxSurge", 0);
+            }
+        }
+    }
+    default_to(spec, "revisionHistoryLimit", 10);
+}
+
+fn validate(daemon_set: &Value, errors: &mut Errors) {
+    let spec = &daemon_set["spec"];
+    let (selector, path) = (&spec["selector"], SPEC.child("selector"));
+    if selector.is_null() {
+        errors.required(&path, "");
+    }
+    validate_selector(selector, &path, errors);
+    let template_path = SPEC.child("template");
+    let pods = &spec["template"];
+    if LabelSelector::from_object(selector).is_ok_and(|selector| !selector.matches(&pods["metadata"]["labels"])) {
+        errors.invalid(
+            &template_path.child("metadata.labels"),
+            pods["metadata"]["labels"].clone(),
+            "`selector` does not match template `labels`",
+        );
+    }
+    if selector.is_object() && is_empty(&selector["matchLabels"]) && is_empty(&selector["matchExpressions"]) {
+        errors.invalid(&path, selector.clone(), "empty selector is invalid for daemonset");
+    }
+    validate_template(pods, &template_path, errors);
+    validate_endless(pods, "DaemonSet", &template_path, errors);
+    validate_non_negative(spec, &SPEC, &["minReadySeconds"], errors);
+    validate_strategy(&spec["updateStrategy"], &SPEC.child("updateStrategy"), errors);
+    validate_non_negative(spec, &SPEC, &["revisionHistoryLimit"], errors);
+}
+
+fn validate_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (rolling, path_rolling) = (&strategy["rollingUpdate"], path.child("rollingUpdate"));
+    match text(&strategy["type"]) {
+        "OnDelete" => {}
+        "RollingUpdate" if rolling.is_null() => errors.required(&path_rolling, ""),
+        "RollingUpdate" => {
+            let members = ["maxUnavailable", "maxSurge"];
+            for member in members {
+                int_or_string::validate(&rolling[member], &path_rolling.child(member), errors);
+            }
+            for member in members {
+                int_or_string::validate_at_most_100_percent(&rolling[member], &path_rolling.child(member), errors);
+            }
+            match members.map(|member| int_or_string::number(&rolling[member]) != 0) {
+                [true, true] => errors.invalid(
+                    &path_rolling.child("maxSurge"),
+                    rolling["maxSurge"].clone(),
+                    "may not be set when maxUnavailable is non-zero",
+                ),
+                [false, false] => {
+                    errors.required(&path_rolling.child("maxUnavailable"), "cannot be 0 when maxSurge is 0");
+                }
+                _ => {}
+            }
+        }
+        _ => errors.not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &mut Errors) {
+    if subresource == Subresource::Status {
+        validate_non_negative(&new["status"], &STATUS, COUNTS, errors);
+        return validate_collisions(new, old, errors);
+    }
+    validate_same_selector(new, old, errors);
+    validate(new, errors);
+}
+
+fn cells(daemon_set: &Value, now: Timestamp) -> Vec<Value> {
+    let (spec, status) = (&daemon_set["spec"], &daemon_set["status"]);
+    let count = |key: &str| Value::from(int(&status[key]));
+    let [names, images] = containers(&spec["template"]["spec"]);
+    vec![
+        name(daemon_set),
+        count("desiredNumberScheduled"),
+        count("currentNumberScheduled"),
+        count("numberReady"),
+        count("updatedNumberScheduled"),
+        count("numberAvailable"),
+        format_labels(&spec["template"]["spec"]["nodeSelector"]).into(),
+        age(daemon_set, now),
+        names,
+        images,
+        format_selector(&spec["selector"]).into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind;
+
+    #[test]
+    fn surge_and_unavailability_exclude_each_other() {
+        let rules = kind("apps", "DaemonSet");
+        let mut object = json!({"metadata": {"name": "d", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"a": "b"}},
+            "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}}}});
+        rules.default("v1", &mut object);
+        assert_eq!(rules.validate_create(&object).message(), "[]");
+        object["spec"]["updateStrategy"]["rollingUpdate"]["maxSurge"] = 1.into();
+        assert_eq!(
+            rules.validate_create(&object).message(),
+            "spec.updateStrategy.rollingUpdate.maxSurge: Invalid value: 1: may not be set when maxUnavailable is non-zero"
+        );
+        assert_eq!(cells(&object, Timestamp::UNIX_EPOCH).len(), COLUMNS.len());
+    }
+}
