@@ -110,10 +110,12 @@ impl<'a> Agent<'a> {
         match fact {
             Fact::Service(event) => self.learn_service(event),
             Fact::Slice(event) => self.learn_slice(event),
-            Fact::Node(Event::Apply(node) | Event::InitApply(node)) => self.learn_node(&node),
-            // A Node that is deleted under us: kube-proxy too goes on with what it knew, and fails its health check.
-            Fact::Node(Event::Delete(_)) => self.health.set_node_eligible(false),
-            Fact::Node(Event::Init | Event::InitDone) => {}
+            Fact::Node(event) => match *event {
+                Event::Apply(node) | Event::InitApply(node) => self.learn_node(&node),
+                // A Node deleted under us: kube-proxy too goes on with what it knew, and fails its health check.
+                Event::Delete(_) => self.health.set_node_eligible(false),
+                Event::Init | Event::InitDone => {}
+            },
         }
         if self.ready() {
             self.health.queued();

@@ -22,7 +22,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 pub(crate) enum Fact {
     Service(Event<Service>),
     Slice(Event<EndpointSlice>),
-    Node(Event<Node>),
+    Node(Box<Event<Node>>),
 }
 
 /// Watches for ever: errors are retried with back-off, and meanwhile nothing is said.
@@ -31,7 +31,7 @@ pub(crate) fn facts(client: &Client, node_name: &str) -> BoxStream<'static, Fact
     let own = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
     let services = events(all::<Service>(client), ours.clone()).map(Fact::Service);
     let slices = events(all::<EndpointSlice>(client), ours).map(Fact::Slice);
-    let nodes = events(Api::<Node>::all(client.clone()), own).map(Fact::Node);
+    let nodes = events(Api::<Node>::all(client.clone()), own).map(|event| Fact::Node(Box::new(event)));
     stream::select(stream::select(services, slices), nodes).boxed()
 }
 
