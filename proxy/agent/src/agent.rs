@@ -108,8 +108,8 @@ impl<'a> Agent<'a> {
     /// Takes a fact in; says whether the plan may have changed.
     fn learn(&mut self, fact: Fact) -> bool {
         match fact {
-            Fact::Service(event) => self.learn_service(event),
-            Fact::Slice(event) => self.learn_slice(event),
+            Fact::Service(event) => self.learn_service(*event),
+            Fact::Slice(event) => self.learn_slice(*event),
             Fact::Node(event) => match *event {
                 Event::Apply(node) | Event::InitApply(node) => self.learn_node(&node),
                 // A Node deleted under us: kube-proxy too goes on with what it knew, and fails its health check.

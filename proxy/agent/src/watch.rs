@@ -20,8 +20,8 @@ const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Something the cluster said.
 pub(crate) enum Fact {
-    Service(Event<Service>),
-    Slice(Event<EndpointSlice>),
+    Service(Box<Event<Service>>),
+    Slice(Box<Event<EndpointSlice>>),
     Node(Box<Event<Node>>),
 }
 
@@ -29,8 +29,8 @@ pub(crate) enum Fact {
 pub(crate) fn facts(client: &Client, node_name: &str) -> BoxStream<'static, Fact> {
     let ours = watcher::Config::default().labels(NOT_OURS).page_size(PAGE);
     let own = watcher::Config::default().fields(&format!("metadata.name={node_name}"));
-    let services = events(all::<Service>(client), ours.clone()).map(Fact::Service);
-    let slices = events(all::<EndpointSlice>(client), ours).map(Fact::Slice);
+    let services = events(all::<Service>(client), ours.clone()).map(|event| Fact::Service(Box::new(event)));
+    let slices = events(all::<EndpointSlice>(client), ours).map(|event| Fact::Slice(Box::new(event)));
     let nodes = events(Api::<Node>::all(client.clone()), own).map(|event| Fact::Node(Box::new(event)));
     stream::select(stream::select(services, slices), nodes).boxed()
 }
