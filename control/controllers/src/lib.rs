@@ -1,1 +1,18 @@
 //! The controllers: level-triggered loops over typed clients.
+//!
+//! Each controller watches through shared [`Informer`]s, puts the keys of what may need work into its own [`Queue`], and
+//! reconciles one key at a time: compare desired with actual, write the difference, ask again later if something failed.
+//! Every write is made under the controller's own service account; the informers read as `system:kube-controller-manager`,
+//! as upstream's shared informers do. Nothing is remembered that a restart would need.
+
+mod controller;
+mod informer;
+mod owner;
+mod queue;
+mod replicas;
+mod replication;
+mod run;
+
+pub use informer::{Informer, Key};
+pub use queue::Queue;
+pub use run::{Config, ControllersError, run};
