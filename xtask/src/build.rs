@@ -10,6 +10,8 @@ use crate::{build_ebpf, run};
 /// `release`: as it is shipped.
 pub fn run(release: bool) -> Result<PathBuf> {
     build_ebpf::run()?;
+    run::step("building the eBPF programs");
+    build_ebpf::run()?;
     run::step(if release { "building orlop (release)" } else { "building orlop" });
     let mut cargo = run::cargo();
     cargo.args(["build", "--workspace", "--bins"]);

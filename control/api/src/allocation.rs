@@ -17,7 +17,12 @@ impl Reservation {
 
 impl ApiServer {
     /// Allocates what a Service asks for.
-    pub(crate) fn allocate(&self, _call: &Call, _object: &mut Value, _old: Option<&Value>) -> Result<Reservation, Status> {
+    pub(crate) fn allocate(
+        &self,
+        _call: &Call,
+        _object: &mut Value,
+        _old: Option<&Value>,
+    ) -> Result<Reservation, Status> {
         Ok(Reservation)
     }
 }

@@ -99,7 +99,8 @@ impl Observer for Authorizer {
         match &change.kind {
             ChangeKind::Created(object) => self.upsert(cache, object),
             ChangeKind::Updated { object, previous } => {
-                if cache.resource.storage != "pods" || object.field("spec.nodeName") != previous.field("spec.nodeName") {
+                if cache.resource.storage != "pods" || object.field("spec.nodeName") != previous.field("spec.nodeName")
+                {
                     self.upsert(cache, object);
                 }
             }
@@ -125,7 +126,14 @@ fn forbidden(user: &UserInfo, info: &RequestInfo, reason: &str) -> Status {
     if !info.subresource.is_empty() {
         resource = format!("{resource}/{}", info.subresource);
     }
-    let place = if info.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace \"{}\"", info.namespace) };
-    let why = format!("User \"{name}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}{because}", info.verb, info.group);
+    let place = if info.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace \"{}\"", info.namespace)
+    };
+    let why = format!(
+        "User \"{name}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}{because}",
+        info.verb, info.group
+    );
     Status::forbidden(&info.group, &info.resource, &info.name, why)
 }

@@ -35,8 +35,10 @@ async fn ensure(server: &Arc<ApiServer>, mut object: Value) -> Result<(), ApiErr
 }
 
 async fn write(server: &Arc<ApiServer>, object: &mut Value) -> Result<(), Status> {
-    let (api_version, kind) = (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
-    let resource = server.catalog().by_kind(api_version, kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
+    let (api_version, kind) =
+        (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+    let resource =
+        server.catalog().by_kind(api_version, kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
     let cache = server.registry().hub().cache(resource)?;
     let registry = server.registry();
     if let Some(found) = registry.get(&cache, meta(object, "namespace"), meta(object, "name")).await? {
@@ -51,7 +53,12 @@ async fn write(server: &Arc<ApiServer>, object: &mut Value) -> Result<(), Status
 }
 
 /// Default roles are kept complete (`rbac.authorization.kubernetes.io/autoupdate`); everything else is the user's.
-async fn reconcile(server: &ApiServer, cache: &crate::cache::Cache, found: &crate::object::Object, wanted: &Value) -> Result<(), Status> {
+async fn reconcile(
+    server: &ApiServer,
+    cache: &crate::cache::Cache,
+    found: &crate::object::Object,
+    wanted: &Value,
+) -> Result<(), Status> {
     let mut present = found.value();
     if present["metadata"]["annotations"]["rbac.authorization.kubernetes.io/autoupdate"] != "true" {
         return Ok(());

@@ -124,7 +124,14 @@ impl Cache {
     fn reset(&self, objects: Objects, revision: i64) {
         let mut state = self.write();
         let next = state.first + state.history.len() as u64 + 1;
-        *state = State { objects, floor: revision, latest: revision, first: next, epoch: state.epoch + 1, ..State::default() };
+        *state = State {
+            objects,
+            floor: revision,
+            latest: revision,
+            first: next,
+            epoch: state.epoch + 1,
+            ..State::default()
+        };
         drop(state);
         self.sequence.send_replace(next);
     }

@@ -1,6 +1,5 @@
 //! Discovery: which groups, versions and resources there are, plain and aggregated (`apidiscovery.k8s.io/v2`).
 
-
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
@@ -33,7 +32,8 @@ pub fn answer(server: &ApiServer, segments: &[&str], headers: &HeaderMap) -> Res
             json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()})
         }
         ["apis", name] => {
-            let (name, versions) = catalog.groups().into_iter().find(|(g, _)| g == name).ok_or_else(Status::no_such_path)?;
+            let (name, versions) =
+                catalog.groups().into_iter().find(|(g, _)| g == name).ok_or_else(Status::no_such_path)?;
             let mut value = group(&name, &versions);
             value["kind"] = "APIGroup".into();
             value["apiVersion"] = "v1".into();
@@ -149,7 +149,11 @@ fn aggregated(catalog: &Catalog, core: bool) -> Value {
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+            let metadata = if group.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": group, "creationTimestamp": null})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();

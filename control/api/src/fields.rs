@@ -8,5 +8,8 @@ use crate::strategy;
 /// The selectable values of one object, besides its name and namespace.
 pub fn of(resource: &Resource, value: &Value) -> Box<[(&'static str, Box<str>)]> {
     let labels = strategy::rules(resource).field_labels(value).into_iter();
-    labels.filter(|(path, _)| !path.starts_with("metadata.")).map(|(path, value)| (path, value.into_boxed_str())).collect()
+    labels
+        .filter(|(path, _)| !path.starts_with("metadata."))
+        .map(|(path, value)| (path, value.into_boxed_str()))
+        .collect()
 }

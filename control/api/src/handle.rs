@@ -74,14 +74,20 @@ impl ApiServer {
         parts: http::request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Status> {
-        let resource = self.catalog().get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+        let resource =
+            self.catalog().get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };
         Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes)?.run().await
     }
 
     /// Paths that are no resources.
-    async fn path(&self, parts: &http::request::Parts, info: &RequestInfo, query: &Query) -> Result<Response<Body>, Status> {
+    async fn path(
+        &self,
+        parts: &http::request::Parts,
+        info: &RequestInfo,
+        query: &Query,
+    ) -> Result<Response<Body>, Status> {
         let segments: Vec<&str> = info.path.trim_matches('/').split('/').collect();
         if !matches!(parts.method, Method::GET | Method::HEAD) {
             return Err(Status::method_not_allowed());

@@ -1,6 +1,5 @@
 //! `/healthz`, `/livez` and `/readyz`: named checks, as kube-apiserver lists them.
 
-
 use http::Response;
 
 use crate::request::Query;
@@ -20,7 +19,9 @@ pub async fn answer(server: &ApiServer, segments: &[&str], query: &Query) -> Res
     let mut failed = Vec::new();
     let checks = checks(server, endpoint).await;
     if let Some(wanted) = wanted {
-        let Some((_, result)) = checks.iter().find(|(name, _)| *name == wanted) else { return Err(Status::no_such_path()) };
+        let Some((_, result)) = checks.iter().find(|(name, _)| *name == wanted) else {
+            return Err(Status::no_such_path());
+        };
         return Ok(match result {
             Ok(()) => wire::text(200, "ok"),
             Err(why) => wire::text(500, format!("internal server error: {why}\n")),

@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::fields;
 use crate::catalog::Resource;
+use crate::fields;
 
 /// An object at one revision.
 #[derive(Debug)]
@@ -36,7 +36,13 @@ pub struct DecodeError {
 
 impl Object {
     /// Decodes a stored value.
-    pub fn decode(resource: &Resource, key: &[u8], value: &[u8], revision: i64, created: i64) -> Result<Self, DecodeError> {
+    pub fn decode(
+        resource: &Resource,
+        key: &[u8],
+        value: &[u8],
+        revision: i64,
+        created: i64,
+    ) -> Result<Self, DecodeError> {
         let value: Value = serde_json::from_slice(value)
             .map_err(|e| DecodeError { key: String::from_utf8_lossy(key).into_owned(), reason: e.to_string() })?;
         Ok(Self::from_value(resource, value, revision, created))

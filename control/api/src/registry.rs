@@ -115,7 +115,9 @@ impl Registry {
 
 /// Decodes a key with its value.
 pub fn decode(resource: &Resource, kv: &KeyValue) -> Result<Arc<Object>, Status> {
-    Object::decode(resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision).map(Arc::new).map_err(Status::internal)
+    Object::decode(resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision)
+        .map(Arc::new)
+        .map_err(Status::internal)
 }
 
 /// An object's key within its resource.

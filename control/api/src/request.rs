@@ -110,13 +110,19 @@ mod tests {
     fn a_namespaced_object_with_a_subresource() {
         let info = parse(Method::PUT, "/apis/apps/v1/namespaces/web/deployments/front/scale");
         assert_eq!((info.verb, info.group.as_str(), info.namespace.as_str()), ("update", "apps", "web"));
-        assert_eq!((info.resource.as_str(), info.name.as_str(), info.subresource.as_str()), ("deployments", "front", "scale"));
+        assert_eq!(
+            (info.resource.as_str(), info.name.as_str(), info.subresource.as_str()),
+            ("deployments", "front", "scale")
+        );
     }
 
     #[test]
     fn a_namespace_is_an_object_in_itself() {
         let info = parse(Method::GET, "/api/v1/namespaces/web");
-        assert_eq!((info.verb, info.resource.as_str(), info.name.as_str(), info.namespace.as_str()), ("get", "namespaces", "web", "web"));
+        assert_eq!(
+            (info.verb, info.resource.as_str(), info.name.as_str(), info.namespace.as_str()),
+            ("get", "namespaces", "web", "web")
+        );
         let info = parse(Method::PUT, "/api/v1/namespaces/web/finalize");
         assert_eq!((info.resource.as_str(), info.subresource.as_str()), ("namespaces", "finalize"));
         let info = parse(Method::GET, "/api/v1/namespaces/web/pods");

@@ -86,7 +86,9 @@ impl Call {
             return crate::subresource::route(self).await;
         }
         match info.subresource.as_str() {
-            "" if !self.resource.serves(info.verb) => return Err(Status::method_not_supported(&self.resource, info.verb)),
+            "" if !self.resource.serves(info.verb) => {
+                return Err(Status::method_not_supported(&self.resource, info.verb));
+            }
             "" => {}
             name => match self.resource.subresource(name) {
                 None => return Err(Status::no_such_path()),
@@ -162,7 +164,9 @@ impl Call {
             None | Some("") => object["kind"] = kind.into(),
             Some(found) if found == kind => {}
             Some(found) => {
-                return Err(Status::bad_request(format!("the kind in the data ({found}) does not match the expected kind ({kind})")));
+                return Err(Status::bad_request(format!(
+                    "the kind in the data ({found}) does not match the expected kind ({kind})"
+                )));
             }
         }
         Ok(object)

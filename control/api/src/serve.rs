@@ -27,7 +27,12 @@ const MAX_STREAMS: u32 = 1000;
 
 impl ApiServer {
     /// Serves a listener until `stop`; then lets requests in flight finish for a moment.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, tls: Arc<rustls::ServerConfig>, stop: CancellationToken) {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        stop: CancellationToken,
+    ) {
         let acceptor = TlsAcceptor::from(tls);
         let connections = tokio_util::task::TaskTracker::new();
         loop {
@@ -56,7 +61,8 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let identity = certificate.and_then(|der| orlop_auth::user_of_certificate(der)).map(|user| Identity(Arc::new(user)));
+    let identity =
+        certificate.and_then(|der| orlop_auth::user_of_certificate(der)).map(|user| Identity(Arc::new(user)));
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, identity) = (server.clone(), identity.clone());
         async move {

@@ -14,7 +14,7 @@ use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::registry::Registry;
 use crate::status::Status;
-use crate::wire::{BoxError, Body};
+use crate::wire::{Body, BoxError};
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,8 @@ impl ApiServer {
             async move {
                 let (mut parts, body) = request.into_parts();
                 parts.extensions.insert(identity);
-                let body: Body = http_body_util::BodyExt::boxed_unsync(http_body_util::BodyExt::map_err(body, BoxError::from));
+                let body: Body =
+                    http_body_util::BodyExt::boxed_unsync(http_body_util::BodyExt::map_err(body, BoxError::from));
                 let response: Response<Body> = server.handle(Request::from_parts(parts, body)).await;
                 Ok::<_, BoxError>(response)
             }

@@ -71,7 +71,10 @@ impl Status {
 
     /// 404 for a path that no API serves.
     pub fn no_such_path() -> Self {
-        Self { details: Some(Box::default()), ..Self::plain(404, "NotFound", "the server could not find the requested resource") }
+        Self {
+            details: Some(Box::default()),
+            ..Self::plain(404, "NotFound", "the server could not find the requested resource")
+        }
     }
 
     /// 409 `AlreadyExists`.
@@ -105,7 +108,11 @@ impl Status {
 
     /// 422 `Invalid` with its causes.
     pub fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Self {
-        let kind = if resource.group.is_empty() { resource.kind.clone() } else { format!("{}.{}", resource.kind, resource.group) };
+        let kind = if resource.group.is_empty() {
+            resource.kind.clone()
+        } else {
+            format!("{}.{}", resource.kind, resource.group)
+        };
         let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let text = match texts.as_slice() {
             [one] => one.clone(),
@@ -116,7 +123,8 @@ impl Status {
             &resource.kind,
             name,
         );
-        let causes = causes.into_iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();
+        let causes =
+            causes.into_iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();
         status.details.get_or_insert_with(Default::default).insert("causes".into(), Value::Array(causes));
         status
     }
@@ -150,11 +158,8 @@ impl Status {
     /// 405 `MethodNotAllowed`.
     pub fn method_not_supported(resource: &Resource, verb: &str) -> Self {
         let qualified = qualified(&resource.plural, &resource.group);
-        Self::plain(405, "MethodNotAllowed", format!("{verb} is not supported on resources of kind \"{qualified}\"")).about(
-            &resource.group,
-            &resource.plural,
-            "",
-        )
+        Self::plain(405, "MethodNotAllowed", format!("{verb} is not supported on resources of kind \"{qualified}\""))
+            .about(&resource.group, &resource.plural, "")
     }
 
     /// 405 for a path that is no resource.
@@ -185,8 +190,10 @@ impl Status {
 
     /// 415: the body's media type cannot be read.
     pub fn unsupported_media_type(supported: &[&str]) -> Self {
-        let message =
-            format!("the body of the request was in an unknown format - accepted media types include: {}", supported.join(", "));
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            supported.join(", ")
+        );
         Self::plain(415, "UnsupportedMediaType", message)
     }
 

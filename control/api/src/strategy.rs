@@ -50,7 +50,8 @@ pub fn check(resource: &Resource, object: &Value, errors: &Errors) -> Result<(),
     if errors.is_empty() {
         return Ok(());
     }
-    let causes = errors.0.iter().map(|e| Cause { reason: e.kind.reason().into(), message: e.body(), field: e.field.clone() });
+    let causes =
+        errors.0.iter().map(|e| Cause { reason: e.kind.reason().into(), message: e.body(), field: e.field.clone() });
     Err(Status::invalid(resource, meta(object, "name"), causes.collect()))
 }
 

@@ -40,7 +40,9 @@ pub fn head(resource: &Resource, metadata: Value, columns: bool) -> Value {
 pub fn row(resource: &Resource, value: &Value, include: Include) -> Value {
     let object = match include {
         Include::None => Value::Null,
-        Include::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]}),
+        Include::Metadata => {
+            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+        }
         Include::Object => value.clone(),
     };
     let rules = strategy::rules(resource);

@@ -72,7 +72,11 @@ impl Change {
     }
 
     /// What a watcher who sees only matching objects is told, and about which state of the object.
-    pub fn seen_by(&self, resource: &crate::catalog::Resource, matches: impl Fn(&Object) -> bool) -> Option<(EventType, Arc<Object>)> {
+    pub fn seen_by(
+        &self,
+        resource: &crate::catalog::Resource,
+        matches: impl Fn(&Object) -> bool,
+    ) -> Option<(EventType, Arc<Object>)> {
         match &self.kind {
             ChangeKind::Created(object) => matches(object).then(|| (EventType::Added, object.clone())),
             ChangeKind::Deleted(object) => matches(object).then(|| (EventType::Deleted, object.clone())),

@@ -136,7 +136,9 @@ fn change(cache: &Cache, earlier: &[Change], event: &Event) -> Option<Change> {
     }
     let key = object.key();
     let before = earlier.iter().rev().find_map(|change| match &change.kind {
-        ChangeKind::Created(o) | ChangeKind::Updated { object: o, .. } if o.name == object.name && o.namespace == object.namespace => {
+        ChangeKind::Created(o) | ChangeKind::Updated { object: o, .. }
+            if o.name == object.name && o.namespace == object.namespace =>
+        {
             Some(o.clone())
         }
         _ => None,

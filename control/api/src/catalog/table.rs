@@ -4,7 +4,17 @@
 use super::{Resource, Subresource};
 
 /// group, version, plural, singular, kind, short names, categories, subresources, storage path.
-type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
+type Row = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
 
 const ALL: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 const CREATE: &[&str] = &["create"];
@@ -74,9 +84,22 @@ const REVIEWS: &[(&str, &str, &str, &str, bool)] = &[
 
 /// Order in which discovery lists groups (kube-apiserver's group priorities).
 const GROUP_ORDER: &[&str] = &[
-    "", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch", "certificates.k8s.io",
-    "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io", "apps", "node.k8s.io", "discovery.k8s.io",
-    "scheduling.k8s.io", "coordination.k8s.io",
+    "",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "apps",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
 ];
 
 pub(super) fn resources() -> Vec<Resource> {
@@ -134,11 +157,19 @@ fn subresource(group: &str, version: &str, kind: &str, name: &str) -> Subresourc
         "attach" => ("", "v1", "PodAttachOptions", &["create", "get"]),
         "portforward" => ("", "v1", "PodPortForwardOptions", &["create", "get"]),
         "proxy" if kind == "Node" => ("", "v1", "NodeProxyOptions", &["create", "delete", "get", "patch", "update"]),
-        "proxy" if kind == "Service" => ("", "v1", "ServiceProxyOptions", &["create", "delete", "get", "patch", "update"]),
+        "proxy" if kind == "Service" => {
+            ("", "v1", "ServiceProxyOptions", &["create", "delete", "get", "patch", "update"])
+        }
         "proxy" => ("", "v1", "PodProxyOptions", &["create", "delete", "get", "patch", "update"]),
         _ => (group, version, kind, &["get", "patch", "update"]),
     };
-    Subresource { name: name.into(), group: group.into(), version: version.into(), kind: kind.into(), verbs: words(verbs) }
+    Subresource {
+        name: name.into(),
+        group: group.into(),
+        version: version.into(),
+        kind: kind.into(),
+        verbs: words(verbs),
+    }
 }
 
 fn words(list: &[&str]) -> Vec<String> {

@@ -50,7 +50,17 @@ impl Call {
         let options = self.delete_options()?;
         let (object, gone) = self.delete_object(&self.info.namespace, &self.info.name, &options).await?;
         // As kube-apiserver: most deletions answer with a Status, those still under way and some kinds with the object.
-        let returns_object = !gone || matches!(self.resource.plural.as_str(), "pods" | "services" | "serviceaccounts" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "resourcequotas");
+        let returns_object = !gone
+            || matches!(
+                self.resource.plural.as_str(),
+                "pods"
+                    | "services"
+                    | "serviceaccounts"
+                    | "persistentvolumes"
+                    | "persistentvolumeclaims"
+                    | "podtemplates"
+                    | "resourcequotas"
+            );
         if returns_object {
             return self.render_object(200, &object);
         }
@@ -59,7 +69,10 @@ impl Call {
         if !self.resource.group.is_empty() {
             details["group"] = self.resource.group.as_str().into();
         }
-        Ok(wire::json(200, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})))
+        Ok(wire::json(
+            200,
+            &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}),
+        ))
     }
 
     pub(super) async fn delete_collection(self: &Arc<Self>) -> Result<Response<Body>, Status> {
@@ -105,7 +118,12 @@ impl Call {
     }
 
     /// Deletes one object, or begins to. The flag says whether it is gone.
-    async fn delete_object(self: &Arc<Self>, namespace: &str, name: &str, options: &DeleteOptions) -> Result<(Arc<Object>, bool), Status> {
+    async fn delete_object(
+        self: &Arc<Self>,
+        namespace: &str,
+        name: &str,
+        options: &DeleteOptions,
+    ) -> Result<(Arc<Object>, bool), Status> {
         let namespace = if self.resource.namespaced { namespace } else { "" };
         let cache = self.cache()?;
         let registry = self.server.registry();
@@ -129,7 +147,10 @@ impl Call {
                     stale => stale,
                 }
             } else if object == old || dry_run {
-                return Ok((Arc::new(Object::from_value(&cache.resource, object, old_object.revision, old_object.created)), false));
+                return Ok((
+                    Arc::new(Object::from_value(&cache.resource, object, old_object.revision, old_object.created)),
+                    false,
+                ));
             } else {
                 convert::to_storage(&cache.resource, &mut object);
                 registry.put(&cache, object, old_object.revision).await?
@@ -146,7 +167,8 @@ impl Call {
         let Some(wanted) = &options.preconditions else { return Ok(()) };
         let name = meta(object, "name");
         if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != meta(object, "uid")) {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(object, "uid"));
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(object, "uid"));
             return Err(Status::conflict(&self.resource, name, why));
         }
         if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != meta(object, "resourceVersion")) {
@@ -163,8 +185,11 @@ impl Call {
     fn mark_deleted(&self, object: &mut Value, options: &DeleteOptions) {
         let grace = self.grace_period(object, options);
         let Some(metadata) = metadata_mut(object) else { return };
-        let mut finalizers: Vec<String> =
-            metadata.get("finalizers").and_then(Value::as_array).map(|f| f.iter().filter_map(|v| v.as_str().map(Into::into)).collect()).unwrap_or_default();
+        let mut finalizers: Vec<String> = metadata
+            .get("finalizers")
+            .and_then(Value::as_array)
+            .map(|f| f.iter().filter_map(|v| v.as_str().map(Into::into)).collect())
+            .unwrap_or_default();
         let policy = options.propagation_policy.as_deref().or(match options.orphan_dependents {
             Some(true) => Some("Orphan"),
             Some(false) => Some("Background"),

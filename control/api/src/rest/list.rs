@@ -93,7 +93,9 @@ impl Call {
             "" => Ok(()),
             _ if !token.is_empty() => forbid("resourceVersionMatch is forbidden when continue is provided"),
             _ if version.is_empty() => forbid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            "Exact" if version == "0" => forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""),
+            "Exact" if version == "0" => {
+                forbid("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"")
+            }
             "Exact" | "NotOlderThan" => Ok(()),
             other => Err(Status::bad_request(format!(
                 "resourceVersionMatch: Unsupported value: \"{other}\": supported values: \"Exact\", \"NotOlderThan\""
@@ -128,7 +130,14 @@ impl Call {
     }
 
     /// A page as of `revision`: from the cache if nothing changed since, else from the store's history.
-    async fn page_at(&self, cache: &Cache, selectors: &Selectors, limit: usize, revision: i64, start: String) -> Result<Page, Status> {
+    async fn page_at(
+        &self,
+        cache: &Cache,
+        selectors: &Selectors,
+        limit: usize,
+        revision: i64,
+        start: String,
+    ) -> Result<Page, Status> {
         let hub = self.server.registry().hub();
         hub.reach(revision).await?;
         let (objects, latest) = cache.snapshot();

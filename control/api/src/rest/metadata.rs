@@ -66,7 +66,9 @@ impl Call {
             let generated = format!("{}{}", &prefix[..end], random_suffix());
             metadata.insert("name".into(), generated.into());
         }
-        for unsettable in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion"] {
+        for unsettable in
+            ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion"]
+        {
             metadata.shift_remove(unsettable);
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
@@ -79,7 +81,8 @@ impl Call {
         let name = meta(old, "name").to_owned();
         let uid = meta(object, "uid");
         if !uid.is_empty() && uid != meta(old, "uid") {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(old, "uid"));
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(old, "uid"));
             return Err(Status::conflict(&self.resource, &name, why));
         }
         let namespace = meta(object, "namespace");
@@ -92,7 +95,15 @@ impl Call {
         let Some(metadata) = metadata_mut(object) else {
             return Err(Status::bad_request("metadata must be an object"));
         };
-        for kept in ["namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "generateName"] {
+        for kept in [
+            "namespace",
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "generation",
+            "generateName",
+        ] {
             match old["metadata"].get(kept) {
                 Some(value) => {
                     metadata.insert(kept.into(), value.clone());

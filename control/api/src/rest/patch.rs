@@ -50,7 +50,9 @@ impl Call {
                 }
                 Ok(Patch::Json(patch))
             }
-            "application/merge-patch+json" => Ok(Patch::Merge(serde_json::from_slice(&self.body).map_err(|e| bad(&e))?)),
+            "application/merge-patch+json" => {
+                Ok(Patch::Merge(serde_json::from_slice(&self.body).map_err(|e| bad(&e))?))
+            }
             "application/strategic-merge-patch+json" => {
                 Ok(Patch::Strategic(serde_json::from_slice(&self.body).map_err(|e| bad(&e))?))
             }

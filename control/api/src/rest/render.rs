@@ -5,16 +5,19 @@ use http::Response;
 use serde_json::{Value, json};
 
 use super::{Call, list::Page};
+use crate::convert;
 use crate::object::Object;
 use crate::status::Status;
 use crate::table;
 use crate::wire::{self, Body, Encoding, Shape};
-use crate::convert;
 
 impl Call {
     /// One object as the answer.
     pub fn render_object(&self, code: u16, object: &Object) -> Result<Response<Body>, Status> {
-        if self.accept.shape == Shape::Object && self.accept.encoding == Encoding::Json && self.resource.is_storage_version() {
+        if self.accept.shape == Shape::Object
+            && self.accept.encoding == Encoding::Json
+            && self.resource.is_storage_version()
+        {
             return Ok(wire::respond(code, "application/json", object.json.clone()));
         }
         self.render_value(code, self.shaped(object)?)
@@ -75,7 +78,10 @@ impl Call {
         };
         if self.accept.encoding == Encoding::Yaml {
             let items = page.objects.iter().map(|o| self.shaped(o)).collect::<Result<Vec<_>, _>>()?;
-            return self.render_value(200, json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}));
+            return self.render_value(
+                200,
+                json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}),
+            );
         }
         let size = page.objects.iter().map(|o| o.json.len() + 1).sum::<usize>();
         let mut bytes = BytesMut::with_capacity(size + 256);

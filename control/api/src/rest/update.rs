@@ -34,7 +34,10 @@ impl Call {
     /// Changes the object that the request names into what `next` makes of it. `next` sees the current object in the
     /// request's version and is called again if somebody else wrote in between, unless its result names the
     /// `resourceVersion` it builds on.
-    pub async fn change(self: &Arc<Self>, next: &mut (dyn FnMut(&Value) -> Result<Value, Status> + Send)) -> Result<Arc<Object>, Status> {
+    pub async fn change(
+        self: &Arc<Self>,
+        next: &mut (dyn FnMut(&Value) -> Result<Value, Status> + Send),
+    ) -> Result<Arc<Object>, Status> {
         let cache = self.cache()?;
         let registry = self.server.registry();
         let (namespace, name) = (self.namespace(), self.info.name.as_str());
@@ -62,7 +65,12 @@ impl Call {
             let reservation = self.server.allocate(self, &mut object, Some(&old))?;
             convert::to_storage(&self.resource, &mut object);
             if self.dry_run()? {
-                return Ok(Arc::new(Object::from_value(&cache.resource, object, old_object.revision, old_object.created)));
+                return Ok(Arc::new(Object::from_value(
+                    &cache.resource,
+                    object,
+                    old_object.revision,
+                    old_object.created,
+                )));
             }
             let outcome = if super::delete::is_finished(&object) {
                 registry.delete(&cache, &old_object).await?
@@ -74,7 +82,9 @@ impl Call {
                     reservation.commit();
                     return Ok(object);
                 }
-                Outcome::Stale(_) if !based_on.is_empty() && based_on != "0" => return Err(Status::modified(&self.resource, name)),
+                Outcome::Stale(_) if !based_on.is_empty() && based_on != "0" => {
+                    return Err(Status::modified(&self.resource, name));
+                }
                 Outcome::Stale(found) => current = found,
             }
         }

@@ -105,7 +105,9 @@ impl Call {
             bookmark,
             done: false,
         };
-        let frames = stream::unfold(watch, |mut watch| async move { watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch)) });
+        let frames = stream::unfold(watch, |mut watch| async move {
+            watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch))
+        });
         let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
@@ -116,13 +118,19 @@ impl Call {
         let refuse = |text: &str| Err(Status::bad_request(text));
         if initial_events.is_some() {
             if matching != "NotOlderThan" {
-                return refuse("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+                return refuse(
+                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+                );
             }
             if initial_events == Some(true) && !self.query.flag("allowWatchBookmarks") {
-                return refuse("sendInitialEvents: Forbidden: sendInitialEvents requires allowWatchBookmarks to be set");
+                return refuse(
+                    "sendInitialEvents: Forbidden: sendInitialEvents requires allowWatchBookmarks to be set",
+                );
             }
         } else if !matching.is_empty() {
-            return refuse("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            return refuse(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
         if self.accept.encoding != Encoding::Json {
             return Err(Status::not_acceptable(&["application/json"]));
@@ -204,7 +212,8 @@ impl Watch {
             Shape::Table => {
                 let value = self.call.value_of(object);
                 let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
-                let include = table::Include::parse(self.call.query.text("includeObject")).unwrap_or(table::Include::Metadata);
+                let include =
+                    table::Include::parse(self.call.query.text("includeObject")).unwrap_or(table::Include::Metadata);
                 let mut table = table::head(&self.call.resource, metadata, std::mem::take(&mut self.columns));
                 table["rows"] = json!([table::row(&self.call.resource, &value, include)]);
                 table
@@ -221,11 +230,16 @@ impl Watch {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object: Value = match self.call.accept.shape {
-            Shape::Object => json!({"kind": self.call.resource.kind, "apiVersion": self.call.resource.api_version(), "metadata": metadata}),
+            Shape::Object => {
+                json!({"kind": self.call.resource.kind, "apiVersion": self.call.resource.api_version(), "metadata": metadata})
+            }
             Shape::Metadata => super::render::partial(&json!({"metadata": metadata})),
             Shape::Table => {
-                let mut table =
-                    table::head(&self.call.resource, json!({"resourceVersion": revision.to_string()}), std::mem::take(&mut self.columns));
+                let mut table = table::head(
+                    &self.call.resource,
+                    json!({"resourceVersion": revision.to_string()}),
+                    std::mem::take(&mut self.columns),
+                );
                 let object = super::render::partial(&json!({"metadata": metadata}));
                 table["rows"] = json!([{"cells": [], "object": object}]);
                 table

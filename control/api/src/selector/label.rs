@@ -34,7 +34,11 @@ impl LabelSelector {
                 }
                 return Err(unparsable(text, "found ',', expected: identifier"));
             }
-            requirements.push(requirement(part).ok_or_else(|| unparsable(text, &format!("found '{part}', expected: in, notin, =, ==, !=, gt, lt")))?);
+            requirements.push(
+                requirement(part).ok_or_else(|| {
+                    unparsable(text, &format!("found '{part}', expected: in, notin, =, ==, !=, gt, lt"))
+                })?,
+            );
         }
         Ok(Self(requirements))
     }
@@ -65,7 +69,8 @@ fn unparsable(text: &str, why: &str) -> Status {
 }
 
 fn requirement(part: &str) -> Option<Requirement> {
-    let make = |key: &str, operator| valid_key(key.trim()).then(|| Requirement { key: key.trim().to_owned(), operator });
+    let make =
+        |key: &str, operator| valid_key(key.trim()).then(|| Requirement { key: key.trim().to_owned(), operator });
     if let Some(key) = part.strip_prefix('!') {
         return make(key, Operator::Absent);
     }
@@ -131,7 +136,19 @@ mod tests {
     #[test]
     fn each_operator_does_what_it_says() {
         let web = [("app", "web"), ("n", "3")];
-        for yes in ["", "app", "app=web", "app==web", "app in (web, db)", "app notin (db)", "!debug", "debug!=on", "n>2", "n<4", "app=web,n in (3)"] {
+        for yes in [
+            "",
+            "app",
+            "app=web",
+            "app==web",
+            "app in (web, db)",
+            "app notin (db)",
+            "!debug",
+            "debug!=on",
+            "n>2",
+            "n<4",
+            "app=web,n in (3)",
+        ] {
             assert!(matches(yes, &web), "{yes}");
         }
         for no in ["debug", "app=db", "app!=web", "app notin (web)", "!app", "n>3", "n<3", "app=web,debug", "x>1"] {

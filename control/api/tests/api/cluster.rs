@@ -79,7 +79,8 @@ impl Cluster {
     /// A kubeconfig for a user, made now.
     pub fn kubeconfig(&self, user: &str, groups: &[&str]) -> PathBuf {
         let path = self.directory.path().join(format!("{}.kubeconfig", user.replace(':', "_")));
-        kubeconfig(&self.pki, "test", &format!("https://{}", self.address), &Subject::new(user, groups), &path).unwrap();
+        kubeconfig(&self.pki, "test", &format!("https://{}", self.address), &Subject::new(user, groups), &path)
+            .unwrap();
         path
     }
 
