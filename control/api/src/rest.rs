@@ -12,8 +12,9 @@ use crate::catalog::Resource;
 use crate::request::{Query, RequestInfo};
 use crate::server::ApiServer;
 use crate::status::Status;
-use crate::wire::{Accept, Body, BodyFormat, decode_object};
+use crate::wire::{Accept, Body};
 
+mod body;
 mod create;
 mod delete;
 mod list;
@@ -24,7 +25,8 @@ mod render;
 mod update;
 mod watch;
 
-pub use metadata::now;
+pub use body::type_of;
+pub use metadata::{now, random_suffix};
 
 /// One authorized request for a resource.
 pub struct Call {
@@ -86,9 +88,7 @@ impl Call {
             return crate::subresource::route(self).await;
         }
         match info.subresource.as_str() {
-            "" if !self.resource.serves(info.verb) => {
-                return Err(Status::method_not_supported(&self.resource, info.verb));
-            }
+            "" if !self.resource.serves(info.verb) => return Err(Status::method_not_supported(&self.resource, info.verb)),
             "" => {}
             name => match self.resource.subresource(name) {
                 None => return Err(Status::no_such_path()),
@@ -145,30 +145,5 @@ impl Call {
         if warnings.len() < 32 && !warnings.contains(&text) {
             warnings.push(text);
         }
-    }
-
-    /// Decodes the body as an object of this resource's kind (or of `api_version`/`kind` for a subresource).
-    pub fn decode(&self, api_version: &str, kind: &str) -> Result<serde_json::Value, Status> {
-        let format = BodyFormat::from_headers(&self.headers)?;
-        let mut object = decode_object(format, &self.body)?;
-        match object["apiVersion"].as_str() {
-            None | Some("") => object["apiVersion"] = api_version.into(),
-            Some(found) if found == api_version => {}
-            Some(found) => {
-                return Err(Status::bad_request(format!(
-                    "the API version in the data ({found}) does not match the expected API version ({api_version})"
-                )));
-            }
-        }
-        match object["kind"].as_str() {
-            None | Some("") => object["kind"] = kind.into(),
-            Some(found) if found == kind => {}
-            Some(found) => {
-                return Err(Status::bad_request(format!(
-                    "the kind in the data ({found}) does not match the expected kind ({kind})"
-                )));
-            }
-        }
-        Ok(object)
     }
 }

@@ -7,6 +7,7 @@ use orlop_auth::UserInfo;
 use orlop_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+use crate::allocation::Allocator;
 use crate::authenticate::Identity;
 use crate::authorize::Authorizer;
 use crate::cache::Hub;
@@ -38,6 +39,7 @@ pub struct ApiServer {
     catalog: Catalog,
     registry: Registry,
     authorizer: Authorizer,
+    allocator: Allocator,
     stop: CancellationToken,
 }
 
@@ -46,11 +48,12 @@ impl ApiServer {
     pub async fn start(config: Config) -> Result<Arc<Self>, ApiError> {
         let catalog = Catalog::builtin();
         let authorizer = Authorizer::new();
-        let hub = Arc::new(Hub::new(&catalog, vec![authorizer.observer()]));
+        let allocator = Allocator::new(config.service_cidr, config.node_port_range.clone());
+        let hub = Arc::new(Hub::new(&catalog, vec![authorizer.observer(), allocator.observer()]));
         let stop = CancellationToken::new();
         hub.run(config.store.clone(), stop.clone()).await?;
         let registry = Registry::new(config.store.clone(), hub);
-        let server = Arc::new(Self { config, catalog, registry, authorizer, stop });
+        let server = Arc::new(Self { config, catalog, registry, authorizer, allocator, stop });
         crate::bootstrap::run(&server).await?;
         Ok(server)
     }
@@ -102,5 +105,9 @@ impl ApiServer {
 
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.authorizer
+    }
+
+    pub(crate) fn allocator(&self) -> &Allocator {
+        &self.allocator
     }
 }

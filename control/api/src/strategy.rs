@@ -67,7 +67,9 @@ fn kind_of(subresource: &str) -> Subresource {
 }
 
 /// Applies a strategic merge patch.
-pub fn strategic_merge(_resource: &Resource, mut object: Value, patch: &Value) -> Result<Value, Status> {
-    json_patch::merge(&mut object, patch);
-    Ok(object)
+pub fn strategic_merge(resource: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
+    let Some(ty) = crate::rest::type_of(&resource.api_version(), &resource.kind) else {
+        return Err(Status::unsupported_media_type(&["application/json-patch+json", "application/merge-patch+json"]));
+    };
+    ty.strategic_merge(object, patch).map_err(|error| Status::bad_request(error.to_string()))
 }

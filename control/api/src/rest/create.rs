@@ -41,7 +41,6 @@ impl Call {
     async fn try_create(self: &Arc<Self>, mut object: Value) -> Result<Arc<Object>, Status> {
         let cache = self.cache()?;
         let dry_run = self.dry_run()?;
-        self.check_fields(&mut object)?;
         strategy::default(&self.resource, &mut object);
         self.new_metadata(&mut object)?;
         self.server.registry().hub().fresh(&cache).await?;
@@ -49,7 +48,7 @@ impl Call {
         strategy::prepare_create(&self.resource, &mut object);
         strategy::validate_create(&self.resource, &object)?;
         admission::validate(self, Some(&object), None).await?;
-        let reservation = self.server.allocate(self, &mut object, None)?;
+        let reservation = self.allocate(&mut object, None)?;
         convert::to_storage(&self.resource, &mut object);
         let name = meta(&object, "name").to_owned();
         if dry_run {
@@ -60,7 +59,7 @@ impl Call {
         }
         match self.server.registry().put(&cache, object, 0).await? {
             Outcome::Done(object) => {
-                reservation.commit();
+                reservation.commit(object.revision);
                 Ok(object)
             }
             Outcome::Stale(_) => Err(Status::already_exists(&self.resource, &name)),

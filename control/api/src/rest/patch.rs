@@ -32,7 +32,7 @@ impl Call {
         let changed = self
             .change(&mut |old| {
                 let mut object = patch.apply(old, &call)?;
-                call.check_fields(&mut object)?;
+                call.prune(&mut object)?;
                 Ok(object)
             })
             .await?;
@@ -82,7 +82,7 @@ impl Patch {
                 })?;
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
-            Self::Strategic(patch) => object = crate::strategy::strategic_merge(&call.resource, object, patch)?,
+            Self::Strategic(patch) => object = crate::strategy::strategic_merge(&call.resource, old, patch)?,
         }
         if !object.is_object() || !object["metadata"].is_object() {
             return Err(Status::bad_request("the patched value is not an object with metadata"));

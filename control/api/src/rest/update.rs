@@ -6,6 +6,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::Call;
+use crate::allocation::Reservation;
 use crate::object::{Object, meta};
 use crate::registry::Outcome;
 use crate::status::Status;
@@ -17,7 +18,7 @@ const ATTEMPTS: usize = 32;
 
 impl Call {
     pub(super) async fn update(self: &Arc<Self>) -> Result<Response<Body>, Status> {
-        let mut object = self.decode(&self.resource.api_version(), &self.resource.kind)?;
+        let object = self.decode(&self.resource.api_version(), &self.resource.kind)?;
         let name = meta(&object, "name");
         if name != self.info.name {
             return Err(Status::bad_request(if name.is_empty() {
@@ -26,7 +27,6 @@ impl Call {
                 format!("the name of the object ({name}) does not match the name on the URL ({})", self.info.name)
             }));
         }
-        self.check_fields(&mut object)?;
         let changed = self.change(&mut |_| Ok(object.clone())).await?;
         self.render_object(200, &changed)
     }
@@ -62,7 +62,7 @@ impl Call {
             if object == old {
                 return Ok(old_object);
             }
-            let reservation = self.server.allocate(self, &mut object, Some(&old))?;
+            let reservation = self.allocate(&mut object, Some(&old))?;
             convert::to_storage(&self.resource, &mut object);
             if self.dry_run()? {
                 return Ok(Arc::new(Object::from_value(
@@ -79,7 +79,7 @@ impl Call {
             };
             match outcome {
                 Outcome::Done(object) => {
-                    reservation.commit();
+                    reservation.commit(object.revision);
                     return Ok(object);
                 }
                 Outcome::Stale(_) if !based_on.is_empty() && based_on != "0" => {
@@ -91,13 +91,11 @@ impl Call {
         Err(Status::modified(&self.resource, name))
     }
 
-    /// Unknown and duplicate fields, as `fieldValidation` asks.
-    pub(super) fn check_fields(&self, _object: &mut Value) -> Result<(), Status> {
-        match self.query.text("fieldValidation") {
-            "" | "Ignore" | "Warn" | "Strict" => Ok(()),
-            other => Err(Status::bad_request(format!(
-                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))),
+    /// Addresses and ports, if it is a Service.
+    pub(super) fn allocate(&self, object: &mut Value, old: Option<&Value>) -> Result<Reservation, Status> {
+        if self.resource.storage != "services/specs" || !self.info.subresource.is_empty() {
+            return Ok(Reservation::none());
         }
+        self.server.allocator().allocate(&self.resource, object, old)
     }
 }

@@ -1,0 +1,87 @@
+//! A request's body as an object of the kind that is expected, with unknown and duplicate fields treated as `fieldValidation`
+//! asks: ignored, told in a `Warning` header (the default), or refused.
+
+use orlop_schema::decode::{self, DecodeError};
+use orlop_schema::{GroupVersionKind, Schema, TypeRef};
+use serde_json::Value;
+
+use super::Call;
+use crate::status::Status;
+use crate::wire::{BodyFormat, decode_object};
+
+impl Call {
+    /// Decodes the body as `kind`.
+    pub fn decode(&self, api_version: &str, kind: &str) -> Result<Value, Status> {
+        let format = BodyFormat::from_headers(&self.headers)?;
+        let cannot = |error: &DecodeError| cannot_be_handled(api_version, kind, error);
+        let (mut object, mut strict) = match format {
+            BodyFormat::Json => {
+                let parsed = decode::parse(&self.body).map_err(|e| cannot(&e))?;
+                (parsed.object, parsed.strict)
+            }
+            BodyFormat::Yaml => (decode_object(format, &self.body)?, Vec::new()),
+        };
+        if !object.is_object() {
+            return Err(Status::bad_request(format!("{kind} in version \"{api_version}\" cannot be handled as a {kind}: json: cannot unmarshal")));
+        }
+        expect(&mut object, "apiVersion", api_version, "the API version in the data", "the expected API version")?;
+        expect(&mut object, "kind", kind, "the kind in the data", "the expected kind")?;
+        if let Some(ty) = type_of(api_version, kind) {
+            strict.extend(ty.prune(&mut object).map_err(|e| cannot(&e))?);
+        }
+        self.report(api_version, kind, strict)?;
+        Ok(object)
+    }
+
+    /// Brings a patched object into its type's form again.
+    pub(super) fn prune(&self, object: &mut Value) -> Result<(), Status> {
+        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
+        let Some(ty) = type_of(&api_version, kind) else { return Ok(()) };
+        let strict = ty.prune(object).map_err(|e| cannot_be_handled(&api_version, kind, &e))?;
+        self.report(&api_version, kind, strict)
+    }
+
+    fn report(&self, api_version: &str, kind: &str, strict: Vec<String>) -> Result<(), Status> {
+        match self.query.text("fieldValidation") {
+            "Ignore" => Ok(()),
+            "" | "Warn" => {
+                strict.into_iter().for_each(|text| self.warn(text));
+                Ok(())
+            }
+            "Strict" if strict.is_empty() => Ok(()),
+            "Strict" => Err(Status::bad_request(format!(
+                "{kind} in version \"{}\" cannot be handled as a {kind}: {}",
+                version(api_version),
+                decode::strict_decoding_error(&strict)
+            ))),
+            other => Err(Status::bad_request(format!(
+                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
+            ))),
+        }
+    }
+}
+
+/// The schema's type of a kind.
+pub fn type_of(api_version: &str, kind: &str) -> Option<TypeRef<'static>> {
+    Schema::builtin().type_by_kind(&GroupVersionKind::from_api_version(api_version, kind))
+}
+
+fn version(api_version: &str) -> &str {
+    api_version.rsplit('/').next().unwrap_or(api_version)
+}
+
+fn cannot_be_handled(api_version: &str, kind: &str, error: &DecodeError) -> Status {
+    Status::bad_request(format!("{kind} in version \"{}\" cannot be handled as a {kind}: {error}", version(api_version)))
+}
+
+/// Fills in what is missing, refuses what contradicts the URL.
+fn expect(object: &mut Value, field: &str, expected: &str, found_text: &str, expected_text: &str) -> Result<(), Status> {
+    match object[field].as_str() {
+        None | Some("") => {
+            object[field] = expected.into();
+            Ok(())
+        }
+        Some(found) if found == expected => Ok(()),
+        Some(found) => Err(Status::bad_request(format!("{found_text} ({found}) does not match {expected_text} ({expected})"))),
+    }
+}
