@@ -170,7 +170,9 @@ fn claims(service: &Value) -> Vec<Claim> {
     let ips = if listed.is_empty() { std::slice::from_ref(&spec["clusterIP"]) } else { listed };
     claims.extend(ips.iter().filter_map(|ip| ip.as_str()?.parse().ok().map(Claim::Ip)));
     let ports = spec["ports"].as_array().into_iter().flatten().map(|p| &p["nodePort"]);
-    for port in ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_u64).filter_map(|p| u16::try_from(p).ok()) {
+    for port in
+        ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_u64).filter_map(|p| u16::try_from(p).ok())
+    {
         if port != 0 && !claims.contains(&Claim::Port(port)) {
             claims.push(Claim::Port(port));
         }

@@ -88,7 +88,9 @@ impl Call {
             return crate::subresource::route(self).await;
         }
         match info.subresource.as_str() {
-            "" if !self.resource.serves(info.verb) => return Err(Status::method_not_supported(&self.resource, info.verb)),
+            "" if !self.resource.serves(info.verb) => {
+                return Err(Status::method_not_supported(&self.resource, info.verb));
+            }
             "" => {}
             name => match self.resource.subresource(name) {
                 None => return Err(Status::no_such_path()),

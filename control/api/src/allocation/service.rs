@@ -12,7 +12,12 @@ use crate::status::{Cause, Status};
 
 impl Allocator {
     /// Fills in addresses, families and ports of a Service that is about to be written, and reserves them.
-    pub fn allocate(&self, resource: &Resource, service: &mut Value, old: Option<&Value>) -> Result<Reservation, Status> {
+    pub fn allocate(
+        &self,
+        resource: &Resource,
+        service: &mut Value,
+        old: Option<&Value>,
+    ) -> Result<Reservation, Status> {
         if let Some(old) = old {
             keep_values(service, old);
         }
@@ -20,7 +25,8 @@ impl Allocator {
         let uid: Arc<str> = meta(service, "uid").into();
         let had = old.map(claims).unwrap_or_default();
         let mut state = self.lock();
-        let mut taking = Taking { allocator: self, state: &mut state, uid: &uid, had: &had, new: Vec::new(), causes: Vec::new() };
+        let mut taking =
+            Taking { allocator: self, state: &mut state, uid: &uid, had: &had, new: Vec::new(), causes: Vec::new() };
         taking.addresses(service);
         taking.ports(service);
         let (new, causes) = (taking.new, taking.causes);
@@ -43,14 +49,16 @@ impl Allocator {
             return Ok(());
         }
         let family = if self.cidr.addr().is_ipv4() { "IPv4" } else { "IPv6" };
-        let headless_without_selector = spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(|s| s.is_empty());
+        let headless_without_selector =
+            spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(|s| s.is_empty());
         if headless_without_selector {
             if spec["ipFamilyPolicy"].is_null() {
                 spec["ipFamilyPolicy"] = "RequireDualStack".into();
             }
             if spec["ipFamilies"].as_array().is_none_or(Vec::is_empty) {
                 let other = if family == "IPv4" { "IPv6" } else { "IPv4" };
-                spec["ipFamilies"] = if spec["ipFamilyPolicy"] == "SingleStack" { json!([family]) } else { json!([family, other]) };
+                spec["ipFamilies"] =
+                    if spec["ipFamilyPolicy"] == "SingleStack" { json!([family]) } else { json!([family, other]) };
             }
             return Ok(());
         }
@@ -90,13 +98,16 @@ fn keep_values(service: &mut Value, old: &Value) {
         return;
     }
     let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let used: Vec<Value> = service["spec"]["ports"].as_array().into_iter().flatten().map(|p| p["nodePort"].clone()).collect();
+    let used: Vec<Value> =
+        service["spec"]["ports"].as_array().into_iter().flatten().map(|p| p["nodePort"].clone()).collect();
     for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if port["nodePort"].as_u64().unwrap_or(0) != 0 {
             continue;
         }
         let same = |p: &&Value| p["port"] == port["port"] && protocol(p) == protocol(port);
-        if let Some(previous) = before.iter().find(same).map(|p| &p["nodePort"]).filter(|p| p.is_u64() && !used.contains(p)) {
+        if let Some(previous) =
+            before.iter().find(same).map(|p| &p["nodePort"]).filter(|p| p.is_u64() && !used.contains(p))
+        {
             port["nodePort"] = previous.clone();
         }
     }
@@ -141,12 +152,17 @@ impl Taking<'_> {
                 return;
             }
             if !cidr.contains(&ip) || ip == cidr.network() || ip == cidr.broadcast() {
-                let why = format!("failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {cidr}");
+                let why = format!(
+                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {cidr}"
+                );
                 self.refuse_ip(&json!([wanted]), &why);
                 return;
             }
             if !self.free(Claim::Ip(ip)) {
-                self.refuse_ip(&json!([wanted]), &format!("failed to allocate IP {ip}: provided IP is already allocated"));
+                self.refuse_ip(
+                    &json!([wanted]),
+                    &format!("failed to allocate IP {ip}: provided IP is already allocated"),
+                );
                 return;
             }
             ip
@@ -181,7 +197,11 @@ impl Taking<'_> {
             }
             // One number may serve the same port in several protocols.
             let Some(free) = pick::port(&self.allocator.ports, |p| self.free(Claim::Port(p))) else {
-                let cause = Cause::invalid(format!("spec.ports[{i}].nodePort"), &0.into(), "failed to allocate a nodePort: range is full");
+                let cause = Cause::invalid(
+                    format!("spec.ports[{i}].nodePort"),
+                    &0.into(),
+                    "failed to allocate a nodePort: range is full",
+                );
                 self.causes.push(cause);
                 return;
             };
@@ -208,7 +228,11 @@ impl Taking<'_> {
             return;
         }
         if !range.contains(&port) {
-            let why = format!("provided port is not in the valid range. The range of valid ports is {}-{}", range.start(), range.end());
+            let why = format!(
+                "provided port is not in the valid range. The range of valid ports is {}-{}",
+                range.start(),
+                range.end()
+            );
             self.causes.push(Cause::invalid(field, &asked.into(), &why));
         } else if !self.free(claim) {
             self.causes.push(Cause::invalid(field, &asked.into(), "provided port is already allocated"));

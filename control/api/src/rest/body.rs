@@ -22,7 +22,9 @@ impl Call {
             BodyFormat::Yaml => (decode_object(format, &self.body)?, Vec::new()),
         };
         if !object.is_object() {
-            return Err(Status::bad_request(format!("{kind} in version \"{api_version}\" cannot be handled as a {kind}: json: cannot unmarshal")));
+            return Err(Status::bad_request(format!(
+                "{kind} in version \"{api_version}\" cannot be handled as a {kind}: json: cannot unmarshal"
+            )));
         }
         expect(&mut object, "apiVersion", api_version, "the API version in the data", "the expected API version")?;
         expect(&mut object, "kind", kind, "the kind in the data", "the expected kind")?;
@@ -71,17 +73,28 @@ fn version(api_version: &str) -> &str {
 }
 
 fn cannot_be_handled(api_version: &str, kind: &str, error: &DecodeError) -> Status {
-    Status::bad_request(format!("{kind} in version \"{}\" cannot be handled as a {kind}: {error}", version(api_version)))
+    Status::bad_request(format!(
+        "{kind} in version \"{}\" cannot be handled as a {kind}: {error}",
+        version(api_version)
+    ))
 }
 
 /// Fills in what is missing, refuses what contradicts the URL.
-fn expect(object: &mut Value, field: &str, expected: &str, found_text: &str, expected_text: &str) -> Result<(), Status> {
+fn expect(
+    object: &mut Value,
+    field: &str,
+    expected: &str,
+    found_text: &str,
+    expected_text: &str,
+) -> Result<(), Status> {
     match object[field].as_str() {
         None | Some("") => {
             object[field] = expected.into();
             Ok(())
         }
         Some(found) if found == expected => Ok(()),
-        Some(found) => Err(Status::bad_request(format!("{found_text} ({found}) does not match {expected_text} ({expected})"))),
+        Some(found) => {
+            Err(Status::bad_request(format!("{found_text} ({found}) does not match {expected_text} ({expected})")))
+        }
     }
 }
