@@ -5,8 +5,11 @@
 //! Nothing here does IO or reads a clock, and nothing here allocates addresses, ports or names: the API server does.
 //! Texts, field paths and canonical forms are those of Kubernetes v1.36, so that clients which parse them keep working.
 
+mod config;
+mod coordination;
 mod diff;
 mod endpoints;
+mod event;
 pub mod field;
 pub mod fields;
 mod int_or_string;
@@ -17,9 +20,11 @@ pub mod names;
 mod namespace;
 mod net;
 mod node;
+mod others;
 mod pod;
 mod policy;
 pub mod quantity;
+mod rbac;
 mod resources;
 pub mod scale;
 mod service;
@@ -48,4 +53,9 @@ static FAMILIES: &[&[Kind]] = &[
     storage::KINDS,
     endpoints::KINDS,
     policy::KINDS,
+    config::KINDS,
+    coordination::KINDS,
+    event::KINDS,
+    rbac::KINDS,
+    others::KINDS,
 ];

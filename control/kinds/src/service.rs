@@ -11,7 +11,7 @@ mod validation;
 pub(crate) static KINDS: &[Kind] = &[Kind {
     kind: "Service",
     status: true,
-    name: NameRule::Label1035,
+    name: NameRule::Label,
     defaults: |_, service| defaults::defaults(service),
     prepare_create: strategy::prepare_create,
     prepare_update: strategy::prepare_update,

@@ -7,6 +7,7 @@ const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralCo
 
 /// A Pod: what every pod spec gets, and what only Pods get (requests from limits, service links, host ports).
 pub(crate) fn pod(pod: &mut Value) {
+    object_at(pod, "spec");
     if let Some(spec) = at(pod, &["spec"]) {
         for list in ["containers", "initContainers"] {
             items_at(spec, &[list]).iter_mut().for_each(requests_from_limits);
@@ -18,7 +19,6 @@ pub(crate) fn pod(pod: &mut Value) {
             }
         }
     }
-    object_at(pod, "spec");
     if let Some(spec) = at(pod, &["spec"]) {
         pod_spec(spec);
         crate::resources::default_pod_level(spec);

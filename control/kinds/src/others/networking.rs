@@ -1,0 +1,124 @@
+//! The kinds of networking.k8s.io.
+use super::*;
+use crate::table::with_more;
+
+const NETWORKING: Kind = Kind { group: "networking.k8s.io", ..GENERAL };
+
+pub(super) const INGRESS: Kind = Kind {
+    kind: "Ingress",
+    status: true,
+    generation: true,
+    prepare_create: |ingress| set(ingress, "status", json!({"loadBalancer": {}})),
+    columns: &[
+        NAME,
+        Column::text("Class", "The name of the IngressClass resource that should be used for additional configuration"),
+        Column::text("Hosts", "Hosts that incoming requests are matched against before the ingress rule"),
+        Column::text("Address", "Address is a list containing ingress points for the load-balancer"),
+        Column::text("Ports", "Ports of TLS configurations that open"),
+        AGE,
+    ],
+    cells: |ingress, now| {
+        let spec = &ingress["spec"];
+        let rules = items(&spec["rules"]).iter().map(|rule| text(&rule["host"]).to_owned());
+        let hosts: Vec<String> = rules.filter(|host| !host.is_empty()).collect();
+        let points: std::collections::BTreeSet<&str> = items(&ingress["status"]["loadBalancer"]["ingress"])
+            .iter()
+            .filter_map(|point| [&point["ip"], &point["hostname"]].map(text).into_iter().find(|s| !s.is_empty()))
+            .collect();
+        vec![
+            name(ingress),
+            spec["ingressClassName"].as_str().unwrap_or("<none>").into(),
+            if hosts.is_empty() { "*".into() } else { with_more(&hosts, 3).into() },
+            points.into_iter().collect::<Vec<_>>().join(",").into(),
+            if is_empty(&spec["tls"]) { "80".into() } else { "80, 443".into() },
+            age(ingress, now),
+        ]
+    },
+    ..NETWORKING
+};
+
+pub(super) const INGRESS_CLASS: Kind = Kind {
+    kind: "IngressClass",
+    namespaced: false,
+    generation: true,
+    defaults: |_, class| {
+        if let Some(parameters) = at(class, &["spec", "parameters"]) {
+            default_to(parameters, "scope", "Cluster");
+        }
+    },
+    columns: &[
+        NAME,
+        Column::text("Controller", "Controller that is responsible for handling this class"),
+        Column::text("Parameters", "A reference to a resource with additional parameters"),
+        AGE,
+    ],
+    cells: |class, now| {
+        let default = &class["metadata"]["annotations"]["ingressclass.kubernetes.io/is-default-class"];
+        let suffix = if text(default) == "true" { " (default)" } else { "" };
+        let parameters = &class["spec"]["parameters"];
+        let group = text(&parameters["apiGroup"]);
+        let dot = if group.is_empty() { "" } else { "." };
+        let shown = match parameters {
+            Value::Null => "<none>".to_owned(),
+            _ => format!("{}{dot}{group}/{}", text(&parameters["kind"]), text(&parameters["name"])),
+        };
+        vec![
+            format!("{}{suffix}", text(&class["metadata"]["name"])).into(),
+            text(&class["spec"]["controller"]).into(),
+            shown.into(),
+            age(class, now),
+        ]
+    },
+    ..NETWORKING
+};
+
+pub(super) const NETWORK_POLICY: Kind = Kind {
+    kind: "NetworkPolicy",
+    generation: true,
+    defaults: |_, policy| {
+        object_at(policy, "spec");
+        let Some(spec) = at(policy, &["spec"]) else { return };
+        let egress = !is_empty(&spec["egress"]);
+        default_zero(spec, "policyTypes", if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
+        for direction in ["ingress", "egress"] {
+            for rule in items_at(spec, &[direction]) {
+                items_at(rule, &["ports"]).iter_mut().for_each(|port| default_to(port, "protocol", "TCP"));
+            }
+        }
+    },
+    columns: &[NAME, Column::text("Pod-Selector", "The pods that the policy is for."), AGE],
+    cells: |policy, now| {
+        let selector = &policy["spec"]["podSelector"];
+        vec![name(policy), or_none(&format_selector(selector)), age(policy, now)]
+    },
+    ..NETWORKING
+};
+
+pub(super) const IP_ADDRESS: Kind = Kind {
+    kind: "IPAddress",
+    namespaced: false,
+    name: NameRule::IpAddress,
+    columns: &[NAME, Column::text("ParentRef", "The object that uses the address.")],
+    cells: |address, _| {
+        let parent = &address["spec"]["parentRef"];
+        let parts = ["resource", "group", "namespace", "name"].map(|member| text(&parent[member]));
+        let [resource, group, namespace, target] = parts;
+        let resource = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
+        let whole = [resource.as_str(), namespace, target].into_iter().filter(|part| !part.is_empty());
+        vec![name(address), or_none(&whole.collect::<Vec<_>>().join("/"))]
+    },
+    ..NETWORKING
+};
+
+pub(super) const SERVICE_CIDR: Kind = Kind {
+    kind: "ServiceCIDR",
+    namespaced: false,
+    status: true,
+    validate_update: |new, old, _, errors| {
+        let path = crate::field::Path::new("spec.cidrs");
+        crate::meta::immutable(&new["spec"]["cidrs"], &old["spec"]["cidrs"], &path, errors);
+    },
+    columns: &[NAME, Column::text("CIDRs", "The address blocks."), AGE],
+    cells: |cidr, now| vec![name(cidr), strings(&cidr["spec"]["cidrs"]).join(",").into(), age(cidr, now)],
+    ..NETWORKING
+};
