@@ -48,6 +48,15 @@ def expression(schema, index):
     raise ValueError("no expression for %r" % schema)
 
 
+def omits_zero(type_name, name, expression, required, presence):
+    """Whether Go leaves the field out when it is zero or empty. References are never left out for being empty."""
+    if expression.startswith("@") or name in presence["pointers"].get(type_name, ()):
+        return False
+    if name in presence["omitted"].get(type_name, ()):
+        return True
+    return not required and name not in presence["always"].get(type_name, ())
+
+
 def field(name, schema, required, default, index):
     """One field's row; absent attributes are left out."""
     row = {"n": name, "t": expression(schema, index)}
@@ -71,7 +80,7 @@ def field(name, schema, required, default, index):
     return row
 
 
-def read(path, facts):
+def read(path, facts, presence):
     """All types of one minor, sorted by name, and their descriptions."""
     defaults = facts["defaults"]
     with open(path, encoding="utf-8") as file:
@@ -98,6 +107,9 @@ def read(path, facts):
         if unknown:
             raise ValueError("facts.json has defaults for fields that %s lacks: %s" % (name, unknown))
         fields = [field(n, s, required, given.get(n), index) for n, s in properties.items()]
+        for f in fields:
+            if omits_zero(name, f["n"], f["t"], f.get("r", False), presence):
+                f["z"] = True
         if fields:
             row["f"] = fields
         types.append(row)

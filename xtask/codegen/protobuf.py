@@ -34,6 +34,11 @@ def flat(name):
     return re.sub(r"[-_$]", "", name).lower()
 
 
+def inner_message(fields, name):
+    """Whether a list of strings is a message of its own on the wire (Go's named slice types that may be nil)."""
+    return any(n == flat(name) and kind == "message" for n, kind, _, _ in fields or [])
+
+
 class Tags:
     """Looks tags up by type and field; `facts` carries what the package does not know yet."""
 
@@ -83,5 +88,7 @@ class Tags:
             f["p"] = path[-1]
             if len(path) > 1:
                 f["pe"] = list(path[:-1])
+            if f["t"] == "[]string" and inner_message(fields, name):
+                f["pw"] = True
         row.get("f", []).sort(key=lambda f: order[f["n"]])
         return missing

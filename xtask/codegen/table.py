@@ -15,14 +15,18 @@ import resources
 JSON_ONLY = {"io.k8s.apimachinery.pkg.version.Info"}
 
 
-def main(cache, minor, facts_path, out):
-    with open(facts_path, encoding="utf-8") as file:
-        facts = json.load(file)
-    with open(os.path.join(os.path.dirname(facts_path), "tags.json"), encoding="utf-8") as file:
-        tag_facts = json.load(file)["tags"]
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def main(cache, minor, facts_folder, out):
+    facts, tag_facts, presence = (
+        load(os.path.join(facts_folder, name)) for name in ("facts.json", "tags.json", "presence.json")
+    )
     schemas = os.path.join(cache, "kubernetes_validate", "kubernetes_validate", "kubernetes-json-schema")
-    types, texts = definitions.read(os.path.join(schemas, "%s.0-local" % minor, "_definitions.json"), facts)
-    tags = protobuf.Tags(os.path.join(cache, "k8s-pb"), tag_facts)
+    types, texts = definitions.read(os.path.join(schemas, "%s.0-local" % minor, "_definitions.json"), facts, presence)
+    tags = protobuf.Tags(os.path.join(cache, "k8s-pb"), tag_facts["tags"])
     untagged = {row["n"]: missing for row in types if (missing := tags.apply(row)) and row["n"] not in JSON_ONLY}
     if untagged:
         sys.exit("tags.json lacks the protobuf tags of %s" % untagged)

@@ -43,7 +43,7 @@ impl Codegen {
             .arg(root.join("xtask/codegen/table.py"))
             .args([&cache])
             .arg(MINOR)
-            .arg(root.join("xtask/codegen/facts.json"))
+            .arg(root.join("xtask/codegen"))
             .arg(&out))?;
         let mut stale = Vec::new();
         for (json, name) in

@@ -1,8 +1,8 @@
 //! Strict decoding: from the bytes of a request to an object that has only fields its type knows, in Go's order, in canonical form.
 //!
 //! Unknown and duplicate fields are dropped and reported, with kube-apiserver's texts, for the caller to warn about, refuse or ignore
-//! (`fieldValidation`). A value of the wrong type is an error with the text of Go's decoder. `null` is dropped, as a round trip through
-//! Go's structs drops it; times and quantities are rewritten to their canonical form.
+//! (`fieldValidation`). A value of the wrong type is an error with the text of Go's decoder. `null` is dropped, and so are zero and empty values that
+//! Go's structs do not tell from absent ones; times and quantities are rewritten to their canonical form.
 
 mod parse;
 mod walk;
@@ -66,6 +66,18 @@ impl TypeRef<'_> {
         let mut walk = walk::Walk::new(self.schema());
         walk.value(&ty, object)?;
         Ok(walk.strict)
+    }
+}
+
+/// Whether Go's `omitempty` leaves a value out.
+pub(crate) fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(entries) => entries.is_empty(),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod decode;
 mod gvk;
 pub mod openapi;
+pub mod protobuf;
 pub mod quantity;
 mod resource;
 mod schema;
@@ -15,7 +16,6 @@ pub mod strategic;
 mod table;
 mod time;
 mod types;
-#[allow(dead_code)]
 mod wire;
 
 pub use gvk::GroupVersionKind;

@@ -67,6 +67,10 @@ struct FieldRow<'a> {
     p: u32,
     #[serde(default)]
     pe: Vec<u32>,
+    #[serde(default)]
+    pw: bool,
+    #[serde(default)]
+    z: bool,
 }
 
 #[derive(Deserialize)]
@@ -198,7 +202,8 @@ fn read_field(row: FieldRow<'_>, of: &str, names: &mut Interner) -> Result<Field
             replace: strategy("replace"),
         },
         patch_merge_key: row.mk.map(|k| names.intern(k)),
-        wire: WireTag { embedded: row.pe.into(), tag: row.p },
+        wire: WireTag { embedded: row.pe.into(), tag: row.p, list_message: row.pw },
+        omit_zero: row.z,
         values: row.e.into(),
         default: row.d,
     })

@@ -8,7 +8,7 @@ pub(crate) fn canonical_seconds(text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     let time = parse(text, "2006-01-02T15:04:05Z07:00")?;
-    Ok(Some(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()))
+    Ok(Some(seconds(time)))
 }
 
 /// The canonical form of a time with six digits of fraction, if it differs.
@@ -17,7 +17,17 @@ pub(crate) fn canonical_micros(text: &str) -> Result<Option<String>, String> {
         return Ok(None);
     }
     let time = parse(text, "2006-01-02T15:04:05.000000Z07:00")?;
-    Ok(Some(time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()))
+    Ok(Some(micros(time)))
+}
+
+/// RFC 3339 in whole seconds.
+pub(crate) fn seconds(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// RFC 3339 with six digits of fraction.
+pub(crate) fn micros(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
 }
 
 fn parse(text: &str, layout: &str) -> Result<Timestamp, String> {

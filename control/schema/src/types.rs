@@ -80,12 +80,14 @@ pub struct PatchStrategy {
 }
 
 /// Where a field is on the protobuf wire.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct WireTag {
     /// The tags of the embedded messages on the way (Go's inlined structs), usually none.
     pub embedded: Box<[u32]>,
     /// The field's own tag; 0 if the field has none (`apiVersion` and `kind` of an object stand in the envelope).
     pub tag: u32,
+    /// The list is a message of its own, whose field 1 repeats.
+    pub list_message: bool,
 }
 
 /// A field of a type.
@@ -97,6 +99,8 @@ pub struct Field {
     pub ty: Ty,
     /// Listed in the definition's `required`: Go writes it even when it is empty.
     pub required: bool,
+    /// Go leaves the field out when it is zero or empty: the two cannot be told apart.
+    pub omit_zero: bool,
     /// The object is owned as a whole by one manager (`x-kubernetes-map-type: atomic` at the field).
     pub atomic: bool,
     /// How strategic merge patch treats the field.

@@ -110,3 +110,12 @@ fn a_custom_resource_definition_keeps_what_its_schema_may_hold() {
         json!([1, "x"])
     );
 }
+
+#[test]
+fn zero_values_that_go_cannot_tell_from_absent_are_dropped() {
+    let body = r#"{"spec":{"replicas":0,"paused":false,"minReadySeconds":0,"template":{"spec":{"nodeName":"","containers":[],"volumes":[{"name":"v","emptyDir":{}}]}}}}"#;
+    let object = decode("apps/v1", "Deployment", body).expect("decodes").object;
+    let expected =
+        json!({"spec":{"replicas":0,"template":{"spec":{"volumes":[{"name":"v","emptyDir":{}}],"containers":[]}}}});
+    assert_eq!(object, expected);
+}

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::DecodeError;
+use super::{DecodeError, is_zero};
 use crate::quantity::Quantity;
 use crate::{ListType, MapType, Schema, Special, Ty, Type, time};
 
@@ -139,6 +139,9 @@ impl<'a> Walk<'a> {
             self.path.push(Step::Field(found, &field.name));
             self.value(&field.ty, &mut entry)?;
             self.path.pop();
+            if field.omit_zero && is_zero(&entry) {
+                continue;
+            }
             known[at] = Some((key, entry));
         }
         map.extend(known.into_iter().flatten());

@@ -9,7 +9,7 @@ use super::texts::Texts;
 use crate::{Field, ListTopology, Schema, Special, Ty, Type, TypeId};
 
 /// The named types that these types consist of, themselves included, by name.
-pub(super) fn closure<'a>(schema: &'a Schema, roots: impl IntoIterator<Item = TypeId>) -> BTreeMap<&'a str, &'a Type> {
+pub(super) fn closure(schema: &Schema, roots: impl IntoIterator<Item = TypeId>) -> BTreeMap<&str, &Type> {
     let mut found = BTreeMap::new();
     let mut open: Vec<TypeId> = roots.into_iter().collect();
     let mut seen = std::collections::HashSet::new();
