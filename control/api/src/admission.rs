@@ -9,14 +9,23 @@ use crate::rest::Call;
 use crate::status::Status;
 
 mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod service_account;
+mod tolerations;
 
 /// Plugins that change the object.
 pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
-    let _ = (call, object, old);
-    Ok(())
+    if old.is_some() || call.resource.storage != "pods" || !call.info.subresource.is_empty() {
+        return Ok(());
+    }
+    service_account::mutate(call, object).await?;
+    tolerations::mutate(object);
+    priority::mutate(call, object)
 }
 
 /// Plugins that only say yes or no. Without `object` it is a deletion, without `old` a creation.
 pub async fn validate(call: &Arc<Call>, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
-    namespace_lifecycle::validate(call, object, old)
+    namespace_lifecycle::validate(call, object, old)?;
+    node_restriction::validate(call, object, old)
 }

@@ -18,6 +18,11 @@ use crate::object::{Object, meta};
 mod pick;
 mod service;
 
+/// The first address of a range, which is the API server's own.
+pub fn first_address(cidr: &IpNet) -> IpAddr {
+    pick::nth(cidr, 1)
+}
+
 /// What can be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Claim {

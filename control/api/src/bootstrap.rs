@@ -1,4 +1,5 @@
-//! What every cluster has: the system namespaces and the default roles, written at each start where they are missing.
+//! What every cluster has: the system namespaces, the default roles, the priority classes and the Service of the API server,
+//! written at each start where they are missing.
 
 use std::sync::Arc;
 
@@ -9,6 +10,8 @@ use crate::registry::Outcome;
 use crate::rest::now;
 use crate::server::{ApiError, ApiServer};
 use crate::status::Status;
+
+mod endpoint;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -22,10 +25,31 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         });
         ensure(server, object).await?;
     }
-    for object in orlop_auth::bootstrap::bootstrap_policy() {
+    for object in orlop_auth::bootstrap::bootstrap_policy().into_iter().chain(priority_classes()) {
         ensure(server, object).await?;
     }
+    endpoint::reconcile(server).await.map_err(|status| ApiError::Bootstrap { what: "Service kubernetes".into(), status })?;
+    endpoint::keep(server);
     Ok(())
+}
+
+/// The two classes that system pods use.
+fn priority_classes() -> impl Iterator<Item = Value> {
+    let classes = [
+        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+    ];
+    classes.into_iter().map(|(name, value, description)| {
+        json!({
+            "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1",
+            "metadata": {"name": name, "generation": 1},
+            "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
+        })
+    })
 }
 
 /// Creates an object if there is none of its name; of a default role, restores rules that were taken away.

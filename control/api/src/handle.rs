@@ -95,6 +95,7 @@ impl ApiServer {
         match segments.as_slice() {
             ["version"] => Ok(wire::json(200, &crate::version::info())),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
+            ["openapi", rest @ ..] => crate::openapi::answer(rest, query, &parts.headers).await,
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
             [""] => Ok(wire::json(200, &crate::discovery::paths(self.catalog()))),
             _ => Err(Status::no_such_path()),

@@ -19,6 +19,7 @@ mod fields;
 mod handle;
 mod health;
 mod object;
+mod openapi;
 mod registry;
 mod request;
 mod rest;

@@ -18,6 +18,9 @@ const EVENT_TTL: Duration = Duration::from_secs(3600);
 /// Events of one such span share a lease.
 const EVENT_LEASE_SPAN: Duration = Duration::from_secs(60);
 
+/// A change is tried again so often when others write in between.
+const ATTEMPTS: usize = 32;
+
 /// What a conditional write came to.
 #[derive(Debug)]
 pub enum Outcome {
@@ -93,6 +96,27 @@ impl Registry {
         }
         cache.wrote(answer.revision);
         Ok(Outcome::Done(Arc::new(object.at(resource, answer.revision))))
+    }
+
+    /// Changes a stored object, again if somebody else wrote in between.
+    pub async fn modify(
+        &self,
+        cache: &Cache,
+        namespace: &str,
+        name: &str,
+        next: &mut (dyn FnMut(&mut Value) -> Result<(), Status> + Send),
+    ) -> Result<Arc<Object>, Status> {
+        let mut current = self.get(cache, namespace, name).await?;
+        for _ in 0..ATTEMPTS {
+            let Some(old) = current else { return Err(Status::not_found(&cache.resource, name)) };
+            let mut object = old.value();
+            next(&mut object)?;
+            match self.put(cache, object, old.revision).await? {
+                Outcome::Done(object) => return Ok(object),
+                Outcome::Stale(found) => current = found,
+            }
+        }
+        Err(Status::modified(&cache.resource, name))
     }
 
     fn found(&self, resource: &Resource, responses: Vec<OpResponse>) -> Result<Option<Arc<Object>>, Status> {

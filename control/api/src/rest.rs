@@ -26,6 +26,7 @@ mod update;
 mod watch;
 
 pub use body::type_of;
+pub use delete::DeleteOptions;
 pub use metadata::{now, random_suffix};
 
 /// One authorized request for a resource.
@@ -100,6 +101,12 @@ impl Call {
                 Some(_) => {}
             },
         }
+        self.generic().await
+    }
+
+    /// The generic verbs, on the object or on a view of it.
+    pub async fn generic(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let info = &self.info;
         match info.verb {
             "get" => self.get().await,
             "list" => self.list().await,

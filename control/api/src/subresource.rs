@@ -3,12 +3,46 @@
 use std::sync::Arc;
 
 use http::Response;
+use serde_json::{Value, json};
 
 use crate::rest::Call;
 use crate::status::Status;
-use crate::wire::Body;
+use crate::wire::{self, Body};
+
+mod binding;
+mod eviction;
+mod log;
+mod review;
+mod scale;
+mod token;
 
 /// Carries out a call for a subresource other than `status`, or for a review.
 pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
-    Err(Status::not_implemented(format!("{}/{}", call.resource.plural, call.info.subresource)))
+    let (resource, info) = (&call.resource, &call.info);
+    if resource.storage.is_empty() {
+        if info.verb != "create" || !info.name.is_empty() {
+            return Err(Status::method_not_supported(resource, info.verb));
+        }
+        return review::answer(call).await;
+    }
+    let Some(sub) = resource.subresource(&info.subresource) else { return Err(Status::no_such_path()) };
+    if !sub.verbs.iter().any(|v| v == info.verb) {
+        return Err(Status::method_not_supported(resource, info.verb));
+    }
+    match sub.name.as_str() {
+        "scale" => scale::answer(call).await,
+        "binding" => binding::answer(call).await,
+        "eviction" => eviction::answer(call).await,
+        "token" => token::answer(call).await,
+        "log" => log::answer(call).await,
+        // Other views of the same object: the kind's strategy knows what they may change.
+        "finalize" | "approval" | "ephemeralcontainers" | "resize" => call.generic().await,
+        other => Err(Status::not_implemented(format!("{}/{other}", resource.plural))),
+    }
+}
+
+/// `Status` of an action that has no object to show.
+fn success() -> Response<Body> {
+    let value: Value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
+    wire::json(201, &value)
 }

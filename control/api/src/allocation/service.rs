@@ -100,7 +100,8 @@ fn keep_values(service: &mut Value, old: &Value) {
     let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
     let used: Vec<Value> =
         service["spec"]["ports"].as_array().into_iter().flatten().map(|p| p["nodePort"].clone()).collect();
-    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
+    let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+    for port in ports.into_iter().flatten() {
         if port["nodePort"].as_u64().unwrap_or(0) != 0 {
             continue;
         }
@@ -181,7 +182,7 @@ impl Taking<'_> {
         let balanced = spec["type"] == "LoadBalancer";
         let wants = spec["type"] == "NodePort" || balanced && spec["allocateLoadBalancerNodePorts"] != false;
         let mut given: Vec<(u16, String)> = Vec::new();
-        let ports = spec["ports"].as_array_mut().map(Vec::as_mut_slice).unwrap_or_default();
+        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
         // Those who choose come first, so that a random choice cannot take their port.
         for i in 0..ports.len() {
             let asked = ports[i]["nodePort"].as_u64().unwrap_or(0);

@@ -45,6 +45,16 @@ pub(super) fn is_finished(object: &Value) -> bool {
         && object["spec"]["finalizers"].as_array().is_none_or(|f| f.is_empty() || object["kind"] != "Namespace")
 }
 
+impl DeleteOptions {
+    /// From an object; `null` is no options.
+    pub fn from_value(value: Value) -> Result<Self, Status> {
+        match value {
+            Value::Null => Ok(Self::default()),
+            value => serde_json::from_value(value).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}"))),
+        }
+    }
+}
+
 impl Call {
     pub(super) async fn delete(self: &Arc<Self>) -> Result<Response<Body>, Status> {
         let options = self.delete_options()?;
@@ -118,7 +128,7 @@ impl Call {
     }
 
     /// Deletes one object, or begins to. The flag says whether it is gone.
-    async fn delete_object(
+    pub async fn delete_object(
         self: &Arc<Self>,
         namespace: &str,
         name: &str,

@@ -65,6 +65,22 @@ impl Call {
 }
 
 impl Patch {
+    /// Patches any value; `kind` decides how a strategic patch merges.
+    pub fn apply_to(&self, value: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
+        match self {
+            Self::Json(patch) => json_patch::patch(value, patch).map_err(|e| Status::bad_request(e.to_string())),
+            Self::Merge(patch) => {
+                json_patch::merge(value, patch);
+                Ok(())
+            }
+            Self::Strategic(patch) => {
+                let ty = super::type_of(api_version, kind).ok_or_else(|| Status::unsupported_media_type(SUPPORTED))?;
+                *value = ty.strategic_merge(value, patch).map_err(|e| Status::bad_request(e.to_string()))?;
+                Ok(())
+            }
+        }
+    }
+
     /// The patched object.
     pub fn apply(&self, old: &Value, call: &Call) -> Result<Value, Status> {
         let mut object = old.clone();

@@ -1,0 +1,59 @@
+//! `/openapi/v2` and `/openapi/v3`: the schema's documents, made when first asked for and compressed by the client's wish.
+
+use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use orlop_schema::Schema;
+use orlop_schema::openapi::{v2, v3};
+
+use crate::request::Query;
+use crate::status::Status;
+use crate::wire::{self, Body};
+
+/// Answers a path below `/openapi/`.
+pub async fn answer(segments: &[&str], query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    match segments {
+        ["v3"] => Ok(wire::respond(200, "application/json", index())),
+        ["v3", path @ ..] => {
+            let path = path.join("/");
+            let (group, version) = group_versions().find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
+            let hash = v3::hash(Schema::builtin(), &group, &version);
+            let tag = format!("\"{hash}\"");
+            if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
+                let mut response = wire::respond(304, "application/json", "");
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                return Ok(response);
+            }
+            let document = blocking(move || v3::document(Schema::builtin(), &group, &version)).await?.ok_or_else(Status::no_such_path)?;
+            let mut response = wire::respond(200, "application/json", document);
+            if let Ok(tag) = HeaderValue::from_str(&tag) {
+                response.headers_mut().insert(ETAG, tag);
+            }
+            // A document under its hash never changes.
+            let forever = query.get("hash").is_some_and(|asked| asked == hash);
+            let caching = if forever { "public, immutable" } else { "no-cache, private" };
+            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(caching));
+            Ok(response)
+        }
+        ["v2"] if accept.contains("proto-openapi.spec.v2") => {
+            Ok(wire::respond(200, v2::PROTOBUF, blocking(|| v2::protobuf(Schema::builtin())).await?))
+        }
+        ["v2"] => Ok(wire::respond(200, "application/json", blocking(|| v2::json(Schema::builtin())).await?)),
+        _ => Err(Status::no_such_path()),
+    }
+}
+
+fn group_versions() -> impl Iterator<Item = (String, String)> {
+    v3::group_versions(Schema::builtin()).into_iter()
+}
+
+fn index() -> Vec<u8> {
+    let documents: Vec<(String, String)> =
+        group_versions().map(|(g, v)| (v3::path(&g, &v), v3::hash(Schema::builtin(), &g, &v))).collect();
+    v3::index(documents.iter().map(|(path, hash)| (path.as_str(), hash.as_str())))
+}
+
+/// Megabytes of text are not made on a thread that serves others.
+async fn blocking<T: Send + 'static>(make: impl FnOnce() -> T + Send + 'static) -> Result<T, Status> {
+    tokio::task::spawn_blocking(make).await.map_err(Status::internal)
+}

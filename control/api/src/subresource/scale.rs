@@ -1,0 +1,49 @@
+//! `scale`: the replicas of a workload, whatever its kind.
+
+use std::sync::Arc;
+
+use http::Response;
+use orlop_kinds::scale;
+use serde_json::Value;
+
+use crate::rest::Call;
+use crate::status::Status;
+use crate::strategy;
+use crate::wire::Body;
+
+pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
+    let object = match call.info.verb {
+        "get" => call.find().await?,
+        "update" => {
+            let wanted = call.decode("autoscaling/v1", "Scale")?;
+            let inner = call.clone();
+            call.change(&mut |old| rescaled(&inner, old, &wanted)).await?
+        }
+        _ => {
+            let patch = call.decode_patch()?;
+            let inner = call.clone();
+            call.change(&mut |old| {
+                let mut shown = scale::read(old);
+                let version = shown["metadata"]["resourceVersion"].clone();
+                patch.apply_to(&mut shown, "autoscaling/v1", "Scale")?;
+                // A patch builds on what is there now, unless it names a resourceVersion itself.
+                if shown["metadata"]["resourceVersion"] == version {
+                    shown["metadata"]["resourceVersion"] = "".into();
+                }
+                rescaled(&inner, old, &shown)
+            })
+            .await?
+        }
+    };
+    call.render_value(200, scale::read(&call.value_of(&object)))
+}
+
+fn rescaled(call: &Call, old: &Value, wanted: &Value) -> Result<Value, Status> {
+    strategy::check(&call.resource, old, &scale::validate(wanted))?;
+    let mut object = old.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.shift_remove("resourceVersion");
+    }
+    scale::write(&mut object, wanted);
+    Ok(object)
+}
