@@ -28,7 +28,9 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
     for object in orlop_auth::bootstrap::bootstrap_policy().into_iter().chain(priority_classes()) {
         ensure(server, object).await?;
     }
-    endpoint::reconcile(server).await.map_err(|status| ApiError::Bootstrap { what: "Service kubernetes".into(), status })?;
+    endpoint::reconcile(server)
+        .await
+        .map_err(|status| ApiError::Bootstrap { what: "Service kubernetes".into(), status })?;
     endpoint::keep(server);
     Ok(())
 }
@@ -36,7 +38,11 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
 /// The two classes that system pods use.
 fn priority_classes() -> impl Iterator<Item = Value> {
     let classes = [
-        ("system-node-critical", 2_000_001_000, "Used for system critical pods that must not be moved from their current node."),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
         (
             "system-cluster-critical",
             2_000_000_000,

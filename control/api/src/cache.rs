@@ -19,7 +19,7 @@ mod feed;
 mod hub;
 mod subscription;
 
-pub use change::{Change, ChangeKind, EventType, error_frame, frame};
+pub use change::{Change, ChangeKind, EventType, frame};
 pub use hub::{Hub, Observer};
 pub use subscription::Subscription;
 
@@ -80,16 +80,6 @@ impl Cache {
     /// One object by its key within the resource.
     pub fn get(&self, key: &str) -> Option<Arc<Object>> {
         self.read().objects.get(key).cloned()
-    }
-
-    /// How many objects there are.
-    pub fn len(&self) -> usize {
-        self.read().objects.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Remembers that this server wrote `revision`: later reads wait for it.

@@ -11,7 +11,7 @@ use crate::request::{Query, RequestInfo};
 use crate::rest::Call;
 use crate::server::ApiServer;
 use crate::status::Status;
-use crate::wire::{self, Body};
+use crate::wire::{self, Accept, Body, Encoding};
 
 /// Requests that are not meant to last are given up after this long (`--request-timeout`).
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,6 +24,7 @@ impl ApiServer {
 
     async fn bounded(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
         let accepted = request.headers().clone();
+        let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
         let long_running = is_long_running(&request);
         let answer = self.answer(request);
         let result = if long_running {
@@ -34,7 +35,7 @@ impl ApiServer {
                 Err(_) => Err(Status::timeout("the request timed out and may or may not have been carried out")),
             }
         };
-        let response = result.unwrap_or_else(|status| wire::refuse(&status));
+        let response = result.unwrap_or_else(|status| wire::refuse(&status, encoding));
         wire::compress(&accepted, response).await
     }
 

@@ -16,7 +16,8 @@ pub async fn answer(segments: &[&str], query: &Query, headers: &HeaderMap) -> Re
         ["v3"] => Ok(wire::respond(200, "application/json", index())),
         ["v3", path @ ..] => {
             let path = path.join("/");
-            let (group, version) = group_versions().find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
+            let (group, version) =
+                group_versions().find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
             let hash = v3::hash(Schema::builtin(), &group, &version);
             let tag = format!("\"{hash}\"");
             if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
@@ -24,7 +25,9 @@ pub async fn answer(segments: &[&str], query: &Query, headers: &HeaderMap) -> Re
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 return Ok(response);
             }
-            let document = blocking(move || v3::document(Schema::builtin(), &group, &version)).await?.ok_or_else(Status::no_such_path)?;
+            let document = blocking(move || v3::document(Schema::builtin(), &group, &version))
+                .await?
+                .ok_or_else(Status::no_such_path)?;
             let mut response = wire::respond(200, "application/json", document);
             if let Ok(tag) = HeaderValue::from_str(&tag) {
                 response.headers_mut().insert(ETAG, tag);

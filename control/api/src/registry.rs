@@ -126,10 +126,10 @@ impl Registry {
 
     async fn lease_of_events(&self) -> Result<LeaseId, Status> {
         let mut current = self.event_lease.lock().await;
-        if let Some((id, since)) = *current {
-            if since.elapsed() < EVENT_LEASE_SPAN {
-                return Ok(id);
-            }
+        if let Some((id, since)) = *current
+            && since.elapsed() < EVENT_LEASE_SPAN
+        {
+            return Ok(id);
         }
         let id = self.store.lease_grant((EVENT_TTL + EVENT_LEASE_SPAN).as_secs() as i64).await.map_err(store_failed)?;
         *current = Some((id, Instant::now()));

@@ -42,7 +42,7 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
 }
 
 /// `Status` of an action that has no object to show.
-fn success() -> Response<Body> {
+fn success(call: &Call) -> Result<Response<Body>, Status> {
     let value: Value = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201});
-    wire::json(201, &value)
+    wire::value(201, call.accept.encoding, &value)
 }

@@ -10,6 +10,7 @@ use crate::status::Status;
 mod decode;
 mod gzip;
 mod negotiate;
+pub mod protobuf;
 
 pub use decode::{BodyFormat, decode_object, media_type};
 pub use gzip::compress;
@@ -48,9 +49,20 @@ pub fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-/// A refusal.
-pub fn refuse(status: &Status) -> Response<Body> {
-    let mut response = json(status.code, &status.to_value());
+/// A value in the client's encoding.
+pub fn value(code: u16, encoding: Encoding, value: &Value) -> Result<Response<Body>, Status> {
+    let bytes: Bytes = match encoding {
+        Encoding::Json => value.to_string().into(),
+        Encoding::Yaml => serde_saphyr::to_string(value).map_err(Status::internal)?.into(),
+        Encoding::Protobuf => protobuf::encode(value)?,
+    };
+    Ok(respond(code, encoding.content_type(), bytes))
+}
+
+/// A refusal, in the client's encoding.
+pub fn refuse(status: &Status, encoding: Encoding) -> Response<Body> {
+    let shown = status.to_value();
+    let mut response = value(status.code, encoding, &shown).unwrap_or_else(|_| json(status.code, &shown));
     if let Some(seconds) = status.retry_after() {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

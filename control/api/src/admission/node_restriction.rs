@@ -32,16 +32,18 @@ pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>)
             let bound = any["spec"]["nodeName"].as_str().unwrap_or_default();
             let mirror = any["metadata"]["annotations"].get("kubernetes.io/config.mirror").is_some();
             match old {
-                None if !mirror => {
-                    refuse(format!("pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{node}\" can only create mirror pods"))
+                None if !mirror => refuse(format!(
+                    "pod does not have \"kubernetes.io/config.mirror\" annotation, node \"{node}\" can only create mirror pods"
+                )),
+                None if bound != node => {
+                    refuse(format!("node \"{node}\" can only create pods with spec.nodeName set to itself"))
                 }
-                None if bound != node => refuse(format!("node \"{node}\" can only create pods with spec.nodeName set to itself")),
                 Some(_) if bound != node && object.is_none() => {
                     refuse(format!("node \"{node}\" can only delete pods with spec.nodeName set to itself"))
                 }
-                Some(_) if bound != node => {
-                    refuse(format!("node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"))
-                }
+                Some(_) if bound != node => refuse(format!(
+                    "node \"{node}\" can only update pod status for pods with spec.nodeName set to itself"
+                )),
                 _ => Ok(()),
             }
         }
@@ -50,10 +52,10 @@ pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>)
                 return refuse(format!("node \"{node}\" is not allowed to modify node \"{}\"", meta(any, "name")));
             }
             let Some(object) = object else { return Ok(()) };
-            if let Some(old) = old {
-                if object["spec"]["taints"] != old["spec"]["taints"] {
-                    return refuse(format!("node \"{node}\" is not allowed to modify taints"));
-                }
+            if let Some(old) = old
+                && object["spec"]["taints"] != old["spec"]["taints"]
+            {
+                return refuse(format!("node \"{node}\" is not allowed to modify taints"));
             }
             let none = Value::Null;
             let before = old.map_or(&none, |o| &o["metadata"]["labels"]);
@@ -105,7 +107,9 @@ mod tests {
 
     #[test]
     fn only_labels_that_steer_pods_are_kept_from_kubelets() {
-        for free in ["kubernetes.io/hostname", "kubelet.kubernetes.io/x", "node.kubernetes.io/x", "example.com/x", "plain"] {
+        for free in
+            ["kubernetes.io/hostname", "kubelet.kubernetes.io/x", "node.kubernetes.io/x", "example.com/x", "plain"]
+        {
             assert!(!is_restricted(free), "{free}");
         }
         for kept in ["node-restriction.kubernetes.io/x", "node-role.kubernetes.io/control-plane", "foo.k8s.io/x"] {

@@ -28,7 +28,9 @@ pub(super) fn mutate(call: &Call, pod: &mut Value) -> Result<(), Status> {
         None => (0, "PreemptLowerPriority"),
     };
     if let Some(own) = pod["spec"]["priority"].as_i64().filter(|own| *own != value) {
-        let why = format!("the integer value of priority ({own}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name");
+        let why = format!(
+            "the integer value of priority ({own}) must not be provided in pod spec; priority admission controller computed {value} from the given PriorityClass name"
+        );
         return Err(Status::forbidden("", "pods", meta(pod, "name"), why));
     }
     pod["spec"]["priority"] = value.into();

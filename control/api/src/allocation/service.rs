@@ -184,12 +184,12 @@ impl Taking<'_> {
         let mut given: Vec<(u16, String)> = Vec::new();
         let ports = spec.get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
         // Those who choose come first, so that a random choice cannot take their port.
-        for i in 0..ports.len() {
-            let asked = ports[i]["nodePort"].as_u64().unwrap_or(0);
+        for (i, port) in ports.iter().enumerate() {
+            let asked = port["nodePort"].as_u64().unwrap_or(0);
             if asked != 0 {
                 let field = format!("spec.ports[{i}].nodePort");
                 self.port(asked, &field, &given);
-                given.push((asked as u16, protocol(&ports[i]).to_owned()));
+                given.push((asked as u16, protocol(port).to_owned()));
             }
         }
         for (i, port) in ports.iter_mut().enumerate() {

@@ -45,28 +45,36 @@ pub async fn reconcile(server: &ApiServer) -> Result<(), Status> {
         "status": {"loadBalancer": {}},
     }), &["spec"])
     .await?;
-    write(server, json!({
-        "kind": "Endpoints", "apiVersion": "v1",
-        "metadata": {
-            "name": "kubernetes", "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [{
-            "addresses": [{"ip": address.to_string()}],
-            "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
-        }],
-    }), &["subsets"])
+    write(
+        server,
+        json!({
+            "kind": "Endpoints", "apiVersion": "v1",
+            "metadata": {
+                "name": "kubernetes", "namespace": "default",
+                "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
+            },
+            "subsets": [{
+                "addresses": [{"ip": address.to_string()}],
+                "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
+            }],
+        }),
+        &["subsets"],
+    )
     .await?;
-    write(server, json!({
-        "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
-        "metadata": {
-            "name": "kubernetes", "namespace": "default", "generation": 1,
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": family,
-        "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
-        "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
-    }), &["endpoints", "ports"])
+    write(
+        server,
+        json!({
+            "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1",
+            "metadata": {
+                "name": "kubernetes", "namespace": "default", "generation": 1,
+                "labels": {"kubernetes.io/service-name": "kubernetes"},
+            },
+            "addressType": family,
+            "endpoints": [{"addresses": [address.to_string()], "conditions": {"ready": true}}],
+            "ports": [{"name": "https", "port": config.port, "protocol": "TCP"}],
+        }),
+        &["endpoints", "ports"],
+    )
     .await
 }
 
@@ -75,7 +83,10 @@ pub async fn reconcile(server: &ApiServer) -> Result<(), Status> {
 async fn write(server: &ApiServer, mut wanted: Value, fields: &[&str]) -> Result<(), Status> {
     let kind = wanted["kind"].as_str().unwrap_or_default().to_owned();
     let api_version = wanted["apiVersion"].as_str().unwrap_or_default();
-    let resource = server.catalog().by_kind(api_version, &kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
+    let resource = server
+        .catalog()
+        .by_kind(api_version, &kind)
+        .ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
     let registry = server.registry();
     let cache = registry.hub().cache(resource)?;
     let Some(found) = registry.get(&cache, "default", "kubernetes").await? else {

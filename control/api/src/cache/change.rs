@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::object::Object;
 use crate::status::Status;
+use crate::wire;
 
 /// What happened to an object.
 #[derive(Debug)]
@@ -52,7 +53,8 @@ pub struct Change {
     pub revision: i64,
     /// What happened.
     pub kind: ChangeKind,
-    frames: [OnceLock<Bytes>; 3],
+    /// By encoding and type.
+    frames: [[OnceLock<Bytes>; 3]; 2],
     /// The state before, as a deletion event carries it (an object that stops matching a selector).
     left: OnceLock<Arc<Object>>,
 }
@@ -94,7 +96,17 @@ impl Change {
 
     /// The JSON frame of an event about `object`, encoded at most once per type.
     pub fn frame(&self, event: EventType, object: &Object) -> Bytes {
-        self.frames[event as usize].get_or_init(|| frame(event.name(), &object.json)).clone()
+        self.frames[0][event as usize].get_or_init(|| frame(event.name(), &object.json)).clone()
+    }
+
+    /// The protobuf frame of an event about `object`, likewise.
+    pub fn protobuf_frame(&self, event: EventType, object: &Object) -> Result<Bytes, Status> {
+        let slot = &self.frames[1][event as usize];
+        if let Some(known) = slot.get() {
+            return Ok(known.clone());
+        }
+        let frame = wire::protobuf::event(event.name(), &object.value())?;
+        Ok(slot.get_or_init(|| frame).clone())
     }
 }
 
@@ -107,9 +119,4 @@ pub fn frame(event: &str, object: &[u8]) -> Bytes {
     bytes.put_slice(object);
     bytes.put_slice(b"}\n");
     bytes.freeze()
-}
-
-/// An `ERROR` event.
-pub fn error_frame(status: &Status) -> Bytes {
-    frame("ERROR", status.to_value().to_string().as_bytes())
 }

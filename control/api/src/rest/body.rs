@@ -19,7 +19,9 @@ impl Call {
                 let parsed = decode::parse(&self.body).map_err(|e| cannot(&e))?;
                 (parsed.object, parsed.strict)
             }
-            BodyFormat::Yaml => (decode_object(format, &self.body)?, Vec::new()),
+            BodyFormat::Yaml | BodyFormat::Protobuf => {
+                (decode_object(format, &self.body, api_version, kind)?, Vec::new())
+            }
         };
         if !object.is_object() {
             return Err(Status::bad_request(format!(

@@ -50,7 +50,9 @@ impl DeleteOptions {
     pub fn from_value(value: Value) -> Result<Self, Status> {
         match value {
             Value::Null => Ok(Self::default()),
-            value => serde_json::from_value(value).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}"))),
+            value => {
+                serde_json::from_value(value).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))
+            }
         }
     }
 }
@@ -79,10 +81,9 @@ impl Call {
         if !self.resource.group.is_empty() {
             details["group"] = self.resource.group.as_str().into();
         }
-        Ok(wire::json(
-            200,
-            &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}),
-        ))
+        let status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+        wire::value(200, self.accept.encoding, &status)
     }
 
     pub(super) async fn delete_collection(self: &Arc<Self>) -> Result<Response<Body>, Status> {
@@ -104,7 +105,7 @@ impl Call {
         let mut options = if self.body.is_empty() {
             DeleteOptions::default()
         } else {
-            let body = decode_object(BodyFormat::from_headers(&self.headers)?, &self.body)?;
+            let body = decode_object(BodyFormat::from_headers(&self.headers)?, &self.body, "v1", "DeleteOptions")?;
             serde_json::from_value(body).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?
         };
         if let Some(seconds) = self.query.integer("gracePeriodSeconds")? {
@@ -229,10 +230,8 @@ impl Call {
         metadata.insert("deletionTimestamp".into(), at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
         // Being deleted is a change of what is desired.
-        if !being_deleted {
-            if let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
-                metadata.insert("generation".into(), (generation + 1).into());
-            }
+        if !being_deleted && let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
+            metadata.insert("generation".into(), (generation + 1).into());
         }
         if self.resource.plural == "namespaces" && self.resource.group.is_empty() {
             object["status"]["phase"] = "Terminating".into();

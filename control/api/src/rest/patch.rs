@@ -109,10 +109,10 @@ impl Patch {
         if object["metadata"]["name"] != old["metadata"]["name"] {
             return Err(Status::bad_request("the name of the object does not match the name on the URL"));
         }
-        if object["metadata"]["resourceVersion"] == version {
-            if let Some(metadata) = object["metadata"].as_object_mut() {
-                metadata.shift_remove("resourceVersion");
-            }
+        if object["metadata"]["resourceVersion"] == version
+            && let Some(metadata) = object["metadata"].as_object_mut()
+        {
+            metadata.shift_remove("resourceVersion");
         }
         Ok(object)
     }

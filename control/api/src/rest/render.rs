@@ -25,13 +25,7 @@ impl Call {
 
     /// Any value as the answer.
     pub fn render_value(&self, code: u16, value: Value) -> Result<Response<Body>, Status> {
-        match self.accept.encoding {
-            Encoding::Json => Ok(wire::json(code, &value)),
-            Encoding::Yaml => {
-                let yaml = serde_saphyr::to_string(&value).map_err(Status::internal)?;
-                Ok(wire::respond(code, "application/yaml", yaml))
-            }
-        }
+        wire::value(code, self.accept.encoding, &value)
     }
 
     /// The object in the version and shape that the client gets.
@@ -82,6 +76,12 @@ impl Call {
                 200,
                 json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}),
             );
+        }
+        if self.accept.encoding == Encoding::Protobuf {
+            let message = |o: &std::sync::Arc<Object>| wire::protobuf::message(&self.shaped(o)?);
+            let items = page.objects.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+            let bytes = wire::protobuf::list(&api_version, &kind, &metadata, &items)?;
+            return Ok(wire::respond(200, Encoding::Protobuf.content_type(), bytes));
         }
         let size = page.objects.iter().map(|o| o.json.len() + 1).sum::<usize>();
         let mut bytes = BytesMut::with_capacity(size + 256);

@@ -92,7 +92,10 @@ impl Call {
     }
 
     /// Changes the stored object that the request names without the kind's rules: for actions that are rules of their own.
-    pub async fn modify(&self, next: &mut (dyn FnMut(&mut Value) -> Result<(), Status> + Send)) -> Result<Arc<Object>, Status> {
+    pub async fn modify(
+        &self,
+        next: &mut (dyn FnMut(&mut Value) -> Result<(), Status> + Send),
+    ) -> Result<Arc<Object>, Status> {
         let cache = self.cache()?;
         self.server.registry().modify(&cache, self.namespace(), &self.info.name, next).await
     }

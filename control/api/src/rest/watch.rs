@@ -9,6 +9,7 @@ use futures::stream;
 use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use orlop_schema::protobuf::WATCH_MEDIA_TYPE;
 use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
@@ -19,7 +20,7 @@ use crate::object::Object;
 use crate::selector::Selectors;
 use crate::status::Status;
 use crate::table;
-use crate::wire::{Body, BoxError, Encoding, Shape};
+use crate::wire::{self, Body, BoxError, Encoding, Shape};
 
 /// A watch without `timeoutSeconds` ends after 30 to 60 minutes.
 const TIMEOUT: std::ops::Range<u64> = 1800..3600;
@@ -109,7 +110,11 @@ impl Call {
             watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch))
         });
         let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let content_type = match self.accept.encoding {
+            Encoding::Protobuf => WATCH_MEDIA_TYPE,
+            _ => "application/json",
+        };
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         Ok(response)
     }
 
@@ -132,8 +137,11 @@ impl Call {
                 "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             );
         }
-        if self.accept.encoding != Encoding::Json {
-            return Err(Status::not_acceptable(&["application/json"]));
+        if self.accept.encoding == Encoding::Yaml {
+            return Err(Status::not_acceptable(&[
+                "application/json",
+                "application/vnd.kubernetes.protobuf;stream=watch",
+            ]));
         }
         Ok(())
     }
@@ -165,18 +173,24 @@ impl Watch {
                 () = self.call.server.stopping() => return None,
                 changes = self.changes.next() => {
                     let Ok(changes) = changes else {
-                        self.done = true;
                         let status = Status::expired("too old resource version: the watch fell behind and was cut off");
-                        return Some(crate::cache::error_frame(&status));
+                        return Some(self.fail(&status));
                     };
                     let mut bytes = Vec::new();
                     for change in changes {
                         let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
                         let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { continue };
-                        if self.is_raw() {
-                            bytes.extend_from_slice(&change.frame(event, &object));
-                        } else {
-                            bytes.extend_from_slice(&self.event(event, &object));
+                        let frame = match self.call.accept.encoding {
+                            _ if !self.is_shared() => self.event(event, &object),
+                            Encoding::Protobuf => match change.protobuf_frame(event, &object) {
+                                Ok(frame) => frame,
+                                Err(status) => self.fail(&status),
+                            },
+                            _ => change.frame(event, &object),
+                        };
+                        bytes.extend_from_slice(&frame);
+                        if self.done {
+                            break;
                         }
                     }
                     if !bytes.is_empty() {
@@ -200,12 +214,12 @@ impl Watch {
     }
 
     /// Whether events are the same bytes for every watcher.
-    fn is_raw(&self) -> bool {
+    fn is_shared(&self) -> bool {
         self.call.accept.shape == Shape::Object && self.call.resource.is_storage_version()
     }
 
     fn event(&mut self, event: EventType, object: &Object) -> Bytes {
-        if self.is_raw() {
+        if self.is_shared() && self.call.accept.encoding == Encoding::Json {
             return crate::cache::frame(event.name(), &object.json);
         }
         let value = match self.call.accept.shape {
@@ -221,7 +235,28 @@ impl Watch {
             Shape::Metadata => super::render::partial(&self.call.value_of(object)),
             Shape::Object => self.call.value_of(object),
         };
-        crate::cache::frame(event.name(), value.to_string().as_bytes())
+        self.frame(event.name(), &value)
+    }
+
+    /// An event in the client's encoding.
+    fn frame(&mut self, event: &str, value: &Value) -> Bytes {
+        match self.call.accept.encoding {
+            Encoding::Protobuf => match wire::protobuf::event(event, value) {
+                Ok(frame) => frame,
+                Err(status) => self.fail(&status),
+            },
+            _ => crate::cache::frame(event, value.to_string().as_bytes()),
+        }
+    }
+
+    /// The event that ends the watch.
+    fn fail(&mut self, status: &Status) -> Bytes {
+        self.done = true;
+        let value = status.to_value();
+        match self.call.accept.encoding {
+            Encoding::Protobuf => wire::protobuf::event("ERROR", &value).unwrap_or_default(),
+            _ => crate::cache::frame("ERROR", value.to_string().as_bytes()),
+        }
     }
 
     fn bookmark(&mut self, revision: i64, initial_end: bool) -> Bytes {
@@ -245,6 +280,6 @@ impl Watch {
                 table
             }
         };
-        crate::cache::frame("BOOKMARK", object.to_string().as_bytes())
+        self.frame("BOOKMARK", &object)
     }
 }

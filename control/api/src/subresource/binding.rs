@@ -19,7 +19,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     if !call.dry_run()? {
         call.modify(&mut |pod| bind(call, pod, &binding, node)).await?;
     }
-    Ok(super::success())
+    super::success(call)
 }
 
 fn bind(call: &Call, pod: &mut Value, binding: &Value, node: &str) -> Result<(), Status> {
@@ -27,7 +27,10 @@ fn bind(call: &Call, pod: &mut Value, binding: &Value, node: &str) -> Result<(),
     let conflict = |why: String| Err(Status::conflict(&call.resource, &name, why));
     let uid = meta(binding, "uid");
     if !uid.is_empty() && uid != meta(pod, "uid") {
-        return conflict(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(pod, "uid")));
+        return conflict(format!(
+            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            meta(pod, "uid")
+        ));
     }
     if !meta(pod, "deletionTimestamp").is_empty() {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
@@ -39,7 +42,8 @@ fn bind(call: &Call, pod: &mut Value, binding: &Value, node: &str) -> Result<(),
     for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
         pod["metadata"]["annotations"][key] = value.clone();
     }
-    let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
+    let scheduled =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});
     match pod["status"]["conditions"].as_array_mut() {
         Some(conditions) => {
             conditions.retain(|c| c["type"] != "PodScheduled");

@@ -21,7 +21,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         take_from_budget(call, &pod).await?;
     }
     call.delete_object(&call.info.namespace, &call.info.name, &options).await?;
-    Ok(super::success())
+    super::success(call)
 }
 
 /// Takes one disruption from the budget that covers the pod.
@@ -33,7 +33,8 @@ async fn take_from_budget(call: &Call, pod: &Value) -> Result<(), Status> {
     let mut covering = Vec::new();
     for (key, object) in cache.snapshot().0.iter().filter(|(key, _)| key.starts_with(&prefix)) {
         let budget = object.value();
-        let selects = LabelSelector::from_object(&budget["spec"]["selector"]).is_ok_and(|s| s.matches(&pod["metadata"]["labels"]));
+        let selects = LabelSelector::from_object(&budget["spec"]["selector"])
+            .is_ok_and(|s| s.matches(&pod["metadata"]["labels"]));
         if selects {
             covering.push((key.clone(), budget));
         }
@@ -41,7 +42,11 @@ async fn take_from_budget(call: &Call, pod: &Value) -> Result<(), Status> {
     let (key, budget) = match covering.as_slice() {
         [] => return Ok(()),
         [(key, budget)] => (key, budget),
-        _ => return Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+        _ => {
+            return Err(Status::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
+        }
     };
     let allowed = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0);
     if allowed <= 0 {
@@ -61,7 +66,10 @@ async fn take_from_budget(call: &Call, pod: &Value) -> Result<(), Status> {
         .modify(&cache, call.namespace(), &name, &mut |budget| {
             let left = budget["status"]["disruptionsAllowed"].as_i64().unwrap_or(0) - 1;
             if left < 0 {
-                return Err(Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0));
+                return Err(Status::too_many_requests(
+                    "Cannot evict pod as it would violate the pod's disruption budget.",
+                    0,
+                ));
             }
             budget["status"]["disruptionsAllowed"] = left.into();
             budget["status"]["disruptedPods"][&pod_name] = crate::rest::now().into();

@@ -19,7 +19,8 @@ use crate::wire::{Body, BoxError};
 const KUBELET_PORT: u16 = 10250;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Options that the kubelet understands.
-const OPTIONS: &[&str] = &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
+const OPTIONS: &[&str] =
+    &["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let pod = call.find().await?.value();
@@ -30,9 +31,9 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     }
     let (address, port) = kubelet_of(call, node)?;
     let path = format!("/containerLogs/{}/{}/{container}?{}", call.namespace(), meta(&pod, "name"), options(call));
-    let mut response = get(call, &address, port, &path).await.map_err(|error| {
-        Status::internal(format!("Get \"https://{address}:{port}{path}\": {error}"))
-    })?;
+    let mut response = get(call, &address, port, &path)
+        .await
+        .map_err(|error| Status::internal(format!("Get \"https://{address}:{port}{path}\": {error}")))?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     Ok(response)
 }
@@ -61,7 +62,10 @@ fn container(call: &Call, pod: &Value) -> Result<String, Status> {
             many => match pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"].as_str() {
                 Some(default) if many.iter().any(|c| c == default) => Ok(default.to_owned()),
                 _ => {
-                    let mut text = format!("a container name must be specified for pod {name}, choose one of: [{}]", main.join(" "));
+                    let mut text = format!(
+                        "a container name must be specified for pod {name}, choose one of: [{}]",
+                        main.join(" ")
+                    );
                     if !init.is_empty() {
                         text = format!("{text} or one of the init containers: [{}]", init.join(" "));
                     }
@@ -69,7 +73,9 @@ fn container(call: &Call, pod: &Value) -> Result<String, Status> {
                 }
             },
         },
-        wanted if main.iter().chain(&init).chain(&names("ephemeralContainers")).any(|c| c == wanted) => Ok(wanted.to_owned()),
+        wanted if main.iter().chain(&init).chain(&names("ephemeralContainers")).any(|c| c == wanted) => {
+            Ok(wanted.to_owned())
+        }
         wanted => Err(Status::bad_request(format!("container {wanted} is not valid for pod {name}"))),
     }
 }
@@ -82,13 +88,15 @@ fn kubelet_of(call: &Call, node: &str) -> Result<(String, u16), Status> {
     let addresses = status["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
     let of = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
     let address = of("InternalIP").or(of("Hostname")).or(of("ExternalIP"));
-    let address = address.ok_or_else(|| Status::internal(format!("no preferred addresses found; known addresses: [] of node {node}")))?;
+    let address = address
+        .ok_or_else(|| Status::internal(format!("no preferred addresses found; known addresses: [] of node {node}")))?;
     let port = status["daemonEndpoints"]["kubeletEndpoint"]["Port"].as_u64().and_then(|p| u16::try_from(p).ok());
     Ok((address.to_owned(), port.filter(|p| *p != 0).unwrap_or(KUBELET_PORT)))
 }
 
 async fn get(call: &Call, address: &str, port: u16, path: &str) -> Result<Response<Body>, BoxError> {
-    let tls = call.server.config().kubelet_client.clone().ok_or("this server has no client certificate for kubelets")?;
+    let tls =
+        call.server.config().kubelet_client.clone().ok_or("this server has no client certificate for kubelets")?;
     let stream = tokio::time::timeout(PATIENCE, TcpStream::connect((address, port))).await??;
     let name = ServerName::try_from(address.to_owned())?;
     let stream = tokio::time::timeout(PATIENCE, TlsConnector::from(tls).connect(name, stream)).await??;

@@ -57,7 +57,9 @@ async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {
 fn access(call: &Call, spec: &Value, user: &UserInfo) -> Result<Value, Status> {
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     if resource.is_object() == path.is_object() {
-        return Err(Status::bad_request("exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+        return Err(Status::bad_request(
+            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ));
     }
     let text = |of: &'static str| resource[of].as_str().or(path[of].as_str()).unwrap_or_default();
     let decision = call.server.authorizer().decide(&Attributes {

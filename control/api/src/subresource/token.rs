@@ -43,19 +43,26 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
             pod,
             secret,
             node,
-            audiences: spec["audiences"].as_array().into_iter().flatten().filter_map(|a| a.as_str().map(Into::into)).collect(),
+            audiences: spec["audiences"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|a| a.as_str().map(Into::into))
+                .collect(),
             seconds,
             now: issued.as_second(),
             id: uuid::Uuid::new_v4().to_string(),
         })
         .map_err(Status::internal)?;
     let expires = Timestamp::from_second(issued.as_second() + seconds).unwrap_or(issued);
-    request["metadata"] = json!({"name": meta(&account, "name"), "namespace": call.namespace(), "creationTimestamp": now()});
+    request["metadata"] =
+        json!({"name": meta(&account, "name"), "namespace": call.namespace(), "creationTimestamp": now()});
     request["spec"]["expirationSeconds"] = seconds.into();
     if request["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
         request["spec"]["audiences"] = json!(call.server.config().tokens.audiences());
     }
-    request["status"] = json!({"token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
+    request["status"] =
+        json!({"token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
     call.render_value(201, request)
 }
 
@@ -70,7 +77,12 @@ async fn bound(call: &Call, reference: &Value, account: &str) -> Result<Bound, S
     let own_node = node_name(&call.user);
     if reference.is_null() {
         return match own_node {
-            Some(node) => Err(Status::forbidden("", "serviceaccounts", account, format!("node \"{node}\" requested token not bound to a pod"))),
+            Some(node) => Err(Status::forbidden(
+                "",
+                "serviceaccounts",
+                account,
+                format!("node \"{node}\" requested token not bound to a pod"),
+            )),
             None => Ok((None, None, None)),
         };
     }
@@ -78,7 +90,8 @@ async fn bound(call: &Call, reference: &Value, account: &str) -> Result<Bound, S
     let find = async |storage: &str, plural: &str, name: &str| {
         let cache = registry.hub().cache_at(storage).ok_or_else(Status::no_such_path)?;
         let namespace = call.namespace();
-        let found = registry.get(&cache, namespace, name).await?.ok_or_else(|| Status::not_found_as("", plural, name))?.value();
+        let found =
+            registry.get(&cache, namespace, name).await?.ok_or_else(|| Status::not_found_as("", plural, name))?.value();
         Ok::<_, Status>(found)
     };
     let name = reference["name"].as_str().unwrap_or_default();
@@ -97,7 +110,9 @@ async fn bound(call: &Call, reference: &Value, account: &str) -> Result<Bound, S
             let pod = find("pods", "pods", name).await?;
             check_uid(&pod)?;
             if pod["spec"]["serviceAccountName"] != account {
-                let why = format!("cannot bind token for serviceaccount \"{account}\" to pod running with different serviceaccount name.");
+                let why = format!(
+                    "cannot bind token for serviceaccount \"{account}\" to pod running with different serviceaccount name."
+                );
                 return Err(Status::bad_request(why));
             }
             let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();

@@ -1,9 +1,11 @@
-//! Request bodies into objects: JSON or YAML, bounded in depth.
+//! Request bodies into objects: JSON, YAML or protobuf, bounded in depth.
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use orlop_schema::protobuf::MEDIA_TYPE;
 use serde_json::Value;
 
+use super::protobuf;
 use crate::status::Status;
 
 /// A body's media type.
@@ -13,9 +15,11 @@ pub enum BodyFormat {
     Json,
     /// YAML.
     Yaml,
+    /// Protobuf in its envelope.
+    Protobuf,
 }
 
-const SUPPORTED: &[&str] = &["application/json", "application/yaml"];
+const SUPPORTED: &[&str] = &["application/json", "application/yaml", MEDIA_TYPE];
 
 impl BodyFormat {
     /// From `Content-Type`.
@@ -23,6 +27,7 @@ impl BodyFormat {
         match media_type(headers) {
             "" | "application/json" | "*/*" => Ok(Self::Json),
             "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Self::Yaml),
+            MEDIA_TYPE => Ok(Self::Protobuf),
             _ => Err(Status::unsupported_media_type(SUPPORTED)),
         }
     }
@@ -34,10 +39,11 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Decodes one object. serde_json stops at a depth of 128, so nesting cannot exhaust the stack.
-pub fn decode_object(format: BodyFormat, bytes: &[u8]) -> Result<Value, Status> {
+/// Decodes one object, expected to be of a kind. serde_json stops at a depth of 128, so nesting cannot exhaust the stack.
+pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: &str) -> Result<Value, Status> {
     let value: Value = match format {
         BodyFormat::Json => serde_json::from_slice(bytes).map_err(|e| undecodable(&e))?,
+        BodyFormat::Protobuf => protobuf::decode(bytes, api_version, kind)?,
         BodyFormat::Yaml => {
             let text = std::str::from_utf8(bytes).map_err(|e| undecodable(&e))?;
             serde_saphyr::from_str(text).map_err(|e| undecodable(&e))?

@@ -3,6 +3,7 @@
 
 use http::HeaderMap;
 use http::header::ACCEPT;
+use orlop_schema::protobuf::MEDIA_TYPE;
 
 use crate::status::Status;
 
@@ -13,6 +14,19 @@ pub enum Encoding {
     Json,
     /// `application/yaml`
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`
+    Protobuf,
+}
+
+impl Encoding {
+    /// The `Content-Type` of an answer.
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => MEDIA_TYPE,
+        }
+    }
 }
 
 /// What is shown of an object.
@@ -35,7 +49,7 @@ pub struct Accept {
     pub shape: Shape,
 }
 
-const SUPPORTED: &[&str] = &["application/json", "application/yaml"];
+const SUPPORTED: &[&str] = &["application/json", "application/yaml", MEDIA_TYPE];
 
 impl Accept {
     /// JSON objects.
@@ -58,14 +72,6 @@ impl Accept {
         clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
         clauses.first().map(|(_, accept)| *accept).ok_or_else(|| Status::not_acceptable(SUPPORTED))
     }
-
-    /// The `Content-Type` of the answer.
-    pub fn content_type(self) -> &'static str {
-        match self.encoding {
-            Encoding::Json => "application/json",
-            Encoding::Yaml => "application/yaml",
-        }
-    }
 }
 
 fn parse(clause: &str) -> Option<(u32, Accept)> {
@@ -73,6 +79,7 @@ fn parse(clause: &str) -> Option<(u32, Accept)> {
     let encoding = match parts.next()? {
         "application/json" | "*/*" | "application/*" => Encoding::Json,
         "application/yaml" => Encoding::Yaml,
+        MEDIA_TYPE => Encoding::Protobuf,
         _ => return None,
     };
     let (mut quality, mut shape, mut group, mut version) = (1000, Shape::Object, "", "");
@@ -86,6 +93,10 @@ fn parse(clause: &str) -> Option<(u32, Accept)> {
             Some(("v", v)) => version = v,
             _ => {}
         }
+    }
+    // A Table has no protobuf form.
+    if shape == Shape::Table && encoding == Encoding::Protobuf {
+        return None;
     }
     if shape != Shape::Object && (group != "meta.k8s.io" || version != "v1") {
         return None;
@@ -112,6 +123,14 @@ mod tests {
     #[test]
     fn an_unknown_shape_falls_through_to_the_next_clause() {
         assert_eq!(accept("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json").unwrap(), Accept::JSON);
+    }
+
+    #[test]
+    fn a_table_is_never_protobuf() {
+        let asked = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io";
+        assert_eq!(accept(asked).unwrap(), Accept { encoding: Encoding::Json, shape: Shape::Table });
+        let asked = "application/vnd.kubernetes.protobuf;stream=watch, application/json";
+        assert_eq!(accept(asked).unwrap(), Accept { encoding: Encoding::Protobuf, shape: Shape::Object });
     }
 
     #[test]

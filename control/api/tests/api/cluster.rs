@@ -101,7 +101,7 @@ impl Cluster {
         let input = input.to_owned();
         tokio::task::spawn_blocking(move || {
             use std::io::Write;
-            let mut child = Command::new("kubectl")
+            let mut child = Command::new(kubectl())
                 .arg("--kubeconfig")
                 .arg(config)
                 .arg("--cache-dir")
@@ -111,7 +111,7 @@ impl Cluster {
                 .stdout(std::process::Stdio::piped())
                 .stderr(std::process::Stdio::piped())
                 .spawn()
-                .unwrap();
+                .expect("kubectl must be there: run `cargo xtask setup`");
             child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
             let output = child.wait_with_output().unwrap();
             let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
@@ -120,6 +120,11 @@ impl Cluster {
         .await
         .unwrap()
     }
+}
+
+/// The real kubectl: of `cargo xtask setup`, else the one in the PATH.
+fn kubectl() -> PathBuf {
+    std::env::var_os("ORLOP_TOOLS").map_or_else(|| "kubectl".into(), |tools| PathBuf::from(tools).join("bin/kubectl"))
 }
 
 impl Drop for Cluster {
