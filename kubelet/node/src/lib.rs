@@ -23,6 +23,7 @@ mod pods;
 mod probes;
 mod publisher;
 mod quantity;
+mod server;
 mod spec;
 mod state;
 mod volumes;
@@ -60,11 +61,16 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
     });
     kubelet.read_resolv_conf();
     kubelet.check_runtime().await;
+    let port = kubelet.config.port;
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port))
+        .await
+        .map_err(|source| KubeletError::Listen { port, source })?;
     let known = pods::Known::default();
     tokio::select! {
         () = kubelet.watch_runtime() => {}
         () = node::keep(kubelet.clone()) => {}
-        () = pods::Pods::new(kubelet.clone(), known).run() => {}
+        () = pods::Pods::new(kubelet.clone(), known.clone()).run() => {}
+        () = server::serve(kubelet.clone(), known, listener) => {}
         () = stop.cancelled() => {}
     }
     Ok(())

@@ -20,8 +20,8 @@ ADD)
     ip link add "$host" type veth peer name "p$host"; ip link set "p$host" netns "$CNI_NETNS"
     nsenter --net="$CNI_NETNS" ip link set "p$host" name eth0
     ip link set "$host" up; ip route replace "$ip/32" dev "$host" src 10.88.255.254
-    echo 1 > "/proc/sys/net/ipv4/conf/$host/proxy_arp"
-    nsenter --net="$CNI_NETNS" sh -c "ip addr add $ip/32 dev eth0; ip link set eth0 up; ip route add 169.254.1.1 dev eth0 scope link; ip route add default via 169.254.1.1 dev eth0"
+    mac=$(ip -o link show "$host" | sed 's/.*link\/ether \([^ ]*\).*/\1/')
+    nsenter --net="$CNI_NETNS" sh -c "ip addr add $ip/32 dev eth0; ip link set eth0 up; ip route add 169.254.1.1 dev eth0 scope link; ip neigh add 169.254.1.1 lladdr $mac dev eth0; ip route add default via 169.254.1.1 dev eth0"
     reply "{\"cniVersion\":\"0.4.0\",\"interfaces\":[{\"name\":\"eth0\",\"sandbox\":\"$CNI_NETNS\"}],\"ips\":[{\"version\":\"4\",\"address\":\"$ip/32\",\"interface\":0}]}" ;;
 DEL) ip link del "v$(printf %s "$CNI_CONTAINERID" | cut -c1-12)" 2>/dev/null || true; exit 0 ;;
 *) exit 0 ;;

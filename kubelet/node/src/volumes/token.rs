@@ -72,7 +72,10 @@ impl Tokens {
         let reply: TokenRequest = accounts
             .create_subresource("token", &account, &PostParams::default(), &request)
             .await
-            .map_err(|error| failed(error.to_string()))?;
+            .map_err(|error| match error {
+                kube::Error::Api(answer) => failed(answer.message.clone()),
+                other => failed(other.to_string()),
+            })?;
         let status = reply.status.unwrap_or_default();
         let (Some(text), Some(expires)) = (status.token, status.expiration_timestamp) else {
             return Err(failed("the reply has no token".into()));

@@ -1,0 +1,52 @@
+//! The kubelet's HTTP API on port 10250: TLS with client certificates, every request authorized. `logs` reads containers' logs.
+
+mod authorize;
+mod follow;
+mod logs;
+mod routes;
+
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::kubelet::Kubelet;
+use crate::pods::Known;
+use authorize::Caller;
+
+/// Serves until it is dropped.
+pub async fn serve(kubelet: Arc<Kubelet>, known: Known, listener: TcpListener) {
+    let acceptor = TlsAcceptor::from(kubelet.config.tls.clone());
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let (stream, _) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: some will come back.
+                tracing::warn!(%error, "accepting a connection");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        while connections.try_join_next().is_some() {}
+        let (acceptor, kubelet, known) = (acceptor.clone(), kubelet.clone(), known.clone());
+        connections.spawn(async move {
+            let stream = match acceptor.accept(stream).await {
+                Ok(stream) => stream,
+                Err(error) => return tracing::debug!(%error, "a TLS handshake failed"),
+            };
+            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let caller = Caller::of(certificate);
+            let service = service_fn(move |request| {
+                let (kubelet, known, caller) = (kubelet.clone(), known.clone(), caller.clone());
+                async move { Ok::<_, std::convert::Infallible>(routes::answer(&kubelet, &known, &caller, request).await) }
+            });
+            let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+}
