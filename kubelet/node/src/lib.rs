@@ -37,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::{CgroupConfig, Config};
 pub use error::KubeletError;
+pub use server::server_tls;
 
 /// Runs the kubelet of one node until `stop` is cancelled. Containers keep running afterwards.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletError> {

@@ -1,9 +1,11 @@
-//! The kubelet's HTTP API on port 10250: TLS with client certificates, every request authorized. `logs` reads containers' logs.
+//! The kubelet's HTTP API on port 10250. `tls` verifies client certificates, `authorize` asks the API server about every caller,
+//! `routes` says what is served, `logs` and `follow` read containers' logs.
 
 mod authorize;
 mod follow;
 mod logs;
 mod routes;
+mod tls;
 
 use std::sync::Arc;
 
@@ -14,7 +16,8 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::kubelet::Kubelet;
 use crate::pods::Known;
-use authorize::Caller;
+use authorize::Certified;
+pub use tls::server_tls;
 
 /// Serves until it is dropped.
 pub async fn serve(kubelet: Arc<Kubelet>, known: Known, listener: TcpListener) {
@@ -38,10 +41,10 @@ pub async fn serve(kubelet: Arc<Kubelet>, known: Known, listener: TcpListener) {
                 Err(error) => return tracing::debug!(%error, "a TLS handshake failed"),
             };
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            let caller = Caller::of(certificate);
+            let owner = Certified::of(certificate);
             let service = service_fn(move |request| {
-                let (kubelet, known, caller) = (kubelet.clone(), known.clone(), caller.clone());
-                async move { Ok::<_, std::convert::Infallible>(routes::answer(&kubelet, &known, &caller, request).await) }
+                let (kubelet, known, owner) = (kubelet.clone(), known.clone(), owner.clone());
+                async move { Ok::<_, std::convert::Infallible>(routes::answer(&kubelet, &known, &owner, request).await) }
             });
             let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
             if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {

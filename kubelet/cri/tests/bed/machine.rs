@@ -2,7 +2,7 @@
 //! a real containerd on a tmpfs. Whatever the test starts dies with it, also when it is killed: the PID namespace ends, and the
 //! tmpfs and the network end with the namespaces. Only empty cgroups can stay, and the next run of the test removes them.
 //!
-//! Needs root, and containerd and runc unpacked in the folder that `ORLOP_CONTAINERD` names.
+//! Needs root, and containerd, ctr and runc in the folder `bin` of what `ORLOP_TOOLS` names (`cargo xtask setup` makes one).
 
 #[path = "image.rs"]
 mod image;
@@ -88,16 +88,13 @@ impl Machine {
         run("ip", &["link", "set", "lo", "up"]);
         run("ip", &["addr", "add", "10.88.255.254/32", "dev", "lo"]);
         fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
-        let programs = PathBuf::from(std::env::var_os("ORLOP_CONTAINERD").expect(
-            "ORLOP_CONTAINERD must name the folder with usr/bin/containerd and usr/sbin/runc (cargo xtask setup makes one)",
-        ));
+        let programs = tools().join("bin");
         install_cni();
         fs::create_dir_all(format!("{ROOT}/containerd")).unwrap();
         let config = configuration(&programs);
         fs::write(format!("{ROOT}/containerd.toml"), config).unwrap();
-        let path =
-            format!("{}/usr/bin:{}/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin", programs.display(), programs.display());
-        let containerd = Command::new(programs.join("usr/bin/containerd"))
+        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
+        let containerd = Command::new(programs.join("containerd"))
             .args(["--config", &format!("{ROOT}/containerd.toml")])
             .env("PATH", path)
             .env_remove("ORLOP_TEST_MACHINE")
@@ -116,7 +113,7 @@ impl Machine {
             let tar = format!("{ROOT}/image.tar");
             image::write(Path::new(&tar), name, &guest, &entrypoint);
             let socket = machine.socket().display().to_string();
-            let ctr = programs.join("usr/bin/ctr").display().to_string();
+            let ctr = programs.join("ctr").display().to_string();
             run(&ctr, &["-a", &socket, "-n", "k8s.io", "images", "import", &tar]);
         }
         machine
@@ -149,6 +146,17 @@ impl Drop for Machine {
     }
 }
 
+fn tools() -> PathBuf {
+    let here = || Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/tools")).to_path_buf();
+    let tools = std::env::var_os("ORLOP_TOOLS").map_or_else(here, PathBuf::from);
+    assert!(
+        tools.join("bin/containerd").exists(),
+        "{} has no bin/containerd: run cargo xtask setup, or set ORLOP_TOOLS",
+        tools.display()
+    );
+    tools
+}
+
 fn install_cni() {
     fs::create_dir_all(format!("{ROOT}/cni/bin")).unwrap();
     fs::create_dir_all(format!("{ROOT}/cni/net.d")).unwrap();
@@ -162,7 +170,7 @@ fn install_cni() {
 }
 
 fn configuration(programs: &Path) -> String {
-    let runc = programs.join("usr/sbin/runc");
+    let runc = programs.join("runc");
     format!(
         r#"version = 2
 root = "{ROOT}/containerd"

@@ -152,12 +152,12 @@ impl Reader {
                 continue;
             }
             // Rotated: the rest of the old file has been read, the new one has the same name.
-            if let Ok(metadata) = tokio::fs::metadata(&self.path).await {
-                if metadata.ino() != inode {
-                    inode = metadata.ino();
-                    reader = BufReader::new(tokio::fs::File::open(&self.path).await?);
-                    continue;
-                }
+            if let Ok(metadata) = tokio::fs::metadata(&self.path).await
+                && metadata.ino() != inode
+            {
+                inode = metadata.ino();
+                reader = BufReader::new(tokio::fs::File::open(&self.path).await?);
+                continue;
             }
             // Ask before the last read: what a container wrote before its end is read after it.
             ended = !self.is_running().await;

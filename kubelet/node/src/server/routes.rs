@@ -9,7 +9,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
-use super::authorize::{Caller, Refusal};
+use super::authorize::{Certified, Refusal, check};
 use super::follow;
 use super::logs::LogOptions;
 use crate::kubelet::Kubelet;
@@ -31,9 +31,9 @@ fn typed(status: StatusCode, type_: &'static str, text: impl Into<Bytes>) -> Res
 }
 
 /// Authorizes and answers one request.
-pub async fn answer<B>(kubelet: &Kubelet, known: &Known, caller: &Caller, request: Request<B>) -> Response<Body> {
+pub async fn answer<B>(kubelet: &Kubelet, known: &Known, owner: &Certified, request: Request<B>) -> Response<Body> {
     let path = request.uri().path();
-    match caller.check(kubelet, request.method(), path).await {
+    match check(kubelet, owner, &request).await {
         Ok(()) => {}
         Err(Refusal::Unauthorized) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
         Err(Refusal::Forbidden(words)) => return plain(StatusCode::FORBIDDEN, words),

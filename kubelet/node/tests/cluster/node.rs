@@ -16,10 +16,6 @@ use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_cri::CriClient;
 use orlop_kubelet::Config;
 use orlop_store::{Embedded, Options};
-use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -112,23 +108,8 @@ impl Cluster {
     fn tls(&self) -> Arc<rustls::ServerConfig> {
         let usage = Usage::Server { names: vec!["node1".into()], addresses: vec!["127.0.0.1".parse().unwrap()] };
         let issued = self.pki.ca().issue(&Subject::new("system:node:node1", &["system:nodes"]), &usage).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.pki.ca().certificate().as_bytes()).unwrap()).unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
-                PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
-            )
-            .unwrap();
-        Arc::new(config)
+        let ca = self.pki.ca().certificate().as_bytes();
+        orlop_kubelet::server_tls(issued.certificate.as_bytes(), issued.key.as_bytes(), ca).unwrap()
     }
 
     pub fn pods(&self) -> Api<Pod> {
