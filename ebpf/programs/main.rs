@@ -6,11 +6,17 @@
 mod balance;
 mod connect;
 mod counter;
+mod egress;
+mod ingress;
 mod maps;
+mod open;
+mod packet;
 mod peer;
 mod receive;
+mod route;
 mod send;
 mod sockaddr;
+mod track;
 mod translate;
 
 use orlop_ebpf::ABI_HASH;

@@ -1,0 +1,96 @@
+//! A device's ingress: packets to a Service go to an endpoint, answers of endpoints go back as the Service's.
+//!
+//! Minimum kernel version: 5.10 (`bpf_redirect_neigh`), 5.11 (`bpf_ktime_get_coarse_ns`).
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use orlop_ebpf::{Flow, counters, flow_flags};
+
+use crate::balance;
+use crate::counter::count;
+use crate::open::{Opened, open};
+use crate::packet::{self, Packet};
+use crate::route::{self, Route};
+use crate::track::{self, Table};
+
+/// How long a route is remembered.
+const ROUTE_AGE: u64 = 1_000_000_000;
+
+/// Every device that faces an endpoint or the world.
+#[classifier]
+pub fn tc_ingress(context: TcContext) -> i32 {
+    let Some(packet) = packet::read(&context) else { return TC_ACT_UNSPEC };
+    let now = balance::now();
+    let known = track::find(&packet.key, now).filter(|(flow, _)| !stale(*flow, &packet));
+    // One way out for all: `pass_on` is in the program once.
+    let (flow, table) = match known {
+        Some(found) => found,
+        // In mid-connection and not ours: somebody else's, or older than we are.
+        None if !packet.opens() => return TC_ACT_UNSPEC,
+        None => match open(&context, &packet, now) {
+            Opened::NotOurs => return TC_ACT_UNSPEC,
+            Opened::Dropped => return TC_ACT_SHOT,
+            Opened::Flow => match track::find(&packet.key, now) {
+                Some(found) => found,
+                None => return TC_ACT_SHOT,
+            },
+        },
+    };
+    pass_on(&context, &packet, flow, table, now)
+}
+
+/// Whether a packet begins anew what this entry was for: a client that reuses its port, or datagrams to an endpoint
+/// that has gone.
+#[inline(always)]
+fn stale(flow: *const Flow, packet: &Packet) -> bool {
+    if !packet.opens() {
+        return false;
+    }
+    // SAFETY: an element of a map, as for `track::find`.
+    let flow = unsafe { &*flow };
+    if flow.flags & flow_flags::REPLY != 0 {
+        return false;
+    }
+    let backend = orlop_ebpf::Backend {
+        address: orlop_ebpf::Address::v4(flow.becomes.destination),
+        port: flow.becomes.destination_port,
+        zero: 0,
+    };
+    let over = packet.is_tcp() && track::is_over(flow);
+    if !over && balance::is_member(flow.set, &backend) {
+        return false;
+    }
+    track::forget(&packet.key, flow);
+    true
+}
+
+/// Translates a packet of a known connection and sends it on its way.
+#[inline(always)]
+fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table, now: u64) -> i32 {
+    // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
+    let mut flow = unsafe { *entry };
+    if now.saturating_sub(flow.routed) > ROUTE_AGE {
+        let (device, next_hop) = match route::find(context, packet, &flow.becomes) {
+            Route::Out { device, next_hop } => (device, next_hop),
+            Route::Here => (0, 0),
+            Route::None => {
+                count(counters::UNROUTABLE);
+                return TC_ACT_SHOT;
+            }
+        };
+        (flow.device, flow.next_hop, flow.routed) = (device, next_hop, now);
+        // SAFETY: as above.
+        unsafe { ((*entry).device, (*entry).next_hop, (*entry).routed) = (device, next_hop, now) };
+    }
+    track::advance(entry, table, packet, now);
+    let hops = u8::from(flow.device != 0);
+    if packet.ttl <= hops {
+        return TC_ACT_SHOT;
+    }
+    if packet::write(context, packet, &flow.becomes, hops).is_none() {
+        return TC_ACT_SHOT;
+    }
+    count(counters::TRANSLATED);
+    if flow.device == 0 { TC_ACT_UNSPEC } else { route::send(flow.device, flow.next_hop) }
+}

@@ -1,0 +1,150 @@
+//! The first packet of a connection to a Service: choosing the endpoint and how its answers come back.
+
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::programs::TcContext;
+use orlop_ebpf::{
+    Address, Config, Flow, FlowKey, Frontend, address_flags, config_flags, counters, flow_flags, frontend_flags,
+};
+
+use crate::balance::{self, Found};
+use crate::counter::{connection, count};
+use crate::maps::{CLUSTER_CIDRS, DEVICES, SOURCE_RANGES};
+use crate::packet::Packet;
+use crate::route::{self, Route};
+use crate::track;
+
+/// What came of it.
+pub enum Opened {
+    /// No Service's packet, or one that the stack refuses better than we could.
+    NotOurs,
+    /// Must not go on.
+    Dropped,
+    /// The connection is in the table.
+    Flow,
+}
+
+/// Enters the connection that the packet begins.
+#[inline(always)]
+pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
+    let destination = Address::v4(packet.key.destination);
+    let known = balance::address(&destination);
+    if known & !address_flags::NODE == 0 {
+        return Opened::NotOurs;
+    }
+    let frontend = match balance::find(known, &destination, packet.key.destination_port, packet.key.protocol as u8) {
+        Found::Frontend(frontend) => frontend,
+        Found::Nothing => return Opened::NotOurs,
+        Found::UnusedPort => return refused(known),
+    };
+    let Some(config) = balance::config() else { return Opened::NotOurs };
+    let source = Address::v4(packet.key.source);
+    if frontend.flags & frontend_flags::SOURCE_RANGES != 0 && !admitted(&frontend, &source) {
+        count(counters::DENIED);
+        return Opened::Dropped;
+    }
+    let (set, masquerade) = permitted(&frontend, config, &source);
+    let Some(backend) = balance::choose_for(set, frontend.affinity, source) else {
+        if frontend.flags & frontend_flags::DROP_WHEN_EMPTY != 0 {
+            count(counters::DENIED);
+            return Opened::Dropped;
+        }
+        return refused(known);
+    };
+    if !backend.address.is_v4() {
+        return Opened::NotOurs;
+    }
+    let mut flow = Flow {
+        becomes: FlowKey {
+            source: packet.key.source,
+            destination: backend.address.words[3],
+            source_port: packet.key.source_port,
+            destination_port: backend.port,
+            protocol: packet.key.protocol,
+        },
+        set,
+        flags: 0,
+        device: 0,
+        next_hop: 0,
+        seen: now,
+        routed: now,
+        packets: 0,
+    };
+    let hairpin = backend.address.words[3] == packet.key.source;
+    if enter(context, packet, &mut flow, config, masquerade || hairpin) {
+        connection(set);
+        count(counters::OPENED);
+        Opened::Flow
+    } else {
+        Opened::Dropped
+    }
+}
+
+/// Finds the way to the endpoint and, where the source changes, an address of that way's device and a free port.
+#[inline(always)]
+fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config, masquerade: bool) -> bool {
+    match route::find(context, packet, &flow.becomes) {
+        Route::None => {
+            count(counters::UNROUTABLE);
+            return false;
+        }
+        Route::Here => {
+            // Its answers leave through this node whatever their destination: the source can stay.
+            flow.flags |= flow_flags::HOST;
+            return track::open(&packet.key, flow);
+        }
+        Route::Out { device, next_hop } => (flow.device, flow.next_hop) = (device, next_hop),
+    }
+    // Without masquerading the answers of two Services' connections between the same ports could be the same.
+    if !masquerade && track::open(&packet.key, flow) {
+        return true;
+    }
+    flow.flags |= flow_flags::MASQUERADED;
+    flow.becomes.source = source_on(flow.device, config);
+    let entered = flow.becomes.source != 0 && track::open_masqueraded(&packet.key, flow, config);
+    if !entered {
+        count(counters::EXHAUSTED);
+    }
+    entered
+}
+
+/// The address that answers from beyond a device come back to.
+#[inline(always)]
+fn source_on(device: u32, config: &Config) -> u32 {
+    // SAFETY: read once; the map is not preallocated.
+    match unsafe { DEVICES.get(&device) } {
+        Some(device) if device.address != 0 => device.address,
+        _ => config.address,
+    }
+}
+
+/// On an address of this node the stack knows how to refuse; elsewhere the packet would leave for nowhere.
+#[inline(always)]
+fn refused(known: u32) -> Opened {
+    count(counters::REFUSED);
+    if known & address_flags::NODE != 0 { Opened::NotOurs } else { Opened::Dropped }
+}
+
+/// Which set the caller may use, and whether its source changes: `permitted` of the plan's `interpret`.
+#[inline(always)]
+fn permitted(frontend: &Frontend, config: &Config, source: &Address) -> (u32, bool) {
+    if frontend.flags & frontend_flags::LOCAL != 0 {
+        let set = if in_pod_network(source) { frontend.set } else { frontend.local_set };
+        return (set, false);
+    }
+    let masquerade = frontend.flags & frontend_flags::MASQUERADE_ALWAYS != 0
+        || frontend.flags & frontend_flags::MASQUERADE_OUTSIDE != 0
+            && config.flags & config_flags::CIDRS_V4 != 0
+            && !in_pod_network(source);
+    (frontend.set, masquerade)
+}
+
+#[inline(always)]
+fn in_pod_network(source: &Address) -> bool {
+    CLUSTER_CIDRS.get(&Key::new(128, *source)).is_some()
+}
+
+#[inline(always)]
+fn admitted(frontend: &Frontend, source: &Address) -> bool {
+    let [a, b, c, d] = source.words;
+    SOURCE_RANGES.get(&Key::new(160, [frontend.set, a, b, c, d])).is_some()
+}

@@ -1,0 +1,82 @@
+//! Where a translated packet goes: straight to the device's queue, past the stack.
+//!
+//! The stack would refuse a packet that arrives with one of its own addresses as the source, and connection tracking
+//! must see neither half of a translation. What is for this node goes up the stack.
+
+use core::mem::{size_of, zeroed};
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{bpf_fib_lookup as Lookup, bpf_redir_neigh};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
+use aya_ebpf::programs::TcContext;
+use orlop_ebpf::FlowKey;
+
+use crate::packet::Packet;
+
+const AF_INET: u8 = 2;
+/// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h).
+const SUCCESS: i64 = 0;
+const NOT_FORWARDED: i64 = 4;
+const FORWARDING_DISABLED: i64 = 5;
+const NO_NEIGHBOUR: i64 = 7;
+const FRAGMENTATION_NEEDED: i64 = 8;
+/// `BPF_FIB_LOOKUP_OUTPUT`: as a packet of this node, where forwarding is off.
+const OUTPUT: u32 = 2;
+
+/// Where to.
+#[derive(Clone, Copy)]
+pub enum Route {
+    /// Out of a device, to a next hop.
+    Out {
+        /// Its index.
+        device: u32,
+        /// Network order.
+        next_hop: u32,
+    },
+    /// Up this node's stack.
+    Here,
+    /// Nowhere.
+    None,
+}
+
+/// Asks the FIB of the packet's network namespace where a packet with `key` goes.
+#[inline(always)]
+pub fn find(context: &TcContext, packet: &Packet, key: &FlowKey) -> Route {
+    // SAFETY: plain integers.
+    let mut lookup: Lookup = unsafe { zeroed() };
+    lookup.family = AF_INET;
+    lookup.l4_protocol = packet.key.protocol as u8;
+    lookup.sport = key.source_port;
+    lookup.dport = key.destination_port;
+    lookup.__bindgen_anon_2.tos = packet.tos;
+    lookup.__bindgen_anon_3.ipv4_src = key.source;
+    lookup.__bindgen_anon_4.ipv4_dst = key.destination;
+    // SAFETY: the context is the one this program was called with, and the struct is of the size given.
+    unsafe {
+        lookup.ifindex = (*context.skb.skb).ifindex;
+        let size = size_of::<Lookup>() as i32;
+        let mut result = bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size, 0);
+        if result == FORWARDING_DISABLED {
+            lookup.ifindex = (*context.skb.skb).ifindex;
+            result = bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size, OUTPUT);
+        }
+        match result {
+            SUCCESS | NO_NEIGHBOUR | FRAGMENTATION_NEEDED => {
+                Route::Out { device: lookup.ifindex, next_hop: lookup.__bindgen_anon_4.ipv4_dst }
+            }
+            NOT_FORWARDED => Route::Here,
+            _ => Route::None,
+        }
+    }
+}
+
+/// Sends the packet out of a device; the neighbour's link address is the kernel's to find.
+#[inline(always)]
+pub fn send(device: u32, next_hop: u32) -> i32 {
+    // SAFETY: plain integers.
+    let mut neighbour: bpf_redir_neigh = unsafe { zeroed() };
+    neighbour.nh_family = u32::from(AF_INET);
+    neighbour.__bindgen_anon_1.ipv4_nh = next_hop;
+    // SAFETY: the struct is of the size given.
+    unsafe { bpf_redirect_neigh(device, &raw mut neighbour, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
+}

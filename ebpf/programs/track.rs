@@ -1,0 +1,236 @@
+//! The connection table: finding, advancing and opening entries.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_loop};
+use orlop_ebpf::{Config, Flow, FlowKey, flow_flags};
+
+use crate::maps::{FLOWS, HALF_OPEN};
+use crate::packet::Packet;
+
+const SECOND: u64 = 1_000_000_000;
+/// `nf_conntrack_tcp_timeout_established` as kube-proxy sets it.
+const ESTABLISHED: u64 = 86_400 * SECOND;
+/// Both sides have said FIN, or one a reset: the port may be given again after this.
+const CLOSED: u64 = 10 * SECOND;
+/// One side has said FIN: `nf_conntrack_tcp_timeout_close_wait` as kube-proxy sets it.
+const CLOSING: u64 = 3_600 * SECOND;
+/// No answer yet: `nf_conntrack_tcp_timeout_syn_sent` and `nf_conntrack_udp_timeout`.
+const UNANSWERED: [u64; 2] = [120 * SECOND, 30 * SECOND];
+/// `nf_conntrack_udp_timeout_stream`.
+const STREAM: u64 = 120 * SECOND;
+/// How many source ports are tried.
+const TRIES: u32 = 24;
+
+/// Where an entry is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// Both sides have spoken.
+    Flows,
+    /// Only one.
+    HalfOpen,
+}
+
+/// Finds the entry of a packet that has not expired.
+#[inline(always)]
+pub fn find(key: &FlowKey, now: u64) -> Option<(*mut Flow, Table)> {
+    let (flow, table) = match FLOWS.get_ptr_mut(key) {
+        Some(flow) => (flow, Table::Flows),
+        None => (HALF_OPEN.get_ptr_mut(key)?, Table::HalfOpen),
+    };
+    // SAFETY: an element of a map; reused under us it is another connection's, and one packet goes astray.
+    let expired = unsafe { expired(key, &*flow, now) };
+    if expired { None } else { Some((flow, table)) }
+}
+
+/// Whether a connection is over, or silent for too long.
+#[inline(always)]
+fn expired(key: &FlowKey, flow: &Flow, now: u64) -> bool {
+    now.saturating_sub(flow.seen) > timeout(key.protocol, flow.flags)
+}
+
+#[inline(always)]
+fn timeout(protocol: u32, flags: u32) -> u64 {
+    let tcp = protocol == u32::from(orlop_ebpf::TCP);
+    if flags & flow_flags::RESET != 0 || flags & FINS == FINS {
+        CLOSED
+    } else if flags & flow_flags::ANSWERED == 0 {
+        if tcp { UNANSWERED[0] } else { UNANSWERED[1] }
+    } else if !tcp {
+        STREAM
+    } else if flags & FINS != 0 {
+        CLOSING
+    } else {
+        ESTABLISHED
+    }
+}
+
+const FINS: u32 = flow_flags::CLIENT_FIN | flow_flags::SERVER_FIN;
+
+/// The key of the other direction's entry.
+#[inline(always)]
+pub fn other(flow: &Flow) -> FlowKey {
+    flow.becomes.answer()
+}
+
+/// Whether a new connection may take the place of this one: it is over.
+#[inline(always)]
+pub fn is_over(flow: &Flow) -> bool {
+    flow.flags & (flow_flags::RESET | FINS) != 0
+}
+
+/// Notes a packet: the time, and in both entries what it says of the connection's state. A connection that both sides
+/// have spoken on moves where a flood cannot reach it.
+#[inline(always)]
+pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
+    // SAFETY: an element of a map, as for `find`; races on these fields lose a count or repeat a change.
+    let flow = unsafe { &mut *flow };
+    flow.seen = now;
+    flow.packets += 1;
+    let reply = flow.flags & flow_flags::REPLY != 0;
+    let mut news = 0;
+    if reply && flow.flags & flow_flags::ANSWERED == 0 {
+        news |= flow_flags::ANSWERED;
+    }
+    if packet.is_tcp() {
+        if packet.fin() {
+            news |= if reply { flow_flags::SERVER_FIN } else { flow_flags::CLIENT_FIN };
+        }
+        if packet.reset() {
+            news |= flow_flags::RESET;
+        }
+    }
+    if flow.flags & news != news {
+        flow.flags |= news;
+        mark_other(&other(flow), news, now);
+    }
+    if table == Table::HalfOpen && !reply && flow.flags & flow_flags::ANSWERED != 0 && !packet.reset() {
+        confirm(&packet.key, flow);
+    }
+}
+
+#[inline(never)]
+fn mark_other(key: &FlowKey, news: u32, now: u64) {
+    if let Some(flow) = FLOWS.get_ptr_mut(key).or_else(|| HALF_OPEN.get_ptr_mut(key)) {
+        // SAFETY: as for `advance`.
+        unsafe {
+            (*flow).flags |= news;
+            (*flow).seen = now;
+        }
+    }
+}
+
+/// Moves both entries of a connection. They are in at least one table at any moment.
+#[inline(never)]
+fn confirm(key: &FlowKey, flow: &Flow) {
+    let other = other(flow);
+    let Some(answer) = HALF_OPEN.get_ptr(&other) else { return };
+    // SAFETY: as for `advance`.
+    if FLOWS.insert(&other, unsafe { &*answer }, u64::from(BPF_ANY)).is_err() {
+        return;
+    }
+    if FLOWS.insert(key, flow, u64::from(BPF_ANY)).is_err() {
+        let _ = FLOWS.remove(&other);
+        return;
+    }
+    let _ = HALF_OPEN.remove(key);
+    let _ = HALF_OPEN.remove(&other);
+}
+
+/// Forgets a connection of which this is the client's entry.
+#[inline(never)]
+pub fn forget(key: &FlowKey, flow: &Flow) {
+    let other = other(flow);
+    let _ = FLOWS.remove(key);
+    let _ = FLOWS.remove(&other);
+    let _ = HALF_OPEN.remove(key);
+    let _ = HALF_OPEN.remove(&other);
+}
+
+/// Enters a connection whose client's packets have `key` and become `flow.becomes`. False when the answers could not
+/// be told from another connection's.
+#[inline(always)]
+pub fn open(key: &FlowKey, flow: &Flow) -> bool {
+    let other = other(flow);
+    if !vacate(&other, flow.seen) {
+        return false;
+    }
+    let answer = Flow { becomes: key.answer(), flags: flow.flags | flow_flags::REPLY, device: 0, routed: 0, ..*flow };
+    if HALF_OPEN.insert(&other, &answer, u64::from(BPF_NOEXIST)).is_err() {
+        return false;
+    }
+    if HALF_OPEN.insert(key, flow, u64::from(BPF_ANY)).is_err() {
+        let _ = HALF_OPEN.remove(&other);
+        return false;
+    }
+    true
+}
+
+/// Whether nobody's answers have this key, after removing a connection that is over.
+#[inline(always)]
+fn vacate(key: &FlowKey, now: u64) -> bool {
+    let held = match FLOWS.get_ptr(key) {
+        Some(flow) => flow,
+        None => match HALF_OPEN.get_ptr(key) {
+            Some(flow) => flow,
+            None => return true,
+        },
+    };
+    // SAFETY: as for `find`.
+    let flow = unsafe { &*held };
+    if !expired(key, flow, now) {
+        return false;
+    }
+    let theirs = other(flow);
+    let _ = FLOWS.remove(&theirs);
+    let _ = HALF_OPEN.remove(&theirs);
+    let _ = FLOWS.remove(key);
+    let _ = HALF_OPEN.remove(key);
+    true
+}
+
+/// [`open`] with a source port of ours, the first free one from a random start on.
+#[inline(always)]
+pub fn open_masqueraded(key: &FlowKey, flow: &mut Flow, config: &Config) -> bool {
+    if config.port_count == 0 {
+        return false;
+    }
+    // SAFETY: takes nothing, gives a number.
+    let at = unsafe { bpf_get_prandom_u32() } % config.port_count;
+    let mut search =
+        Search { key: *key, flow: *flow, port_min: config.port_min, port_count: config.port_count, at, found: 0 };
+    // SAFETY: the callback has the signature the helper calls, and gets the search, which outlives the call.
+    unsafe { bpf_loop(TRIES, attempt as *mut c_void, (&raw mut search).cast(), 0) };
+    flow.becomes.source_port = search.flow.becomes.source_port;
+    search.found != 0
+}
+
+/// A search for a free source port: a loop of the kernel's, which is verified once and not as often as it may run.
+#[repr(C)]
+struct Search {
+    key: FlowKey,
+    flow: Flow,
+    port_min: u32,
+    port_count: u32,
+    at: u32,
+    found: u32,
+}
+
+#[inline(never)]
+unsafe extern "C" fn attempt(_: u32, search: *mut c_void) -> i64 {
+    const GO_ON: i64 = 0;
+    const END: i64 = 1;
+    // SAFETY: what `open_masqueraded` handed over.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    search.flow.becomes.source_port = ((search.port_min + search.at) as u16).to_be();
+    if open(&search.key, &search.flow) {
+        search.found = 1;
+        return END;
+    }
+    search.at += 1;
+    if search.at >= search.port_count {
+        search.at = 0;
+    }
+    GO_ON
+}
