@@ -6,13 +6,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use orlop_ebpf::{Address, Cidr, Config, address_flags};
 use orlop_plan::{Backend, BackendError, Changes, NodeFacts, Plan};
 
 use crate::convert::{address, cidr_flags, key, mapped_prefix, service};
+use crate::devices::Follower;
 use crate::kernel::Held;
-use crate::maps::Maps;
+use crate::maps::{self, Maps};
 use crate::pins::Pins;
 use crate::programs::Programs;
 use crate::steps::{Edits, Steps};
@@ -36,7 +38,8 @@ pub struct EbpfBackend {
     options: Options,
     pins: Pins,
     maps: Maps,
-    programs: Programs,
+    programs: Arc<Programs>,
+    devices: Option<Follower>,
     table: Table,
 }
 
@@ -45,9 +48,9 @@ impl EbpfBackend {
     /// [`Backend::resync`] has filled them.
     pub fn open(options: Options) -> Result<Self, Error> {
         let pins = Pins::create(&options.bpf_root)?;
-        let programs = Programs::load(&pins)?;
+        let programs = Arc::new(Programs::load(&pins)?);
         let maps = Maps::open(&pins.maps)?;
-        Ok(Self { options, pins, maps, programs, table: Table::default() })
+        Ok(Self { options, pins, maps, programs, devices: None, table: Table::default() })
     }
 
     /// Connections that each frontend's endpoints have been given.
@@ -123,6 +126,13 @@ impl EbpfBackend {
         let path = &self.options.cgroup_root;
         let cgroup = File::open(path).map_err(Error::file(path))?;
         let inode = cgroup.metadata().map_err(Error::file(path))?.ino();
+        match &self.devices {
+            Some(devices) => devices.cover()?,
+            None => {
+                let map = maps::devices(&self.pins.maps)?;
+                self.devices = Some(Follower::start(self.programs.clone(), map)?);
+            }
+        }
         self.programs.attach_to_cgroup(cgroup.as_fd(), inode)
     }
 }
@@ -141,6 +151,8 @@ impl Backend for EbpfBackend {
     }
 
     fn cleanup(&mut self) -> Result<(), BackendError> {
+        self.devices = None;
+        self.table = Table::default();
         Ok(self.pins.remove_all()?)
     }
 }

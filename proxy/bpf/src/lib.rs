@@ -6,18 +6,18 @@
 
 mod backend;
 mod convert;
+mod devices;
 mod error;
 mod ids;
 mod kernel;
 mod map;
-#[allow(dead_code)]
 mod maps;
 mod netns;
 mod object;
 mod pins;
 mod ports;
-#[allow(dead_code)]
 mod programs;
+mod rtnetlink;
 mod steps;
 mod sys;
 mod table;

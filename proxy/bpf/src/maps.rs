@@ -21,7 +21,6 @@ pub struct Maps {
     pub members: Map<MemberKey, u32>,
     pub source_ranges: Map<SourceRange, u32>,
     pub cluster_cidrs: Map<Cidr, u32>,
-    pub devices: Map<u32, Device>,
 }
 
 impl Maps {
@@ -37,7 +36,11 @@ impl Maps {
             members: Map::open(pins, "MEMBERS")?,
             source_ranges: Map::open(pins, "SOURCE_RANGES")?,
             cluster_cidrs: Map::open(pins, "CLUSTER_CIDRS")?,
-            devices: Map::open(pins, "DEVICES")?,
         })
     }
+}
+
+/// The devices' map, which has a writer of its own.
+pub fn devices(pins: &Path) -> Result<Map<u32, Device>, Error> {
+    Map::open(pins, "DEVICES")
 }

@@ -50,7 +50,7 @@ impl Programs {
         let mut ebpf =
             EbpfLoader::new().default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
-        for hook in SOCKET_HOOKS.into_iter().take(8) {
+        for hook in SOCKET_HOOKS.into_iter().chain(DEVICE_HOOKS) {
             programs.push((hook, running_or_new(pins, &mut ebpf, hook)?));
         }
         Ok(Self { pins: pins.clone(), programs })
@@ -133,15 +133,17 @@ fn same(path: &Path, new: BorrowedFd<'_>) -> Option<OwnedFd> {
 
 fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {
     let program = ebpf.program_mut(hook.name).ok_or(Error::OutOfDate)?;
-    let fd = if DEVICE_HOOKS.iter().any(|device| device.name == hook.name) {
+    let (fd, info) = if DEVICE_HOOKS.iter().any(|device| device.name == hook.name) {
         let program: &mut SchedClassifier = program.try_into().map_err(load_error(hook.name))?;
         program.load().map_err(load_error(hook.name))?;
-        program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned()
+        (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
     } else {
         let program: &mut CgroupSockAddr = program.try_into().map_err(load_error(hook.name))?;
         program.load().map_err(load_error(hook.name))?;
-        program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned()
+        (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
     };
+    let verified = info.ok().and_then(|info| info.verified_instruction_count());
+    tracing::debug!(program = hook.name, verified, "loaded");
     fd.map_err(load_error(hook.name))
 }
 

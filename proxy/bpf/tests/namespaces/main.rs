@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod devices;
 mod plans;
 mod sockets;
-#[allow(dead_code)]
 mod world;

@@ -144,6 +144,26 @@ impl Node {
         }
     }
 
+    /// Starts a backend in the node's namespace, which works until it is dropped.
+    pub fn start_backend(&self, prepare: impl FnOnce(&mut EbpfBackend) + Send + 'static) -> EbpfBackend {
+        let options = self.options();
+        self.namespace.run(move || {
+            let mut backend = EbpfBackend::open(options).expect("open the backend");
+            prepare(&mut backend);
+            backend
+        })
+    }
+
+    /// Makes the sockets of this process look like the node's, as they do from the start.
+    pub fn join_cgroup(&self) {
+        fs::write(self.cgroup.join("cgroup.procs"), std::process::id().to_string()).expect("join the cgroup");
+    }
+
+    /// Makes them nobody's.
+    pub fn leave_cgroup(&self) {
+        fs::write(hierarchy().join("cgroup.procs"), std::process::id().to_string()).expect("leave the cgroup");
+    }
+
     /// Runs something in the node's namespace with a backend.
     pub fn with_backend<T: Send + 'static>(&self, job: impl FnOnce(&mut EbpfBackend) -> T + Send + 'static) -> T {
         let options = self.options();

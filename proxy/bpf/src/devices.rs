@@ -1,0 +1,112 @@
+//! Programs on every device, followed as devices come and go.
+//!
+//! Pods' devices appear whenever a pod starts, made by whatever CNI plugin there is; a thread in the node's network
+//! namespace gives each one its programs as soon as the kernel speaks of it.
+
+use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use orlop_ebpf::Device;
+
+use crate::Error;
+use crate::map::Map;
+use crate::programs::Programs;
+use crate::rtnetlink::{self, Changes};
+use crate::steps::Edits;
+
+/// Keeps the devices of this network namespace covered until it is dropped; the programs stay.
+#[derive(Debug)]
+pub struct Follower {
+    attacher: Arc<Attacher>,
+    /// Closed to stop the thread.
+    stop: Option<UnixStream>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    /// Covers the devices that are there, then follows.
+    pub fn start(programs: Arc<Programs>, map: Map<u32, Device>) -> Result<Self, Error> {
+        let attacher = Arc::new(Attacher { programs, map, turn: Mutex::default() });
+        let changes = Changes::subscribe()?;
+        attacher.cover()?;
+        let (stop, stopped) = UnixStream::pair().map_err(Error::Netlink)?;
+        let follow = attacher.clone();
+        let thread = thread::Builder::new()
+            .name("ebpf-devices".into())
+            .spawn(move || follow.follow(&changes, &stopped))
+            .map_err(Error::Netlink)?;
+        Ok(Self { attacher, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Compares and repairs now.
+    pub fn cover(&self) -> Result<(), Error> {
+        self.attacher.cover()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Attacher {
+    programs: Arc<Programs>,
+    map: Map<u32, Device>,
+    turn: Mutex<()>,
+}
+
+impl Attacher {
+    /// Every device has its programs and its address, those that are gone have none.
+    fn cover(&self) -> Result<(), Error> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = rtnetlink::devices()?;
+        let device = |ip: &Option<Ipv4Addr>| Device { address: ip.map_or(0, |ip| u32::from_ne_bytes(ip.octets())) };
+        let set = devices.iter().map(|(index, address)| (*index, device(address))).collect();
+        let mut edits = Edits { set, gone: Vec::new() };
+        edits.less_held(self.map.dump()?);
+        self.map.update(&edits.set)?;
+        for index in devices.keys() {
+            match self.programs.attach_to_device(*index) {
+                // It went while we looked.
+                Err(Error::Bpf { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {}
+                other => other?,
+            }
+        }
+        self.programs.keep_devices(|index| devices.contains_key(&index))?;
+        self.map.delete(&edits.gone)
+    }
+
+    fn follow(&self, changes: &Changes, stopped: &UnixStream) {
+        loop {
+            let mut waiting =
+                [PollFd::new(changes.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waiting, PollTimeout::NONE) {
+                Err(Errno::EINTR) => continue,
+                Err(error) => return tracing::error!(%error, "no longer following devices"),
+                Ok(_) => {}
+            }
+            if waiting[1].any() == Some(true) {
+                return;
+            }
+            if let Err(error) = changes.drain()
+                && error.kind() != ErrorKind::Interrupted
+            {
+                return tracing::error!(%error, "no longer following devices");
+            }
+            if let Err(error) = self.cover() {
+                tracing::warn!(%error, "eBPF programs on the devices: will be repaired at the next change or resync");
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Which devices the network namespace has, and word when that changes.
+//!
+//! The socket belongs to the network namespace of the thread that opened it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{LinkFlags, LinkLayerType, LinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+
+use crate::Error;
+
+const RTNLGRP_LINK: u32 = 1;
+const RTNLGRP_IPV4_IFADDR: u32 = 5;
+
+/// Devices by index, with the address packets masqueraded out of each should get.
+pub type Devices = BTreeMap<u32, Option<Ipv4Addr>>;
+
+/// Lists every device with Ethernet headers but loopback.
+pub fn devices() -> Result<Devices, Error> {
+    let mut devices = Devices::new();
+    dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
+        if let RouteNetlinkMessage::NewLink(link) = message
+            && link.header.link_layer_type == LinkLayerType::Ether
+            && !link.header.flags.contains(LinkFlags::Loopback)
+        {
+            devices.insert(link.header.index, None);
+        }
+    })
+    .map_err(Error::Netlink)?;
+    dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
+        if let RouteNetlinkMessage::NewAddress(message) = message
+            && let Some(address @ None) = devices.get_mut(&message.header.index)
+        {
+            *address = primary(&message);
+        }
+    })
+    .map_err(Error::Netlink)?;
+    Ok(devices)
+}
+
+/// The address, if it is one the kernel itself would masquerade to.
+fn primary(message: &AddressMessage) -> Option<Ipv4Addr> {
+    if message.header.scope != AddressScope::Universe || message.header.flags.contains(AddressHeaderFlags::Secondary) {
+        return None;
+    }
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
+        _ => None,
+    })
+}
+
+/// Hears of changes to devices and their addresses.
+pub struct Changes(Socket);
+
+impl Changes {
+    /// Begins to listen.
+    pub fn subscribe() -> Result<Self, Error> {
+        let subscribe = || -> io::Result<Socket> {
+            let mut socket = Socket::new(NETLINK_ROUTE)?;
+            socket.bind_auto()?;
+            socket.add_membership(RTNLGRP_LINK)?;
+            socket.add_membership(RTNLGRP_IPV4_IFADDR)?;
+            socket.set_non_blocking(true)?;
+            Ok(socket)
+        };
+        subscribe().map(Self).map_err(Error::Netlink)
+    }
+
+    /// Forgets what was heard: the next listing says it all. What was lost for lack of room was heard too.
+    pub fn drain(&self) -> io::Result<()> {
+        loop {
+            match self.0.recv_from_full() {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl AsFd for Changes {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn dump(request: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    let mut socket = Socket::new(NETLINK_ROUTE)?;
+    socket.bind_auto()?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    let mut message = NetlinkMessage::from(request);
+    message.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    loop {
+        let (answer, _) = socket.recv_from_full()?;
+        let mut rest = &answer[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
+            let length = (message.header.length as usize).next_multiple_of(4);
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::InnerMessage(message) => each(message),
+                _ => {}
+            }
+            rest = rest.get(length.max(16)..).unwrap_or_default();
+        }
+    }
+}
