@@ -45,7 +45,9 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         .service_node_port_range
         .split_once('-')
         .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
-        .with_context(|| format!("--service-node-port-range {:?}: write it as 30000-32767", flags.service_node_port_range))?;
+        .with_context(|| {
+            format!("--service-node-port-range {:?}: write it as 30000-32767", flags.service_node_port_range)
+        })?;
     let config = Config {
         data_dir: flags.data_dir,
         listen: SocketAddr::new(flags.bind_address, flags.secure_port),

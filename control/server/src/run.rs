@@ -69,8 +69,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
 
     let store = orlop_store::Embedded::open(config.data_dir.join("store"), orlop_store::Options::default())
         .context("opening the store")?;
-    let tokens =
-        TokenAuthority::new(ISSUER, &pki.service_account_key()?, &pki.service_account_public_key()?)?;
+    let tokens = TokenAuthority::new(ISSUER, &pki.service_account_key()?, &pki.service_account_public_key()?)?;
     let api = ApiServer::start(orlop_api::Config {
         store: Arc::new(store),
         service_cidr: config.service_cidr,
