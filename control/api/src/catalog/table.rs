@@ -76,6 +76,7 @@ const CLUSTER: &[Row] = &[
 /// Kinds that are asked and answered, never stored.
 #[rustfmt::skip]
 const REVIEWS: &[(&str, &str, &str, &str, bool)] = &[
+    ("", "bindings", "binding", "Binding", true),
     ("authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", false),
     ("authentication.k8s.io", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false),
     ("authorization.k8s.io", "localsubjectaccessreviews", "localsubjectaccessreview", "LocalSubjectAccessReview", true),
@@ -120,7 +121,7 @@ pub(super) fn resources() -> Vec<Resource> {
         verbs: words(CREATE),
         subresources: vec![],
         storage: String::new(),
-        storage_version: format!("{group}/v1"),
+        storage_version: if group.is_empty() { "v1".into() } else { format!("{group}/v1") },
     }));
     let rank = |group: &str| GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
     all.sort_by(|a, b| rank(&a.group).cmp(&rank(&b.group)).then_with(|| a.plural.cmp(&b.plural)));

@@ -66,6 +66,9 @@ async fn a_pod_is_bound_once() {
     assert_eq!((&condition["type"], &condition["status"]), (&json!("PodScheduled"), &json!("True")));
     let (code, again) = bind(&cluster, "one", "node2").await;
     assert_eq!(code, 409);
+    let old_way =
+        json!({"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "one"}, "target": {"name": "node2"}});
+    assert_eq!(cluster.json("POST", "/api/v1/namespaces/default/bindings", old_way).await.0, 409);
     assert!(again["message"].as_str().unwrap().contains("pod one is already assigned to node \"node1\""), "{again}");
     assert_eq!(
         cluster.json("GET", &format!("{PODS}?fieldSelector=spec.nodeName=node1"), Value::Null).await.1["items"]
