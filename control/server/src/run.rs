@@ -95,11 +95,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     }
     tracing::info!(elapsed = ?started.elapsed(), address = %config.listen, "API server is serving");
 
-    let controllers = orlop_controllers::Config {
-        cluster_cidr: config.cluster_cidr,
-        node_cidr_mask_size: 24,
-        root_ca: pki.ca().certificate().to_owned(),
-    };
+    let controllers = orlop_controllers::Config::new(config.cluster_cidr, pki.ca().certificate());
     let clients = {
         let api = api.clone();
         move |user: &str| api.client(user_info(user))
