@@ -11,6 +11,7 @@ use crate::balance;
 use crate::counter::count;
 use crate::open::{Opened, open};
 use crate::packet::{self, Packet};
+use crate::refuse::refuse;
 use crate::route::{self, Route};
 use crate::track::{self, Table};
 
@@ -31,6 +32,7 @@ pub fn tc_ingress(context: TcContext) -> i32 {
         None => match open(&context, &packet, now) {
             Opened::NotOurs => return TC_ACT_UNSPEC,
             Opened::Dropped => return TC_ACT_SHOT,
+            Opened::Refused => return refuse(&context, &packet),
             Opened::Flow => match track::find(&packet.key, now) {
                 Some(found) => found,
                 None => return TC_ACT_SHOT,

@@ -13,6 +13,7 @@ mod open;
 mod packet;
 mod peer;
 mod receive;
+mod refuse;
 mod route;
 mod send;
 mod sockaddr;

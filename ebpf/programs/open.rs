@@ -19,6 +19,8 @@ pub enum Opened {
     NotOurs,
     /// Must not go on.
     Dropped,
+    /// Nobody serves it: the caller shall notice.
+    Refused,
     /// The connection is in the table.
     Flow,
 }
@@ -117,11 +119,11 @@ fn source_on(device: u32, config: &Config) -> u32 {
     }
 }
 
-/// On an address of this node the stack knows how to refuse; elsewhere the packet would leave for nowhere.
+/// On an address of this node the stack knows how to refuse; elsewhere we must.
 #[inline(always)]
 fn refused(known: u32) -> Opened {
     count(counters::REFUSED);
-    if known & address_flags::NODE != 0 { Opened::NotOurs } else { Opened::Dropped }
+    if known & address_flags::NODE != 0 { Opened::NotOurs } else { Opened::Refused }
 }
 
 /// Which set the caller may use, and whether its source changes: `permitted` of the plan's `interpret`.

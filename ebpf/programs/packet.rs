@@ -8,33 +8,59 @@ use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{FlowKey, TCP, UDP};
 
-const ETHERNET: usize = 14;
-const TRANSPORT: usize = ETHERNET + size_of::<Ipv4>();
+/// Where the IP header begins.
+pub const ETHERNET: usize = 14;
+/// Where the transport header begins.
+pub const TRANSPORT: usize = ETHERNET + size_of::<Ipv4>();
 const ETH_P_IP: u16 = 0x0800_u16.to_be();
 /// Version 4, no options.
-const PLAIN_HEADER: u8 = 0x45;
+pub const PLAIN_HEADER: u8 = 0x45;
 /// More fragments, or a fragment offset.
 const FRAGMENT: u16 = 0x3fff_u16.to_be();
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+/// The flag of a reset.
+pub const RST: u8 = 4;
+/// The flag of an acknowledgement.
+pub const ACK: u8 = 16;
+
+/// An Ethernet header.
+#[repr(C)]
+pub struct Ethernet {
+    pub destination: [u16; 3],
+    pub source: [u16; 3],
+    pub protocol: u16,
+}
 
 /// An IPv4 header without options.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Ipv4 {
-    version: u8,
-    tos: u8,
-    length: u16,
-    identification: u16,
-    fragment: u16,
+pub struct Ipv4 {
+    pub version: u8,
+    pub tos: u8,
+    pub length: u16,
+    pub identification: u16,
+    pub fragment: u16,
     /// Time to live in the first byte, the protocol in the second: one word of the checksum.
-    ttl_protocol: u16,
-    checksum: u16,
-    source: u32,
-    destination: u32,
+    pub ttl_protocol: u16,
+    pub checksum: u16,
+    pub source: u32,
+    pub destination: u32,
+}
+
+/// A TCP header without its options.
+#[repr(C)]
+pub struct Tcp {
+    pub source: u16,
+    pub destination: u16,
+    pub sequence: u32,
+    pub acknowledgement: u32,
+    /// The header's length in the first byte, flags in the second.
+    pub offset_flags: u16,
+    pub window: u16,
+    pub checksum: u16,
+    pub urgent: u16,
 }
 
 /// A TCP or UDP packet over IPv4.
@@ -163,19 +189,21 @@ fn pair(key: &FlowKey) -> u32 {
 
 /// What a checksum gains when a word becomes another.
 #[inline(always)]
-fn replaced(old: u32, new: u32) -> u64 {
+pub fn replaced(old: u32, new: u32) -> u64 {
     u64::from(!old) + u64::from(new)
 }
 
+/// A sum as 32 bits.
 #[inline(always)]
-fn fold32(mut sum: u64) -> u32 {
+pub fn fold32(mut sum: u64) -> u32 {
     sum = (sum & 0xffff_ffff) + (sum >> 32);
     sum = (sum & 0xffff_ffff) + (sum >> 32);
     sum as u32
 }
 
+/// A sum as the 16 bits of a checksum.
 #[inline(always)]
-fn fold16(sum: u64) -> u16 {
+pub fn fold16(sum: u64) -> u16 {
     let mut sum = (sum & 0xffff_ffff) + (sum >> 32);
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);

@@ -1,0 +1,128 @@
+//! Refusing: what a host with a closed port would answer, sent back from the Service's address.
+
+use core::mem::size_of;
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
+use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail};
+use aya_ebpf::programs::TcContext;
+
+use crate::packet::{
+    ACK, ETHERNET, Ethernet, Ipv4, PLAIN_HEADER, Packet, RST, TRANSPORT, Tcp, fold16, fold32, replaced,
+};
+
+const UDP_HEADER: usize = 8;
+const TTL: u8 = 64;
+const ICMP: u8 = 1;
+/// Destination unreachable, port unreachable.
+const PORT_UNREACHABLE: u16 = u16::from_ne_bytes([3, 3]);
+/// What an ICMP error quotes of the packet it is about.
+const QUOTE: usize = size_of::<Ipv4>() + UDP_HEADER;
+
+/// An ICMP error's header.
+#[repr(C)]
+struct Icmp {
+    kind: u16,
+    checksum: u16,
+    unused: u32,
+}
+
+/// An ICMP error behind the Ethernet header, as words for its checksum.
+const ERROR: usize = size_of::<Ipv4>() + size_of::<Icmp>() + QUOTE;
+const ERROR_WORDS: usize = (ERROR - size_of::<Ipv4>()) / 4;
+
+/// Turns the packet around as its refusal.
+#[inline(always)]
+pub fn refuse(context: &TcContext, packet: &Packet) -> i32 {
+    let answer = if packet.is_tcp() { reset(context) } else { unreachable(context) };
+    match answer {
+        // SAFETY: takes numbers; the context is the one this program was called with.
+        Some(()) => unsafe { bpf_redirect((*context.skb.skb).ifindex, 0) as i32 },
+        None => TC_ACT_SHOT,
+    }
+}
+
+/// A SYN becomes the reset that answers it. It keeps its options, which a reset may have.
+#[inline(always)]
+fn reset(context: &TcContext) -> Option<()> {
+    let (data, end) = (context.data(), context.data_end());
+    if data + TRANSPORT + size_of::<Tcp>() > end {
+        return None;
+    }
+    // SAFETY: the headers lie within the packet, as just checked, and apart.
+    let (ethernet, ip, tcp) = unsafe {
+        (&mut *(data as *mut Ethernet), &mut *((data + ETHERNET) as *mut Ipv4), &mut *((data + TRANSPORT) as *mut Tcp))
+    };
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+    core::mem::swap(&mut ip.source, &mut ip.destination);
+    let [_, protocol] = ip.ttl_protocol.to_ne_bytes();
+    let ttl_protocol = u16::from_ne_bytes([TTL, protocol]);
+    ip.checksum = !fold16(u64::from(!ip.checksum) + u64::from(!ip.ttl_protocol) + u64::from(ttl_protocol));
+    ip.ttl_protocol = ttl_protocol;
+
+    core::mem::swap(&mut tcp.source, &mut tcp.destination);
+    let acknowledgement = u32::from_be(tcp.sequence).wrapping_add(1).to_be();
+    let [offset, _] = tcp.offset_flags.to_ne_bytes();
+    let offset_flags = u16::from_ne_bytes([offset, RST | ACK]);
+    let change = replaced(tcp.sequence, 0)
+        + replaced(tcp.acknowledgement, acknowledgement)
+        + replaced(u32::from(tcp.offset_flags), u32::from(offset_flags));
+    (tcp.sequence, tcp.acknowledgement, tcp.offset_flags) = (0, acknowledgement, offset_flags);
+    // SAFETY: the context is the one this program was called with.
+    unsafe { bpf_l4_csum_replace(context.skb.skb, (TRANSPORT + 16) as u32, 0, u64::from(fold32(change)), 0) };
+    Some(())
+}
+
+/// A datagram becomes the ICMP error that quotes it.
+#[inline(always)]
+fn unreachable(context: &TcContext) -> Option<()> {
+    let skb = context.skb.skb;
+    let room = size_of::<Ipv4>() + size_of::<Icmp>();
+    // SAFETY: the context is the one this program was called with; packet pointers are read afresh below.
+    let resized = unsafe {
+        bpf_skb_change_tail(skb, (ETHERNET + QUOTE) as u32, 0) == 0
+            && bpf_skb_adjust_room(skb, room as i32, BPF_ADJ_ROOM_MAC, 0) == 0
+    };
+    let (data, end) = (context.data(), context.data_end());
+    if !resized || data + ETHERNET + ERROR > end {
+        return None;
+    }
+    // SAFETY: the headers lie within the packet, as just checked, and apart.
+    let (ethernet, ip, icmp, quoted) = unsafe {
+        (
+            &mut *(data as *mut Ethernet),
+            &mut *((data + ETHERNET) as *mut Ipv4),
+            &mut *((data + TRANSPORT) as *mut Icmp),
+            &*((data + ETHERNET + room) as *const Ipv4),
+        )
+    };
+    core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
+    *ip = Ipv4 {
+        version: PLAIN_HEADER,
+        tos: 0,
+        length: (ERROR as u16).to_be(),
+        identification: 0,
+        fragment: 0,
+        ttl_protocol: u16::from_ne_bytes([TTL, ICMP]),
+        checksum: 0,
+        source: quoted.destination,
+        destination: quoted.source,
+    };
+    *icmp = Icmp { kind: PORT_UNREACHABLE, checksum: 0, unused: 0 };
+    // SAFETY: both are within the packet, and made of words.
+    unsafe {
+        ip.checksum = !fold16(sum(&*((data + ETHERNET) as *const [u32; size_of::<Ipv4>() / 4])));
+        icmp.checksum = !fold16(sum(&*((data + TRANSPORT) as *const [u32; ERROR_WORDS])));
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn sum<const N: usize>(words: &[u32; N]) -> u64 {
+    let mut sum = 0;
+    let mut i = 0;
+    while i < N {
+        sum += u64::from(words[i]);
+        i += 1;
+    }
+    sum
+}
