@@ -6,16 +6,13 @@
 //! as upstream's shared informers do. Nothing is remembered that a restart would need.
 
 mod controller;
-mod endpoint_slice;
-mod endpoints;
-mod namespaced;
-mod node_ipam;
+mod informer;
 mod owner;
+mod queue;
 mod replicas;
 mod replication;
 mod run;
-mod service;
-mod written;
 
-pub use orlop_runtime::{Informer, Key, Queue};
+pub use informer::{Informer, Key};
+pub use queue::Queue;
 pub use run::{Config, ControllersError, run};

@@ -13,8 +13,8 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams, Preconditions};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt as _};
-use orlop_runtime::Recorder;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Next};
@@ -69,7 +69,8 @@ pub(crate) async fn run<W: Workload>(
     });
     owners.synced().await;
     pods.synced().await;
-    let recorder = Recorder::new(client.clone(), W::CONTROLLER);
+    let reporter = Reporter { controller: W::CONTROLLER.into(), instance: None };
+    let recorder = Recorder::new(client.clone(), reporter);
     let this = Arc::new(Replication { client, recorder, owners, pods, in_flight: InFlight::default() });
     let reconcile = move |key: Key| {
         let this = this.clone();
@@ -162,7 +163,7 @@ impl<W: Workload> Replication<W> {
                     Ok(pod) => {
                         self.in_flight.created(key, &pod);
                         let note = format!("Created pod: {}", pod.name_any());
-                        self.recorder.normal(owner.object_ref(&()), "SuccessfulCreate", note);
+                        self.event(owner, EventType::Normal, "SuccessfulCreate", note).await;
                     }
                     Err(error) => failure = Some(error),
                 }
@@ -171,7 +172,7 @@ impl<W: Workload> Replication<W> {
                 if controller::is_namespace_terminating(&error) {
                     return Ok(());
                 }
-                self.recorder.warning(owner.object_ref(&()), "FailedCreate", format!("Error creating: {error}"));
+                self.event(owner, EventType::Warning, "FailedCreate", format!("Error creating: {error}")).await;
                 return Err(error);
             }
             left -= now;
@@ -201,7 +202,7 @@ impl<W: Workload> Replication<W> {
             match result {
                 Ok(()) => {
                     let note = format!("Deleted pod: {}", pod.name_any());
-                    self.recorder.normal(owner.object_ref(&()), "SuccessfulDelete", note);
+                    self.event(owner, EventType::Normal, "SuccessfulDelete", note).await;
                 }
                 Err(error) => failure = Some(error),
             }
@@ -221,5 +222,13 @@ impl<W: Workload> Replication<W> {
         // A pod becomes available by the mere passing of time.
         let waits = counts.ready > counts.available;
         Ok(if waits { Next::After(Duration::from_secs(1)) } else { Next::Settled })
+    }
+
+    async fn event(&self, owner: &W, type_: EventType, reason: &str, note: String) {
+        let event = Event { type_, reason: reason.into(), note: Some(note), action: reason.into(), secondary: None };
+        let reference = owner.object_ref(&W::DynamicType::default());
+        if let Err(error) = self.recorder.publish(&event, &reference).await {
+            tracing::debug!(owner = %Key::of(owner), %error, "event not written");
+        }
     }
 }

@@ -3,8 +3,6 @@
 mod image;
 mod runtime;
 
-pub use runtime::ContainerEvents;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

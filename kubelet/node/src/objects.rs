@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::Api;
 use kube::runtime::watcher;
 use tokio::sync::watch;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::env::ServiceView;
 use crate::error::PodError;
@@ -89,15 +89,12 @@ pub struct Services {
     listed: watch::Sender<bool>,
 }
 
-/// Keeps [`Services`] up to date until it is dropped.
-pub type ServicesWatch = AbortOnDropHandle<()>;
-
 impl Services {
     /// Starts to watch.
-    pub fn start(client: kube::Client) -> (Arc<Self>, ServicesWatch) {
+    pub fn start(client: kube::Client, stop: CancellationToken) -> Arc<Self> {
         let services = Arc::new(Self { all: RwLock::default(), listed: watch::channel(false).0 });
         let watched = services.clone();
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             let api: Api<Service> = Api::all(client);
             let mut events = std::pin::pin!(kube::runtime::WatchStreamExt::default_backoff(watcher(
                 api,
@@ -105,7 +102,11 @@ impl Services {
             )));
             let mut listed = HashMap::new();
             loop {
-                match events.next().await {
+                let event = tokio::select! {
+                    event = events.next() => event,
+                    () = stop.cancelled() => return,
+                };
+                match event {
                     Some(Ok(watcher::Event::Init)) => listed.clear(),
                     Some(Ok(watcher::Event::InitApply(service))) => {
                         let view = view(service);
@@ -128,7 +129,7 @@ impl Services {
                 }
             }
         });
-        (services, AbortOnDropHandle::new(task))
+        services
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<(String, String), ServiceView>> {

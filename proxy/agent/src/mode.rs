@@ -55,8 +55,7 @@ fn forget_ebpf(config: &Config) {
     if !pinned {
         return;
     }
-    let removed = EbpfBackend::open(options(config)).map_err(BackendError::from).and_then(|mut ebpf| ebpf.cleanup());
-    match removed {
+    match orlop_bpf::remove(&config.bpf_root) {
         Ok(()) => tracing::info!("removed what the eBPF mode left"),
         Err(error) => tracing::warn!(%error, "cannot remove what the eBPF mode left"),
     }

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use orlop_ebpf::{Address, Cidr, Config, address_flags};
-use orlop_plan::{Backend, BackendError, Changes, NodeFacts, Plan};
+use orlop_plan::{Backend, BackendError, Changes, NodeFacts, Plan, Protocol};
 
 use crate::convert::{address, cidr_flags, key, mapped_prefix, service};
 use crate::devices::Follower;
@@ -18,8 +18,9 @@ use crate::maps::{self, Maps};
 use crate::pins::Pins;
 use crate::programs::Programs;
 use crate::steps::{Edits, Steps};
+use crate::stranded::Sweeper;
 use crate::table::Table;
-use crate::{Error, netns, ports};
+use crate::{Error, netns, ports, requirements};
 
 /// Where the backend works.
 #[derive(Clone, Debug)]
@@ -40,6 +41,7 @@ pub struct EbpfBackend {
     maps: Maps,
     programs: Arc<Programs>,
     devices: Option<Follower>,
+    sweeper: Sweeper,
     table: Table,
 }
 
@@ -47,10 +49,12 @@ impl EbpfBackend {
     /// Loads the programs over the maps an earlier process left, or fresh ones. Nothing is attached before the first
     /// [`Backend::resync`] has filled them.
     pub fn open(options: Options) -> Result<Self, Error> {
+        requirements::check(&options)?;
         let pins = Pins::create(&options.bpf_root)?;
         let programs = Arc::new(Programs::load(&pins)?);
         let maps = Maps::open(&pins.maps)?;
-        Ok(Self { options, pins, maps, programs, devices: None, table: Table::default() })
+        let sweeper = Sweeper::start(&pins.maps, options.cgroup_root.clone())?;
+        Ok(Self { options, pins, maps, programs, devices: None, sweeper, table: Table::default() })
     }
 
     /// Connections that each frontend's endpoints have been given.
@@ -64,19 +68,26 @@ impl EbpfBackend {
 
     fn put_changes(&mut self, changes: &Changes) -> Result<(), Error> {
         let mut steps = Steps::default();
+        let mut udp_lost = false;
         for change in &changes.frontends {
             let Some(key) = key(&change.frontend) else { continue };
+            let lost = steps.members.gone.len();
             match &change.after {
                 Some(target) => self.table.put(key, &service(target), &mut steps)?,
                 None => self.table.remove(&key, &mut steps),
             }
+            udp_lost |= change.frontend.protocol == Protocol::Udp && steps.members.gone.len() > lost;
         }
         if let Some(node) = &changes.node {
             self.put_node(node)?;
             self.table.set_node(node_addresses(node), &mut steps);
         }
         self.table.finish(&mut steps);
-        steps.apply(&self.maps)
+        steps.apply(&self.maps)?;
+        if udp_lost {
+            self.sweeper.sweep();
+        }
+        Ok(())
     }
 
     fn put_all(&mut self, plan: &Plan) -> Result<(), Error> {
@@ -99,7 +110,9 @@ impl EbpfBackend {
         tracing::info!(adopted, frontends = table.len(), written = steps.len(), "made the eBPF maps equal to the plan");
         steps.apply(&self.maps)?;
         self.table = table;
-        self.attach()
+        self.attach()?;
+        self.sweeper.sweep();
+        Ok(())
     }
 
     fn put_node(&self, node: &NodeFacts) -> Result<(), Error> {
@@ -133,7 +146,8 @@ impl EbpfBackend {
                 self.devices = Some(Follower::start(self.programs.clone(), map)?);
             }
         }
-        self.programs.attach_to_cgroup(cgroup.as_fd(), inode)
+        self.programs.attach_to_cgroup(cgroup.as_fd(), inode)?;
+        self.pins.remove_others()
     }
 }
 
@@ -155,6 +169,11 @@ impl Backend for EbpfBackend {
         self.table = Table::default();
         Ok(self.pins.remove_all()?)
     }
+}
+
+/// Removes what any agent pinned under this directory, whatever its build; nothing is translated afterwards.
+pub fn remove(bpf_root: &Path) -> Result<(), Error> {
+    Pins::under(bpf_root).remove_all()
 }
 
 /// The address that stands in for devices without one: the first IPv4 address NodePorts answer on, or the node's first.

@@ -12,6 +12,9 @@ pub enum Error {
     /// This binary carries programs of another map ABI.
     #[error("the eBPF programs are older than the proxy: run `cargo xtask build-ebpf` and build again")]
     OutOfDate,
+    /// The machine lacks something.
+    #[error("eBPF mode needs {0}")]
+    Missing(String),
     /// The kernel refused the object or a program in it.
     #[error("load eBPF program {program}: {source}")]
     Load {
@@ -42,6 +45,9 @@ pub enum Error {
     /// rtnetlink failed.
     #[error("rtnetlink: {0}")]
     Netlink(#[source] io::Error),
+    /// No thread could be started.
+    #[error("start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// The plan is larger than the maps.
     #[error("no room for another endpoint set: {0} are in use")]
     Full(u32),

@@ -17,10 +17,13 @@ mod object;
 mod pins;
 mod ports;
 mod programs;
+mod requirements;
 mod rtnetlink;
+mod sock_diag;
 mod steps;
+mod stranded;
 mod sys;
 mod table;
 
-pub use backend::{EbpfBackend, Options};
+pub use backend::{EbpfBackend, Options, remove};
 pub use error::Error;

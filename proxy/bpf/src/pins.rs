@@ -24,10 +24,15 @@ pub struct Pins {
 }
 
 impl Pins {
+    /// Under a bpffs directory.
+    pub fn under(root: &Path) -> Self {
+        let maps = root.join(format!("{ABI_HASH:016x}"));
+        Self { root: root.into(), programs: maps.join("programs"), links: maps.join("links"), maps }
+    }
+
     /// Under a bpffs directory, made if they are not there.
     pub fn create(root: &Path) -> Result<Self, Error> {
-        let maps = root.join(format!("{ABI_HASH:016x}"));
-        let pins = Self { root: root.into(), programs: maps.join("programs"), links: maps.join("links"), maps };
+        let pins = Self::under(root);
         for directory in [&pins.programs, &pins.links] {
             fs::create_dir_all(directory).map_err(Error::file(directory))?;
         }
@@ -39,11 +44,20 @@ impl Pins {
         names(&self.links)
     }
 
-    /// Removes everything pinned under the root, of other ABI hashes too: links first, which detaches the programs.
+    /// Removes everything pinned under the root, of other ABI hashes too.
     pub fn remove_all(&self) -> Result<(), Error> {
-        for hash in names(&self.root)? {
-            let directory = self.root.join(hash);
-            if directory.is_dir() {
+        self.remove_hashes(|_| true)
+    }
+
+    /// Removes what builds with another map ABI pinned. The connections in their tables are lost with them.
+    pub fn remove_others(&self) -> Result<(), Error> {
+        self.remove_hashes(|directory| directory != self.maps)
+    }
+
+    /// Links first, which detaches the programs.
+    fn remove_hashes(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
+        for directory in names(&self.root)?.into_iter().map(|hash| self.root.join(hash)) {
+            if directory.is_dir() && which(&directory) {
                 for part in ["links", "programs"] {
                     remove_tree(&directory.join(part))?;
                 }

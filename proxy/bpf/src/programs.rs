@@ -15,7 +15,7 @@ use crate::pins::{self, Pins};
 use crate::{Error, sys};
 
 /// A hook: the program's name in the object and the kernel's `bpf_attach_type`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hook {
     name: &'static str,
     attach_type: u32,
@@ -41,7 +41,15 @@ pub const DEVICE_HOOKS: [Hook; 2] =
 #[derive(Debug)]
 pub struct Programs {
     pins: Pins,
-    programs: Vec<(Hook, OwnedFd)>,
+    programs: Vec<Program>,
+}
+
+#[derive(Debug)]
+struct Program {
+    hook: Hook,
+    fd: OwnedFd,
+    /// The kernel's number of it.
+    id: u32,
 }
 
 impl Programs {
@@ -51,7 +59,9 @@ impl Programs {
             EbpfLoader::new().default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
         for hook in SOCKET_HOOKS.into_iter().chain(DEVICE_HOOKS) {
-            programs.push((hook, running_or_new(pins, &mut ebpf, hook)?));
+            let fd = running_or_new(pins, &mut ebpf, hook)?;
+            let info = sys::program_info(fd.as_fd()).map_err(Error::bpf(format!("look at program {}", hook.name)))?;
+            programs.push(Program { hook, fd, id: info.id });
         }
         Ok(Self { pins: pins.clone(), programs })
     }
@@ -92,18 +102,20 @@ impl Programs {
     }
 
     fn attach(&self, hook: Hook, name: &str, target: u32) -> Result<(), Error> {
-        let Some((_, program)) = self.programs.iter().find(|(h, _)| h.name == hook.name) else {
-            return Err(Error::OutOfDate);
-        };
+        let program = self.programs.iter().find(|program| program.hook == hook).ok_or(Error::OutOfDate)?;
         let path = self.pins.links.join(name);
         if let Ok(link) = sys::open_pin(&path) {
-            match sys::link_update(link.as_fd(), program.as_fd()) {
+            // Most of the time it is as it should be, and a replacement waits for every reader on the machine.
+            if sys::link_info(link.as_fd()).is_ok_and(|link| link.program == program.id && link.is_attached(target)) {
+                return Ok(());
+            }
+            match sys::link_update(link.as_fd(), program.fd.as_fd()) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => pins::remove(&path)?,
                 Err(error) => return Err(Error::bpf(format!("replace program of link {name}"))(error)),
             }
         }
-        let link = sys::link_create(program.as_fd(), target, hook.attach_type)
+        let link = sys::link_create(program.fd.as_fd(), target, hook.attach_type)
             .map_err(Error::bpf(format!("attach {name}")))?;
         sys::pin(link.as_fd(), &path).map_err(Error::bpf(format!("pin link {name}")))
     }
@@ -127,8 +139,8 @@ fn running_or_new(pins: &Pins, ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, E
 
 fn same(path: &Path, new: BorrowedFd<'_>) -> Option<OwnedFd> {
     let running = sys::open_pin(path).ok()?;
-    let tags = (sys::program_tag(running.as_fd()).ok()?, sys::program_tag(new).ok()?);
-    (tags.0 == tags.1).then_some(running)
+    let tag = |program| sys::program_info(program).ok().map(|info| info.tag);
+    (tag(running.as_fd())? == tag(new)?).then_some(running)
 }
 
 fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {

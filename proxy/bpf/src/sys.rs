@@ -213,16 +213,54 @@ pub fn link_update(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<
     unsafe { bpf(BPF_LINK_UPDATE, &mut attributes) }.map(drop)
 }
 
-/// The tag of a program: a hash of its instructions.
-pub fn program_tag(program: BorrowedFd<'_>) -> io::Result<[u8; 8]> {
-    /// The head of `struct bpf_prog_info`.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Info {
-        kind: u32,
-        id: u32,
-        tag: [u8; 8],
+/// The head of `struct bpf_prog_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProgramInfo {
+    kind: u32,
+    /// The kernel's number of it.
+    pub id: u32,
+    /// A hash of its instructions.
+    pub tag: [u8; 8],
+}
+
+/// The head of `struct bpf_link_info`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkInfo {
+    /// `BPF_LINK_TYPE_*`.
+    pub kind: u32,
+    id: u32,
+    /// The number of its program.
+    pub program: u32,
+    pad: u32,
+    /// A cgroup's identifier, or of a device the index; zero when that is gone.
+    pub target: [u32; 2],
+}
+
+impl LinkInfo {
+    /// Whether it is attached to a certain device, or, of another kind, to anything.
+    pub fn is_attached(&self, device: u32) -> bool {
+        const TCX: u32 = 11;
+        if self.kind == TCX { self.target[0] == device } else { self.target != [0, 0] }
     }
+}
+
+/// About a program.
+pub fn program_info(program: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    // SAFETY: plain integers, laid out as the kernel's.
+    unsafe { info(program) }
+}
+
+/// About a link.
+pub fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    // SAFETY: plain integers, laid out as the kernel's.
+    unsafe { info(link) }
+}
+
+/// # Safety
+/// `T` accepts any bytes and is the head of the info struct for what `fd` is.
+unsafe fn info<T: Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
     /// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
     #[repr(C)]
     struct Query {
@@ -230,12 +268,11 @@ pub fn program_tag(program: BorrowedFd<'_>) -> io::Result<[u8; 8]> {
         length: u32,
         info: u64,
     }
-    let mut info = Info::default();
-    let mut query = Query { fd: raw(program), length: size_of::<Info>() as u32, info: 0 };
-    query.info = address(std::ptr::from_mut(&mut info));
+    let mut info = T::default();
+    let mut query = Query { fd: raw(fd), length: size_of::<T>() as u32, info: address(std::ptr::from_mut(&mut info)) };
     // SAFETY: the kernel writes at most `length` bytes of info, which outlives the call.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut query) }?;
-    Ok(info.tag)
+    Ok(info)
 }
 
 /// The cookie of the calling thread's network namespace.

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::UdpSocket;
+use std::time::{Duration, Instant};
 
-use orlop_plan::{Backend as _, Protocol};
+use orlop_plan::{Backend as _, Plan, Protocol};
 
 use crate::plans::{cluster_ip, node_port, plan};
 use crate::world::{Namespace, Node, ask, echo, talk};
@@ -58,14 +59,17 @@ impl Net {
     }
 
     fn serve(&self, endpoints: &'static [&'static str]) {
-        self.node.with_backend(move |backend| {
-            let mut plan = plan(&["172.30.0.11", "172.31.0.11"]);
-            for protocol in [Protocol::Tcp, Protocol::Udp] {
-                node_port(&mut plan, protocol, 30_001, endpoints);
-                cluster_ip(&mut plan, protocol, "10.96.0.10", 80, endpoints);
-            }
-            backend.resync(&plan).expect("fill the maps");
-        });
+        let plan = self.plan(endpoints);
+        self.node.with_backend(move |backend| backend.resync(&plan).expect("fill the maps"));
+    }
+
+    fn plan(&self, endpoints: &[&str]) -> Plan {
+        let mut plan = plan(&["172.30.0.11", "172.31.0.11"]);
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            node_port(&mut plan, protocol, 30_001, endpoints);
+            cluster_ip(&mut plan, protocol, "10.96.0.10", 80, endpoints);
+        }
+        plan
     }
 }
 
@@ -176,6 +180,24 @@ fn a_node_port_without_endpoints_refuses() {
 }
 
 #[test]
+fn a_cluster_ip_without_endpoints_and_its_unused_ports_refuse_pods_whose_sockets_are_not_seen() {
+    let net = Net::serving(&[]);
+    net.pod.run(|| {
+        for address in ["10.96.0.10:80", "10.96.0.10:81"] {
+            let error = talk(address).expect_err("nobody answers");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{address}: {error}");
+            // Only connected sockets hear of ICMP errors.
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+            socket.connect(address).expect("connect");
+            socket.send(&[7; 300]).expect("send");
+            let error = socket.recv(&mut [0; 10]).expect_err("nobody answers");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{address}: {error}");
+        }
+    });
+}
+
+#[test]
 fn connections_survive_the_removal_of_their_endpoint_and_a_new_agent_and_new_ones_go_elsewhere() {
     let net = Net::serving(&[LOCAL, REMOTE]);
     let mut old = net.outside.run(|| {
@@ -212,6 +234,39 @@ fn datagrams_leave_an_endpoint_that_is_removed() {
 }
 
 #[test]
+fn a_socket_connected_to_an_endpoint_that_is_removed_is_told_within_a_second() {
+    let net = Net::new();
+    net.node.join_cgroup();
+    let before = net.plan(&[LOCAL]);
+    let first = before.clone();
+    let mut agent = net.node.start_backend(move |backend| backend.resync(&first).expect("fill the maps"));
+    // A process of the pod, by which its namespace is found: this one's own is another.
+    let _process = net.pod.process();
+    let connected = |expected: &'static str| {
+        move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(3))).expect("a timeout");
+            socket.connect("10.96.0.10:80").expect("connect");
+            socket.send(b"?").expect("send");
+            let mut buffer = [0; 100];
+            let count = socket.recv(&mut buffer).expect("an answer");
+            assert!(buffer[..count].starts_with(expected.as_bytes()));
+            socket
+        }
+    };
+    let (in_pod, on_node) = (net.pod.run(connected("local")), net.node.namespace.run(connected("local")));
+    let after = net.plan(&[REMOTE]);
+    agent.sync(&after, &orlop_plan::diff(&before, &after)).expect("change the maps");
+    let start = Instant::now();
+    for socket in [in_pod, on_node] {
+        let error = socket.recv(&mut [0; 100]).expect_err("nothing more comes");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionAborted, "{error}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    net.pod.run(connected("remote"));
+}
+
+#[test]
 fn a_pod_that_starts_later_is_covered() {
     let net = Net::new();
     let agent = net.node.start_backend(|backend| {
@@ -225,7 +280,7 @@ fn a_pod_that_starts_later_is_covered() {
     late.ip("addr add 10.244.1.6/32 dev eth0");
     late.ip("route add 172.30.0.11 dev eth0");
     late.serve("late", "10.244.1.6:8080");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    std::thread::sleep(Duration::from_millis(300));
     net.outside.run(|| assert!(talk(NODE_PORT).expect("connect to the NodePort").1.starts_with("late")));
     drop(agent);
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -73,6 +73,11 @@ impl Namespace {
         other.ip(&format!("link set {there} up"));
     }
 
+    /// A process that lives inside until it is dropped.
+    pub fn process(&self) -> Process {
+        Process(self.run(|| Command::new("sleep").arg("60").spawn().expect("run sleep")))
+    }
+
     /// Starts a server that answers every TCP connection and UDP datagram with `name`, a space and the client's
     /// address; TCP connections then echo.
     pub fn serve(&self, name: &str, address: &str) {
@@ -105,6 +110,16 @@ fn answer(mut connection: TcpStream, name: &str) {
         if connection.write_all(&buffer[..count]).is_err() {
             return;
         }
+    }
+}
+
+/// A child that does nothing.
+pub struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -4,7 +4,8 @@
 //! half of an object's memory.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display};
+use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -15,7 +16,32 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::Key;
+/// Namespace (empty for cluster scope) and name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Namespace, empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl Key {
+    /// A key from its parts.
+    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+
+    /// The key of an object.
+    pub fn of<K: Resource>(object: &K) -> Self {
+        Self::new(object.meta().namespace.clone().unwrap_or_default(), object.name_any())
+    }
+}
+
+impl Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+    }
+}
 
 type Handler<K> = Box<dyn Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync>;
 type Objects<K> = HashMap<String, BTreeMap<String, Arc<K>>>;
@@ -26,7 +52,6 @@ pub struct Informer<K> {
     handlers: Mutex<Vec<Handler<K>>>,
     seen: AtomicU64,
     synced: watch::Sender<bool>,
-    selection: watcher::Config,
 }
 
 impl<K> Default for Informer<K> {
@@ -36,7 +61,6 @@ impl<K> Default for Informer<K> {
             handlers: Mutex::default(),
             seen: AtomicU64::new(0),
             synced: watch::Sender::new(false),
-            selection: watcher::Config::default(),
         }
     }
 }
@@ -46,20 +70,9 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Default,
 {
-    /// Only the objects of one name, in all namespaces.
-    pub fn named(name: &str) -> Self {
-        Self { selection: watcher::Config::default().fields(&format!("metadata.name={name}")), ..Self::default() }
-    }
-
-    /// Calls `handler(None, object)` for each object that is known, and `handler(old, new)` for each change from now on: `new` is
-    /// `None` for a deletion. Handlers must be quick.
+    /// Calls `handler(old, new)` for each change from now on: `new` is `None` for a deletion. Handlers must be quick.
     pub fn on_change(&self, handler: impl Fn(Option<&Arc<K>>, Option<&Arc<K>>) + Send + Sync + 'static) {
-        // The lock is held throughout, so that no change falls between the two.
-        let mut handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner);
-        for object in self.all() {
-            handler(None, Some(&object));
-        }
-        handlers.push(Box::new(handler));
+        self.handlers.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(handler));
     }
 
     /// One object.
@@ -91,7 +104,7 @@ where
 
     /// Watches until cancelled; errors are retried with back-off.
     pub async fn run(self: Arc<Self>, client: Client, stop: CancellationToken) {
-        let events = watcher(Api::<K>::all(client), self.selection.clone()).default_backoff();
+        let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
         pin_mut!(events);
         let mut listed: Option<HashSet<Key>> = None;
         loop {

@@ -1,0 +1,148 @@
+//! UDP sockets that stay connected to an endpoint which has gone.
+//!
+//! Once connected, such a socket passes no hook again and would send into the void for ever. It is destroyed: its owner
+//! gets `ECONNABORTED`, as from any host that went away, and connects anew. The kernel finds it in the network namespace
+//! it lives in, which is that of some process in the node's cgroup.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use nix::sched::{CloneFlags, setns};
+use orlop_ebpf::{Address, Backend, Frontend, FrontendKey, MemberKey, Peer, SocketFlowKey, UDP};
+
+use crate::Error;
+use crate::map::Map;
+use crate::sock_diag::SockDiag;
+
+/// The maps that tell where sockets are and may be.
+#[derive(Debug)]
+pub struct Maps {
+    peers: Map<SocketFlowKey, Peer>,
+    frontends: Map<FrontendKey, Frontend>,
+    members: Map<MemberKey, u32>,
+}
+
+/// Looks for such sockets when asked to, in a thread of its own.
+#[derive(Debug)]
+pub struct Sweeper {
+    orders: SyncSender<()>,
+}
+
+impl Sweeper {
+    /// Starts the thread, in the node's network namespace; it ends with the sweeper.
+    pub fn start(pins: &Path, cgroup_root: PathBuf) -> Result<Self, Error> {
+        let maps = Maps {
+            peers: Map::open(pins, "PEERS")?,
+            frontends: Map::open(pins, "FRONTENDS")?,
+            members: Map::open(pins, "MEMBERS")?,
+        };
+        let (orders, queue) = sync_channel(1);
+        thread::Builder::new()
+            .name("ebpf-stranded".into())
+            .spawn(move || follow(&queue, &maps, &cgroup_root))
+            .map_err(Error::Thread)?;
+        Ok(Self { orders })
+    }
+
+    /// Endpoints have gone: look soon.
+    pub fn sweep(&self) {
+        // A full queue is an order that has not been taken yet, which sees what this one would.
+        if let Err(TrySendError::Disconnected(())) = self.orders.try_send(()) {
+            tracing::error!("nobody destroys UDP sockets of removed endpoints any more");
+        }
+    }
+}
+
+fn follow(queue: &Receiver<()>, maps: &Maps, cgroup_root: &Path) {
+    while queue.recv().is_ok() {
+        match sweep(maps, cgroup_root) {
+            Ok(0) => {}
+            Ok(destroyed) => tracing::info!(destroyed, "destroyed UDP sockets of removed endpoints"),
+            Err(error) => tracing::warn!(%error, "UDP sockets may be stuck with removed endpoints"),
+        }
+    }
+}
+
+fn sweep(maps: &Maps, cgroup_root: &Path) -> Result<usize, Error> {
+    let stranded = maps.stranded()?;
+    if stranded.is_empty() {
+        return Ok(0);
+    }
+    let wanted: HashSet<(u64, Backend)> = stranded.iter().map(|key| (key.cookie, key.backend)).collect();
+    let mut destroyed = 0;
+    for (_, namespace) in namespaces(cgroup_root) {
+        // One that cannot be entered must not keep the others from being looked at.
+        match destroy(&namespace, &wanted) {
+            Ok(count) => destroyed += count,
+            Err(error) => tracing::warn!(%error, "cannot look for UDP sockets in a network namespace"),
+        }
+    }
+    maps.peers.delete_each(&stranded)?;
+    Ok(destroyed)
+}
+
+impl Maps {
+    /// The sockets whose endpoint their Service does not have any more.
+    fn stranded(&self) -> Result<Vec<SocketFlowKey>, Error> {
+        let mut stranded = Vec::new();
+        for (key, peer) in self.peers.dump()? {
+            if key.protocol == u32::from(UDP) && !self.serves(&peer, &key.backend)? {
+                stranded.push(key);
+            }
+        }
+        Ok(stranded)
+    }
+
+    fn serves(&self, peer: &Peer, backend: &Backend) -> Result<bool, Error> {
+        let key = |address: Address| FrontendKey { address, port: peer.port, protocol: UDP, zero: 0 };
+        for key in [key(peer.address), key(peer.address.any())] {
+            if let Some(frontend) = self.frontends.get(&key)? {
+                return Ok(self.members.get(&MemberKey { set: frontend.set, backend: *backend })?.is_some());
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The network namespaces of this thread and of every process in a cgroup, each once, by inode.
+fn namespaces(cgroup: &Path) -> HashMap<u64, File> {
+    let mut namespaces = HashMap::new();
+    let mut add = |path: &str| {
+        // A process that ended meanwhile needs none.
+        let Ok(inode) = fs::metadata(path).map(|metadata| metadata.ino()) else { return };
+        if let std::collections::hash_map::Entry::Vacant(entry) = namespaces.entry(inode)
+            && let Ok(file) = File::open(path)
+        {
+            entry.insert(file);
+        }
+    };
+    add("/proc/thread-self/ns/net");
+    let mut groups = vec![cgroup.to_owned()];
+    while let Some(group) = groups.pop() {
+        let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        processes.lines().for_each(|process| add(&format!("/proc/{process}/ns/net")));
+        let entries = fs::read_dir(&group).into_iter().flatten().flatten();
+        groups.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
+    }
+    namespaces
+}
+
+/// Destroys the wanted sockets of one namespace. A thread enters it, so that this one stays where it is.
+fn destroy(namespace: &File, wanted: &HashSet<(u64, Backend)>) -> io::Result<usize> {
+    let work = || -> io::Result<usize> {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        let diag = SockDiag::open()?;
+        let mut destroyed = 0;
+        for socket in diag.connected_udp()?.iter().filter(|socket| wanted.contains(&(socket.cookie, socket.to))) {
+            diag.destroy(socket)?;
+            destroyed += 1;
+        }
+        Ok(destroyed)
+    };
+    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+}
