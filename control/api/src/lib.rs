@@ -7,6 +7,7 @@
 
 mod admission;
 mod allocation;
+mod api_table;
 mod authenticate;
 mod authorize;
 mod bootstrap;
@@ -33,6 +34,7 @@ mod table;
 mod version;
 mod wire;
 
+pub use api_table::api_table;
 pub use authenticate::Identity;
 pub use config::Config;
 pub use server::{ApiError, ApiServer};

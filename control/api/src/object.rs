@@ -48,10 +48,13 @@ impl Object {
         Ok(Self::from_value(resource, value, revision, created))
     }
 
-    /// Wraps a decoded object, setting its `resourceVersion`.
+    /// Wraps a decoded object, setting its `resourceVersion`; at revision 0 (a creation that was only tried) it has none.
     pub fn from_value(resource: &Resource, mut value: Value, revision: i64, created: i64) -> Self {
         if let Some(metadata) = metadata_mut(&mut value) {
-            metadata.insert("resourceVersion".into(), revision.to_string().into());
+            match revision {
+                0 => metadata.shift_remove("resourceVersion"),
+                revision => metadata.insert("resourceVersion".into(), revision.to_string().into()),
+            };
         }
         let metadata = &value["metadata"];
         let text = |v: &Value| -> Box<str> { v.as_str().unwrap_or_default().into() };

@@ -19,6 +19,9 @@ mod token;
 /// Carries out a call for a subresource other than `status`, or for a review.
 pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let (resource, info) = (&call.resource, &call.info);
+    if resource.plural == "bindings" && info.verb == "create" && info.name.is_empty() {
+        return binding::answer(call).await;
+    }
     if resource.storage.is_empty() {
         if info.verb != "create" || !info.name.is_empty() {
             return Err(Status::method_not_supported(resource, info.verb));
@@ -29,6 +32,9 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     if !sub.verbs.iter().any(|v| v == info.verb) {
         return Err(Status::method_not_supported(resource, info.verb));
     }
+    if !is_served(&sub.name) {
+        return Err(Status::not_implemented(format!("{}/{}", resource.plural, sub.name)));
+    }
     match sub.name.as_str() {
         "scale" => scale::answer(call).await,
         "binding" => binding::answer(call).await,
@@ -36,9 +42,13 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         "token" => token::answer(call).await,
         "log" => log::answer(call).await,
         // Other views of the same object: the kind's strategy knows what they may change.
-        "finalize" | "approval" | "ephemeralcontainers" | "resize" => call.generic().await,
-        other => Err(Status::not_implemented(format!("{}/{other}", resource.plural))),
+        _ => call.generic().await,
     }
+}
+
+/// Whether a subresource is answered; one that needs a connection to the pod is not.
+pub fn is_served(name: &str) -> bool {
+    !matches!(name, "attach" | "exec" | "portforward" | "proxy")
 }
 
 /// `Status` of an action that has no object to show.

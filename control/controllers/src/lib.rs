@@ -6,13 +6,16 @@
 //! as upstream's shared informers do. Nothing is remembered that a restart would need.
 
 mod controller;
-mod informer;
+mod endpoint_slice;
+mod endpoints;
+mod namespaced;
+mod node_ipam;
 mod owner;
-mod queue;
 mod replicas;
 mod replication;
 mod run;
+mod service;
+mod written;
 
-pub use informer::{Informer, Key};
-pub use queue::Queue;
+pub use orlop_runtime::{Informer, Key, Queue};
 pub use run::{Config, ControllersError, run};

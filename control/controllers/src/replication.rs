@@ -13,8 +13,8 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, PostParams, Preconditions};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client, ResourceExt as _};
+use orlop_runtime::Recorder;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Next};
@@ -69,8 +69,7 @@ pub(crate) async fn run<W: Workload>(
     });
     owners.synced().await;
     pods.synced().await;
-    let reporter = Reporter { controller: W::CONTROLLER.into(), instance: None };
-    let recorder = Recorder::new(client.clone(), reporter);
+    let recorder = Recorder::new(client.clone(), W::CONTROLLER);
     let this = Arc::new(Replication { client, recorder, owners, pods, in_flight: InFlight::default() });
     let reconcile = move |key: Key| {
         let this = this.clone();
@@ -163,7 +162,7 @@ impl<W: Workload> Replication<W> {
                     Ok(pod) => {
                         self.in_flight.created(key, &pod);
                         let note = format!("Created pod: {}", pod.name_any());
-                        self.event(owner, EventType::Normal, "SuccessfulCreate", note).await;
+                        self.recorder.normal(owner.object_ref(&()), "SuccessfulCreate", note);
                     }
                     Err(error) => failure = Some(error),
                 }
@@ -172,7 +171,7 @@ impl<W: Workload> Replication<W> {
                 if controller::is_namespace_terminating(&error) {
                     return Ok(());
                 }
-                self.event(owner, EventType::Warning, "FailedCreate", format!("Error creating: {error}")).await;
+                self.recorder.warning(owner.object_ref(&()), "FailedCreate", format!("Error creating: {error}"));
                 return Err(error);
             }
             left -= now;
@@ -202,7 +201,7 @@ impl<W: Workload> Replication<W> {
             match result {
                 Ok(()) => {
                     let note = format!("Deleted pod: {}", pod.name_any());
-                    self.event(owner, EventType::Normal, "SuccessfulDelete", note).await;
+                    self.recorder.normal(owner.object_ref(&()), "SuccessfulDelete", note);
                 }
                 Err(error) => failure = Some(error),
             }
@@ -222,13 +221,5 @@ impl<W: Workload> Replication<W> {
         // A pod becomes available by the mere passing of time.
         let waits = counts.ready > counts.available;
         Ok(if waits { Next::After(Duration::from_secs(1)) } else { Next::Settled })
-    }
-
-    async fn event(&self, owner: &W, type_: EventType, reason: &str, note: String) {
-        let event = Event { type_, reason: reason.into(), note: Some(note), action: reason.into(), secondary: None };
-        let reference = owner.object_ref(&W::DynamicType::default());
-        if let Err(error) = self.recorder.publish(&event, &reference).await {
-            tracing::debug!(owner = %Key::of(owner), %error, "event not written");
-        }
     }
 }

@@ -1,16 +1,21 @@
 //! Starts every controller, each with the client of its own service account.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use k8s_openapi::api::core::v1::{Pod, ReplicationController};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::Informer;
+use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
+use crate::{Informer, endpoint_slice, endpoints, node_ipam};
 
 /// What the controllers must know.
 #[derive(Debug, Clone)]
@@ -21,6 +26,23 @@ pub struct Config {
     pub node_cidr_mask_size: u8,
     /// The CA that pods find in `kube-root-ca.crt`, PEM.
     pub root_ca: String,
+    /// How long a Node may be silent before its Ready condition becomes Unknown (`--node-monitor-grace-period`).
+    pub node_monitor_grace_period: Duration,
+    /// How often silence is looked for (`--node-monitor-period`).
+    pub node_monitor_period: Duration,
+}
+
+impl Config {
+    /// Kubernetes' defaults for everything that has one: a /24 for each Node, 50 s of silence looked for every 5 s.
+    pub fn new(cluster_cidr: Ipv4Net, root_ca: impl Into<String>) -> Self {
+        Self {
+            cluster_cidr,
+            node_cidr_mask_size: 24,
+            root_ca: root_ca.into(),
+            node_monitor_grace_period: Duration::from_secs(50),
+            node_monitor_period: Duration::from_secs(5),
+        }
+    }
 }
 
 /// Why the controllers stopped.
@@ -35,7 +57,7 @@ pub enum ControllersError {
 /// informers, and `system:serviceaccount:kube-system:NAME` for the controller NAME.
 pub async fn run(
     clients: impl Fn(&str) -> Client,
-    _config: Config,
+    config: Config,
     stop: CancellationToken,
 ) -> Result<(), ControllersError> {
     let reader = clients("system:kube-controller-manager");
@@ -43,9 +65,17 @@ pub async fn run(
     let mut tasks = JoinSet::new();
 
     let pods = Arc::new(Informer::<Pod>::default());
+    let nodes = Arc::new(Informer::<Node>::default());
+    let services = Arc::new(Informer::<Service>::default());
+    let slices = Arc::new(Informer::<EndpointSlice>::default());
+    let endpoints = Arc::new(Informer::<Endpoints>::default());
+    let namespaces = Arc::new(Informer::<Namespace>::default());
+    let service_accounts = Arc::new(Informer::<ServiceAccount>::default());
+    let config_maps = Arc::new(Informer::<ConfigMap>::named(RootCa::NAME));
     let replication_controllers = Arc::new(Informer::<ReplicationController>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
 
+    tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
     tasks.spawn(replication::run(
         account(ReplicationController::CONTROLLER),
         replication_controllers.clone(),
@@ -53,8 +83,40 @@ pub async fn run(
         stop.clone(),
     ));
     tasks.spawn(replication::run(account(ReplicaSet::CONTROLLER), replica_sets.clone(), pods.clone(), stop.clone()));
+    let views = endpoint_slice::Views {
+        services: services.clone(),
+        pods: pods.clone(),
+        nodes: nodes.clone(),
+        slices: slices.clone(),
+    };
+    tasks.spawn(endpoint_slice::run(account(endpoint_slice::NAME), views, stop.clone()));
+    let views = endpoints::Views { services: services.clone(), pods: pods.clone(), endpoints: endpoints.clone() };
+    tasks.spawn(endpoints::run(account(endpoints::NAME), views, stop.clone()));
+
+    tasks.spawn(namespaced::run(
+        DefaultAccount,
+        account(DefaultAccount::CONTROLLER),
+        namespaces.clone(),
+        service_accounts.clone(),
+        stop.clone(),
+    ));
+    let root_ca = RootCa(config.root_ca.as_str().into());
+    tasks.spawn(namespaced::run(
+        root_ca,
+        account(RootCa::CONTROLLER),
+        namespaces.clone(),
+        config_maps.clone(),
+        stop.clone(),
+    ));
 
     tasks.spawn(pods.run(reader.clone(), stop.clone()));
+    tasks.spawn(nodes.run(reader.clone(), stop.clone()));
+    tasks.spawn(services.run(reader.clone(), stop.clone()));
+    tasks.spawn(slices.run(reader.clone(), stop.clone()));
+    tasks.spawn(endpoints.run(reader.clone(), stop.clone()));
+    tasks.spawn(namespaces.run(reader.clone(), stop.clone()));
+    tasks.spawn(service_accounts.run(reader.clone(), stop.clone()));
+    tasks.spawn(config_maps.run(reader.clone(), stop.clone()));
     tasks.spawn(replication_controllers.run(reader.clone(), stop.clone()));
     tasks.spawn(replica_sets.run(reader, stop.clone()));
 

@@ -72,11 +72,11 @@ pub(crate) const GENERAL: Kind = Kind {
     status_on_create: false,
     generation: false,
     name: NameRule::Subdomain,
-    defaults: |_, _| {},
-    prepare_create: |_| {},
-    prepare_update: |_, _, _| {},
-    validate: |_, _| {},
-    validate_update: |_, _, _, _| {},
+    defaults: no_defaults,
+    prepare_create: no_prepare_create,
+    prepare_update: no_prepare_update,
+    validate: no_validate,
+    validate_update: no_validate_update,
     columns: DEFAULT_COLUMNS,
     cells: default_cells,
     fields: &[],
@@ -87,6 +87,31 @@ pub(crate) const GENERAL: Kind = Kind {
         )
     },
 };
+
+// Functions with one address each, so that a kind can tell whether it has rules of its own.
+#[inline(never)]
+fn no_defaults(_: &str, _: &mut Value) {}
+#[inline(never)]
+fn no_prepare_create(_: &mut Value) {}
+#[inline(never)]
+fn no_prepare_update(_: &mut Value, _: &Value, _: Subresource) {}
+#[inline(never)]
+fn no_validate(_: &Value, _: &mut Errors) {}
+#[inline(never)]
+fn no_validate_update(_: &Value, _: &Value, _: Subresource, _: &mut Errors) {}
+
+/// Which rules a kind has beyond those of all kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// It fills in what the user left out.
+    pub defaults: bool,
+    /// It checks more than metadata.
+    pub validation: bool,
+    /// It decides what a creation or an update may set, or counts generations, or keeps its status apart.
+    pub strategy: bool,
+    /// It has more columns than name and age.
+    pub columns: bool,
+}
 
 /// The text of kinds that list their field labels.
 pub(crate) fn not_supported(_: &Kind, label: &str) -> String {
@@ -102,6 +127,21 @@ impl Kind {
     /// Whether this kind has an entry of its own (so the answer is no for custom resources).
     pub fn is_known(&self) -> bool {
         !self.kind.is_empty()
+    }
+
+    /// Which rules are this kind's own.
+    pub fn own(&self) -> Own {
+        use std::ptr::fn_addr_eq;
+        let prepares = !fn_addr_eq(self.prepare_create, GENERAL.prepare_create)
+            || !fn_addr_eq(self.prepare_update, GENERAL.prepare_update);
+        Own {
+            defaults: !fn_addr_eq(self.defaults, GENERAL.defaults),
+            validation: !fn_addr_eq(self.validate, GENERAL.validate)
+                || !fn_addr_eq(self.validate_update, GENERAL.validate_update),
+            strategy: prepares || self.status || self.generation,
+            columns: self.columns.len() != GENERAL.columns.len()
+                || self.columns.iter().zip(GENERAL.columns).any(|(own, general)| own.name != general.name),
+        }
     }
 
     /// Fills in what the user left out, as the group's `version` defaults it. Idempotent.

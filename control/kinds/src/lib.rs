@@ -35,7 +35,7 @@ mod workload;
 
 pub use field::{ErrorType, Errors, FieldError};
 pub use fields::FieldSelector;
-pub use kind::{Kind, Subresource, all, kind};
+pub use kind::{Kind, Own, Subresource, all, kind};
 pub use labels::LabelSelector;
 pub use names::NameRule;
 pub use pod::qos_class;

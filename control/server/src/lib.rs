@@ -1,1 +1,6 @@
 //! The all-in-one server: store, API, controllers and scheduler in one process, each under its own user.
+
+mod listeners;
+mod run;
+
+pub use run::{Config, run};

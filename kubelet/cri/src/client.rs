@@ -3,6 +3,8 @@
 mod image;
 mod runtime;
 
+pub use runtime::ContainerEvents;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -7,7 +7,7 @@
 mod client;
 mod error;
 
-pub use client::CriClient;
+pub use client::{ContainerEvents, CriClient};
 pub use error::CriError;
 
 /// The messages of `runtime.v1`, generated from `proto/runtime.v1.proto`.

@@ -38,7 +38,7 @@ pub async fn up(options: Options) -> Result<()> {
         build(&layout, &options).await?;
     }
     link_cni(&layout, &options)?;
-    keys::write(&layout, &options)?;
+    keys::write_all(&layout, &options)?;
     progress.step(&format!("starting containerd on {} and importing images", machines(options.nodes)));
     bring_up_nodes(&layout, &options, &v1).await?;
     record(&layout, &Record { nodes: options.nodes, complete: true })?;

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The configuration of one node's kubelet.
 #[derive(Clone)]
@@ -39,6 +40,14 @@ pub struct Config {
     pub node_labels: Vec<(String, String)>,
     /// Taints to register the Node with.
     pub node_taints: Vec<k8s_openapi::api::core::v1::Taint>,
+    /// How often the Node's status is computed, and sent if it changed.
+    pub node_status_update_frequency: Duration,
+    /// How often the Node's status is sent though nothing changed.
+    pub node_status_report_frequency: Duration,
+    /// For how long a renewed Lease says that the node is alive. The API counts it in whole seconds.
+    pub node_lease_duration: Duration,
+    /// How often the Lease is renewed: the heartbeat. A quarter of the duration, by default.
+    pub node_lease_renew_interval: Duration,
     /// Resources kept for the system, which `allocatable` leaves out: `cpu` in thousandths and memory in bytes.
     pub system_reserved: (i64, i64),
 }
@@ -87,6 +96,10 @@ impl Config {
             max_pods: 110,
             node_labels: Vec::new(),
             node_taints: Vec::new(),
+            node_status_update_frequency: Duration::from_secs(10),
+            node_status_report_frequency: Duration::from_secs(300),
+            node_lease_duration: Duration::from_secs(40),
+            node_lease_renew_interval: Duration::from_secs(10),
             system_reserved: (0, 0),
         }
     }

@@ -48,11 +48,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         std::fs::create_dir_all(path).map_err(|source| KubeletError::Directory { path: path.clone(), source })?;
     }
     let client = config.client.clone();
+    let (services, _watch) = objects::Services::start(client.clone());
     let kubelet = Arc::new(kubelet::Kubelet {
         cri: CriClient::new(&config.cri_socket),
         recorder: events::Recorder::start(client.clone(), "kubelet", config.node_name.clone()),
         objects: objects::Objects::new(client.clone()),
-        services: objects::Services::start(client.clone(), stop.clone()),
+        services,
         tokens: volumes::Tokens::new(client),
         machine: node::Machine::look(&config.root_dir),
         health: watch::channel(kubelet::RuntimeHealth::default()).0,

@@ -10,54 +10,60 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use tokio::sync::watch;
 
 pub use machine::Machine;
 
 use crate::kubelet::Kubelet;
 use object::{Facts, node, reference, status};
 
-/// How often the status is computed, and how often it is sent though nothing changed.
-const CHECK: Duration = Duration::from_secs(10);
-const REPORT: Duration = Duration::from_secs(300);
-
-/// Registers the Node and keeps its status, for ever.
+/// Registers the Node, then keeps its status and renews its Lease, for ever.
 pub async fn keep(kubelet: Arc<Kubelet>) {
     let api: Api<Node> = Api::all(kubelet.config.client.clone());
-    let mut health = kubelet.health.subscribe();
-    let mut current = register(&kubelet, &api).await;
-    tokio::spawn(lease::keep(kubelet.config.client.clone(), kubelet.config.node_name.clone(), uid(&current)));
+    let node = register(&kubelet, &api).await;
     kubelet.recorder.normal(reference(&kubelet.config.node_name), "Starting", "Starting kubelet.");
+    // The Lease belongs to the Node: it must know when the Node has become another one.
+    let (owner, owned) = watch::channel(uid(&node));
+    tokio::join!(keep_status(&kubelet, &api, node, owner), lease::keep(&kubelet.config, owned));
+}
+
+async fn keep_status(kubelet: &Kubelet, api: &Api<Node>, mut current: Node, owner: watch::Sender<String>) {
+    let config = &kubelet.config;
+    let mut health = kubelet.health.subscribe();
     let mut reported = Instant::now();
     let mut was_ready = is_ready(current.status.as_ref());
     loop {
-        let facts = facts(&kubelet).await;
-        let wanted = status(&kubelet.config, &kubelet.machine, &facts, current.status.as_ref(), Timestamp::now());
-        let changed = !object::same(current.status.as_ref(), &wanted);
-        if changed || reported.elapsed() >= REPORT {
-            match send(&api, &kubelet.config.node_name, &wanted).await {
+        let facts = facts(kubelet).await;
+        let wanted = status(config, &kubelet.machine, &facts, current.status.as_ref(), Timestamp::now());
+        let overdue = reported.elapsed() >= config.node_status_report_frequency;
+        if overdue || !object::same(current.status.as_ref(), &wanted) {
+            match send(api, &config.node_name, &wanted).await {
                 Ok(node) => {
                     let ready = is_ready(node.status.as_ref());
                     if ready != was_ready {
                         let reason = if ready { "NodeReady" } else { "NodeNotReady" };
-                        let message = format!("Node {} status is now: {reason}", kubelet.config.node_name);
-                        kubelet.recorder.normal(reference(&kubelet.config.node_name), reason, message);
+                        let message = format!("Node {} status is now: {reason}", config.node_name);
+                        kubelet.recorder.normal(reference(&config.node_name), reason, message);
                     }
                     was_ready = ready;
-                    current = node;
                     reported = Instant::now();
                 }
-                Err(kube::Error::Api(answer)) if answer.code == 404 => current = register(&kubelet, &api).await,
-                Err(error) => {
-                    tracing::warn!(%error, "the Node's status was not sent");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    continue;
-                }
+                Err(error) => tracing::warn!(%error, "the Node's status was not sent"),
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(CHECK) => kubelet.read_resolv_conf(),
+            () = tokio::time::sleep(config.node_status_update_frequency) => kubelet.read_resolv_conf(),
             // An error cannot be: the sender lives in `kubelet`.
             _ = health.changed() => {}
+        }
+        // Others write this status too: the node controller makes it Unknown when the heartbeat was not heard for long.
+        match api.get_opt(&config.node_name).await {
+            Ok(Some(node)) => current = node,
+            Ok(None) => {
+                current = register(kubelet, api).await;
+                owner.send_replace(uid(&current));
+            }
+            Err(error) => tracing::warn!(%error, "the Node was not read"),
         }
     }
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::api::Api;
 use kube::runtime::watcher;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::env::ServiceView;
 use crate::error::PodError;
@@ -89,12 +89,15 @@ pub struct Services {
     listed: watch::Sender<bool>,
 }
 
+/// Keeps [`Services`] up to date until it is dropped.
+pub type ServicesWatch = AbortOnDropHandle<()>;
+
 impl Services {
     /// Starts to watch.
-    pub fn start(client: kube::Client, stop: CancellationToken) -> Arc<Self> {
+    pub fn start(client: kube::Client) -> (Arc<Self>, ServicesWatch) {
         let services = Arc::new(Self { all: RwLock::default(), listed: watch::channel(false).0 });
         let watched = services.clone();
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let api: Api<Service> = Api::all(client);
             let mut events = std::pin::pin!(kube::runtime::WatchStreamExt::default_backoff(watcher(
                 api,
@@ -102,11 +105,7 @@ impl Services {
             )));
             let mut listed = HashMap::new();
             loop {
-                let event = tokio::select! {
-                    event = events.next() => event,
-                    () = stop.cancelled() => return,
-                };
-                match event {
+                match events.next().await {
                     Some(Ok(watcher::Event::Init)) => listed.clear(),
                     Some(Ok(watcher::Event::InitApply(service))) => {
                         let view = view(service);
@@ -129,7 +128,7 @@ impl Services {
                 }
             }
         });
-        services
+        (services, AbortOnDropHandle::new(task))
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, HashMap<(String, String), ServiceView>> {

@@ -1,9 +1,10 @@
 //! The node's pods: a worker for each one that the API server gives this node or that the runtime still has. Watches the API
-//! server and lists the runtime's containers every second; everything else is the workers'.
+//! server, and lists the runtime's containers when `changes` says so; everything else is the workers'.
+
+mod changes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
@@ -17,9 +18,7 @@ use crate::kubelet::Kubelet;
 use crate::pod;
 use crate::spec::labels;
 use crate::worker::{Handle, Update, Worker};
-
-/// How often the runtime's containers are listed.
-const RELIST: Duration = Duration::from_secs(1);
+use changes::Changes;
 
 /// The pods that the API server has given this node, by UID; for the HTTP API.
 pub type Known = Arc<RwLock<HashMap<String, Arc<Pod>>>>;
@@ -45,8 +44,7 @@ impl Pods {
         let api: Api<Pod> = Api::all(self.kubelet.config.client.clone());
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.kubelet.config.node_name));
         let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-        let mut relist = tokio::time::interval(RELIST);
-        relist.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut changes = Changes::follow(self.kubelet.cri.clone());
         let mut listing = HashSet::new();
         loop {
             tokio::select! {
@@ -55,10 +53,11 @@ impl Pods {
                     Some(Err(error)) => tracing::warn!(%error, "watching pods"),
                     None => return,
                 },
-                _ = relist.tick() => {
+                () = changes.next() => {
                     if let Err(error) = self.relist().await {
                         tracing::warn!(%error, "listing containers");
                     }
+                    changes.looked();
                 }
                 Some(ended) = self.running.join_next() => match ended {
                     Ok(uid) => { self.workers.remove(&uid); }

@@ -26,6 +26,9 @@ const RESYNC: Duration = Duration::from_secs(60);
 /// The pause after a failure that no back-off counts, doubled each time up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
+/// Seconds for the containers of a pod that was deleted by force.
+const FORCED_GRACE: u64 = 2;
+
 /// What the cluster wants of a pod.
 #[derive(Debug, Clone)]
 pub struct Update {
@@ -38,6 +41,13 @@ impl Update {
     /// The pod shall stop.
     fn ends(&self) -> bool {
         self.removed || self.pod.metadata.deletion_timestamp.is_some() || pod::is_terminal(&self.pod)
+    }
+
+    /// Seconds that its containers have to end. A pod that is gone without waiting for its node was deleted by force: another of
+    /// its name may run already.
+    fn grace_seconds(&self) -> u64 {
+        let grace = pod::grace_seconds(&self.pod);
+        if self.removed { grace.min(FORCED_GRACE) } else { grace }
     }
 }
 

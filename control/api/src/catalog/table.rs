@@ -1,6 +1,8 @@
 //! The built-in resources. Verbs and kinds are the schema's business; what stands here is what only kube-apiserver's storage
 //! factory and REST mapping know: storage paths, short names, categories, subresources.
 
+use orlop_schema::Schema;
+
 use super::{Resource, Subresource};
 
 /// group, version, plural, singular, kind, short names, categories, subresources, storage path.
@@ -74,6 +76,7 @@ const CLUSTER: &[Row] = &[
 /// Kinds that are asked and answered, never stored.
 #[rustfmt::skip]
 const REVIEWS: &[(&str, &str, &str, &str, bool)] = &[
+    ("", "bindings", "binding", "Binding", true),
     ("authentication.k8s.io", "tokenreviews", "tokenreview", "TokenReview", false),
     ("authentication.k8s.io", "selfsubjectreviews", "selfsubjectreview", "SelfSubjectReview", false),
     ("authorization.k8s.io", "localsubjectaccessreviews", "localsubjectaccessreview", "LocalSubjectAccessReview", true),
@@ -118,7 +121,7 @@ pub(super) fn resources() -> Vec<Resource> {
         verbs: words(CREATE),
         subresources: vec![],
         storage: String::new(),
-        storage_version: format!("{group}/v1"),
+        storage_version: if group.is_empty() { "v1".into() } else { format!("{group}/v1") },
     }));
     let rank = |group: &str| GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
     all.sort_by(|a, b| rank(&a.group).cmp(&rank(&b.group)).then_with(|| a.plural.cmp(&b.plural)));
@@ -137,11 +140,19 @@ fn stored(row: &Row, namespaced: bool) -> Resource {
         namespaced,
         short_names: short.split_whitespace().map(Into::into).collect(),
         categories: categories.split_whitespace().map(Into::into).collect(),
-        verbs: words(ALL),
+        verbs: verbs(group, version, plural),
         subresources: subresources.split_whitespace().map(|name| subresource(group, version, kind, name)).collect(),
         storage: storage.into(),
         // One Event, two APIs: kube-apiserver stores it in the core form.
         storage_version: if group == "events.k8s.io" { "v1".into() } else { api_version },
+    }
+}
+
+/// The schema's verbs of a resource (a Namespace has no deletecollection).
+fn verbs(group: &str, version: &str, plural: &str) -> Vec<String> {
+    match Schema::builtin().resource(group, version, plural) {
+        Some(resource) => resource.verbs.iter().map(ToString::to_string).collect(),
+        None => words(ALL),
     }
 }
 
@@ -174,4 +185,33 @@ fn subresource(group: &str, version: &str, kind: &str, name: &str) -> Subresourc
 
 fn words(list: &[&str]) -> Vec<String> {
     list.iter().map(|w| (*w).to_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_resource_is_what_the_schema_says_it_is() {
+        for ours in resources() {
+            let theirs = Schema::builtin().resource(&ours.group, &ours.version, &ours.plural);
+            let theirs = theirs.unwrap_or_else(|| panic!("{}/{}", ours.group, ours.plural));
+            assert_eq!((ours.kind.as_str(), ours.namespaced), (&*theirs.kind, theirs.namespaced), "{}", ours.plural);
+            assert_eq!(ours.singular, *theirs.singular, "{}", ours.plural);
+            let short: Vec<String> = theirs.short_names.iter().map(ToString::to_string).collect();
+            assert_eq!(ours.short_names, short, "{}", ours.plural);
+            for sub in &ours.subresources {
+                let their = theirs.subresource(&sub.name).unwrap_or_else(|| panic!("{}/{}", ours.plural, sub.name));
+                let verbs: Vec<String> = their.verbs.iter().map(ToString::to_string).collect();
+                assert_eq!(sub.verbs, verbs, "{}/{}", ours.plural, sub.name);
+                assert_eq!(
+                    (&*sub.group, &*sub.version, &*sub.kind),
+                    (&*their.kind.group, &*their.kind.version, &*their.kind.kind),
+                    "{}/{}",
+                    ours.plural,
+                    sub.name
+                );
+            }
+        }
+    }
 }

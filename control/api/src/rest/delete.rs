@@ -201,9 +201,11 @@ impl Call {
             .and_then(Value::as_array)
             .map(|f| f.iter().filter_map(|v| v.as_str().map(Into::into)).collect())
             .unwrap_or_default();
+        let said = finalizers.iter().any(|f| f == ORPHAN || f == FOREGROUND);
         let policy = options.propagation_policy.as_deref().or(match options.orphan_dependents {
             Some(true) => Some("Orphan"),
             Some(false) => Some("Background"),
+            None if !said && self.orphans_by_default() => Some("Orphan"),
             None => None,
         });
         // Without a policy, finalizers that are there already keep their meaning.
@@ -236,6 +238,15 @@ impl Call {
         if self.resource.plural == "namespaces" && self.resource.group.is_empty() {
             object["status"]["phase"] = "Terminating".into();
         }
+    }
+
+    /// Kinds older than the garbage collector leave their pods behind unless the client says what it wants; kubectl does.
+    fn orphans_by_default(&self) -> bool {
+        let old = matches!(self.resource.storage.as_str(), "controllers" | "jobs");
+        if old && self.resource.plural == "jobs" {
+            self.warn("child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress this warning");
+        }
+        old
     }
 
     /// Seconds that a pod has to stop; everything else goes at once.

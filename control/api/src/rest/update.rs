@@ -91,15 +91,6 @@ impl Call {
         Err(Status::modified(&self.resource, name))
     }
 
-    /// Changes the stored object that the request names without the kind's rules: for actions that are rules of their own.
-    pub async fn modify(
-        &self,
-        next: &mut (dyn FnMut(&mut Value) -> Result<(), Status> + Send),
-    ) -> Result<Arc<Object>, Status> {
-        let cache = self.cache()?;
-        self.server.registry().modify(&cache, self.namespace(), &self.info.name, next).await
-    }
-
     /// Addresses and ports, if it is a Service.
     pub(super) fn allocate(&self, object: &mut Value, old: Option<&Value>) -> Result<Reservation, Status> {
         if self.resource.storage != "services/specs" || !self.info.subresource.is_empty() {

@@ -1,4 +1,4 @@
-//! `pods/binding`: the scheduler's word. A pod is bound once and for good.
+//! `pods/binding`, and its elder `bindings`: the scheduler's word. A pod is bound once and for good.
 
 use std::sync::Arc;
 
@@ -16,8 +16,11 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     if node.is_empty() {
         return Err(Status::invalid(&call.resource, &call.info.name, vec![Cause::required("target.name", "")]));
     }
+    let name = if call.info.name.is_empty() { meta(&binding, "name") } else { &call.info.name };
     if !call.dry_run()? {
-        call.modify(&mut |pod| bind(call, pod, &binding, node)).await?;
+        let registry = call.server.registry();
+        let cache = registry.hub().cache_at("pods").ok_or_else(Status::no_such_path)?;
+        registry.modify(&cache, call.namespace(), name, &mut |pod| bind(call, pod, &binding, node)).await?;
     }
     super::success(call)
 }

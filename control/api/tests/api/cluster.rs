@@ -5,21 +5,29 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use orlop_api::{ApiServer, Config};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+
+use orlop_api::{ApiServer, Config, Identity};
 use orlop_auth::pki::{ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_store::{Embedded, Options};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 pub struct Cluster {
     pub server: Arc<ApiServer>,
     pub directory: tempfile::TempDir,
     pub address: SocketAddr,
-    pki: ClusterPki,
+    pub pki: ClusterPki,
     stop: CancellationToken,
 }
 
@@ -30,6 +38,11 @@ impl Cluster {
 
     /// Over whatever a former cluster left in the directory.
     pub async fn start_in(directory: tempfile::TempDir) -> Self {
+        Self::start_with(directory, |_| {}).await
+    }
+
+    /// With another configuration.
+    pub async fn start_with(directory: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let pki = ClusterPki::open(&directory.path().join("pki")).unwrap();
         let tokens = TokenAuthority::new(
             "https://kubernetes.default.svc.cluster.local",
@@ -37,7 +50,7 @@ impl Cluster {
             &pki.service_account_public_key().unwrap(),
         )
         .unwrap();
-        let server = ApiServer::start(Config {
+        let mut config = Config {
             store: Arc::new(Embedded::open(directory.path().join("store"), Options::default()).unwrap()),
             service_cidr: "10.96.0.0/12".parse().unwrap(),
             node_port_range: 30000..=32767,
@@ -46,9 +59,9 @@ impl Cluster {
             ca_pem: pki.ca().certificate().to_owned(),
             tokens: Arc::new(tokens),
             kubelet_client: None,
-        })
-        .await
-        .unwrap();
+        };
+        change(&mut config);
+        let server = ApiServer::start(config).await.unwrap();
         let issued = pki.apiserver(&[], &["127.0.0.1".parse().unwrap()]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
@@ -84,8 +97,64 @@ impl Cluster {
         path
     }
 
+    /// A kubeconfig that knows a bearer token only.
+    pub fn token_kubeconfig(&self, user: &str, token: &str) {
+        let cluster = json!({
+            "server": format!("https://{}", self.address),
+            "certificate-authority": self.directory.path().join("pki/ca.crt"),
+        });
+        let config = json!({
+            "kind": "Config", "apiVersion": "v1", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": user, "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": user}}],
+        });
+        std::fs::write(self.directory.path().join(format!("{user}.kubeconfig")), config.to_string()).unwrap();
+    }
+
     pub fn admin(&self) -> kube::Client {
         self.server.client(UserInfo::new("admin", ["system:masters"]))
+    }
+
+    /// Stops and gives back what it stored.
+    pub async fn stop(mut self) -> tempfile::TempDir {
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        self.server.stop();
+        self.stop.cancel();
+        let server = Arc::downgrade(&self.server);
+        drop(self);
+        for _ in 0..100 {
+            if server.strong_count() == 0 {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        directory
+    }
+
+    /// A component's client.
+    pub fn client(&self, user: &str, groups: &[&str]) -> kube::Client {
+        self.server.client(UserInfo::new(user, groups.iter().copied()))
+    }
+
+    /// Sends an admin's request as it is.
+    pub async fn send(&self, request: Request<Vec<u8>>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(Identity(Arc::new(UserInfo::new("admin", ["system:masters"]))));
+        let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        self.server.clone().handle(Request::from_parts(parts, body)).await
+    }
+
+    /// Sends JSON and reads JSON.
+    #[allow(clippy::needless_pass_by_value)]
+    pub async fn json(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let content_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        let response = self.send(request.body(body).unwrap()).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
     /// Runs kubectl as admin; standard output, or standard error if it failed.

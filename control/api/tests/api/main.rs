@@ -4,3 +4,11 @@
 mod cluster;
 mod in_process;
 mod kubectl;
+mod logs;
+mod namespaces;
+mod nodes;
+mod pods;
+mod protobuf;
+mod reviews;
+mod tokens;
+mod writes;

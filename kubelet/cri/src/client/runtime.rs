@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{CriClient, DEADLINE, named, required, within};
 use crate::CriError;
@@ -176,8 +176,9 @@ impl CriClient {
 
     /// The runtime's stream of container events. It has no deadline; older runtimes answer `Unimplemented`, some of them only
     /// when the stream is first read.
-    pub async fn container_events(&self) -> Result<Streaming<ContainerEventResponse>, CriError> {
-        named("GetContainerEvents", "", self.runtime.clone().get_container_events(GetEventsRequest {}).await)
+    pub async fn container_events(&self) -> Result<ContainerEvents, CriError> {
+        let reply = self.runtime.clone().get_container_events(GetEventsRequest {}).await;
+        named("GetContainerEvents", "", reply).map(ContainerEvents)
     }
 
     /// Which cgroup driver the runtime uses; `None` where it is too old to say.
@@ -188,6 +189,22 @@ impl CriClient {
             Err(error) if error.is_unimplemented() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// The events of a runtime's containers.
+#[derive(Debug)]
+pub struct ContainerEvents(Streaming<ContainerEventResponse>);
+
+impl ContainerEvents {
+    /// Waits for the next event. The end of the stream is an error: a runtime ends it only with itself.
+    pub async fn next(&mut self) -> Result<ContainerEventResponse, CriError> {
+        let ended = || Status::unavailable("the stream of events has ended");
+        self.0
+            .message()
+            .await
+            .and_then(|event| event.ok_or_else(ended))
+            .map_err(|status| CriError::new("GetContainerEvents", "", &status))
     }
 }
 

@@ -37,7 +37,7 @@ pub fn inside_machine<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Mach
 }
 
 fn enter(name: &str) {
-    let group = format!("orlop-kubelet-{}", name.replace('_', "-"));
+    let group = format!("orlop-kubelet-{}", name.replace(['_', ':'], "-"));
     remove_cgroups(&group);
     let script = format!(
         "set -e; for c in {}; do d=/sys/fs/cgroup/$c/{group}; mkdir -p $d; \

@@ -1,4 +1,4 @@
-//! The Node's Lease in `kube-node-lease`: the heartbeat that says the node is alive. Renewed every 10 seconds, valid for 40.
+//! The Node's Lease in `kube-node-lease`: the heartbeat that says the node is alive.
 
 use std::time::Duration;
 
@@ -6,34 +6,40 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use tokio::sync::watch;
+
+use crate::config::Config;
 
 const NAMESPACE: &str = "kube-node-lease";
-const SECONDS: i32 = 40;
-const RENEW: Duration = Duration::from_secs(10);
 
-/// Renews the Lease for ever.
-pub async fn keep(client: kube::Client, node: String, uid: String) {
-    let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
-    let mut pause = Duration::from_millis(200);
+/// Renews the Lease for ever. `owner` is the Node's UID.
+pub async fn keep(config: &Config, owner: watch::Receiver<String>) {
+    let api: Api<Lease> = Api::namespaced(config.client.clone(), NAMESPACE);
+    let interval = config.node_lease_renew_interval;
+    let first = interval.min(Duration::from_millis(200));
+    let mut pause = first;
     loop {
-        match renew(&api, &node, &uid).await {
+        let uid = owner.borrow().clone();
+        match renew(&api, config, &uid).await {
             Ok(()) => {
-                pause = Duration::from_millis(200);
-                tokio::time::sleep(RENEW).await;
+                pause = first;
+                tokio::time::sleep(interval).await;
             }
             Err(error) => {
-                tracing::warn!(%error, node, "the Lease was not renewed");
+                tracing::warn!(%error, node = config.node_name, "the Lease was not renewed");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(7));
+                pause = (pause * 2).min(interval).min(Duration::from_secs(7));
             }
         }
     }
 }
 
-async fn renew(api: &Api<Lease>, node: &str, uid: &str) -> kube::Result<()> {
+async fn renew(api: &Api<Lease>, config: &Config, uid: &str) -> kube::Result<()> {
+    let node = config.node_name.as_str();
+    let seconds = config.node_lease_duration.as_secs().max(1);
     let spec = LeaseSpec {
         holder_identity: Some(node.to_owned()),
-        lease_duration_seconds: Some(SECONDS),
+        lease_duration_seconds: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
         renew_time: Some(MicroTime(Timestamp::now())),
         ..LeaseSpec::default()
     };

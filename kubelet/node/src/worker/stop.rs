@@ -66,7 +66,7 @@ impl Worker {
 
     /// Stops the containers, then the sandboxes. A deletion with less grace that comes meanwhile shortens the rest.
     async fn stop_everything(&mut self, update: &Update, observed: &Observed, tell: bool) {
-        let grace = pod::grace_seconds(&update.pod);
+        let grace = update.grace_seconds();
         let (mut sidecars, others): (Vec<&Record>, Vec<&Record>) =
             observed.alive().partition(|record| pod::container(&update.pod, &record.name).is_some_and(pod::is_sidecar));
         // Sidecars end after the others, the last started first.
@@ -93,7 +93,7 @@ impl Worker {
             results
         };
         let mut updates = self.updates.clone();
-        let less = updates.wait_for(|update| pod::grace_seconds(&update.pod) < grace || update.removed && grace > 30);
+        let less = updates.wait_for(|update| update.grace_seconds() < grace);
         let results = tokio::select! {
             results = all => results,
             _ = less => return,

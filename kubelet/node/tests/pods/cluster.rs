@@ -17,6 +17,7 @@ use orlop_cri::CriClient;
 use orlop_kubelet::Config;
 use orlop_store::{Embedded, Options};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use machine::IMAGE;
@@ -29,15 +30,29 @@ pub struct Cluster {
     pub cri: CriClient,
     pub pki: ClusterPki,
     server: Arc<ApiServer>,
-    kubelet: Option<CancellationToken>,
+    kubelet: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 /// Runs `test` with a cluster of one node, inside namespaces of its own.
-pub fn with_cluster<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Cluster) -> F) {
+pub fn with_cluster<T: AsyncFnOnce(Cluster)>(test: T) {
+    // `pods::start::name_of_the_test::{{closure}}`: the process is started again for this test alone.
+    let path = std::any::type_name::<T>().trim_end_matches("::{{closure}}");
+    let name = path.split_once("::").map_or(path, |(_, name)| name);
     machine::inside_machine(name, |machine| async move {
         let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
         test(Cluster::start(machine).await).await;
     });
+}
+
+/// A container named `c` that runs the guest program with these verbs.
+pub fn guest(verbs: &[&str]) -> Value {
+    json!({ "name": "c", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "args": verbs })
+}
+
+/// The object with more fields.
+pub fn with(mut object: Value, more: Value) -> Value {
+    object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    object
 }
 
 impl Cluster {
@@ -66,6 +81,9 @@ impl Cluster {
         let account = serde_json::from_value(json!({ "metadata": { "name": "default" } })).unwrap();
         // The controllers that make these do not run here.
         let _ = accounts.create(&PostParams::default(), &account).await;
+        let maps: Api<ConfigMap> = Api::default_namespaced(client.clone());
+        let map = json!({ "metadata": { "name": "kube-root-ca.crt" }, "data": { "ca.crt": pki.ca().certificate() } });
+        let _ = maps.create(&PostParams::default(), &serde_json::from_value(map).unwrap()).await;
         let namespaces: Api<Namespace> = Api::all(client.clone());
         for name in ["default", "kube-node-lease"] {
             let namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
@@ -77,8 +95,7 @@ impl Cluster {
         eventually("the Node is ready", async || {
             let nodes: Api<Node> = Api::all(cluster.client.clone());
             let node = nodes.get_opt("node1").await.unwrap()?;
-            let conditions = node.status?.conditions?;
-            conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True").then_some(())
+            is_node_ready(&node).then_some(())
         })
         .await;
         cluster
@@ -92,17 +109,44 @@ impl Cluster {
             root_dir: self.machine.dir("kubelet"),
             log_dir: self.machine.dir("pods"),
             cluster_dns: vec!["10.96.0.10".parse().unwrap()],
+            node_status_update_frequency: Duration::from_millis(300),
+            node_lease_duration: Duration::from_secs(1),
+            node_lease_renew_interval: Duration::from_millis(300),
             ..Config::new("node1", "127.0.0.1".parse().unwrap(), client, self.machine.socket(), self.tls())
         };
         let stop = CancellationToken::new();
-        tokio::spawn(orlop_kubelet::run(config, stop.clone()));
-        self.kubelet = Some(stop);
+        let run = orlop_kubelet::run(config, stop.clone());
+        let task = tokio::spawn(async move { run.await.expect("the kubelet runs until it is stopped") });
+        self.kubelet = Some((stop, task));
     }
 
     /// Stops the kubelet; its containers run on.
     pub async fn stop_kubelet(&mut self) {
-        self.kubelet.take().unwrap().cancel();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (stop, task) = self.kubelet.take().unwrap();
+        stop.cancel();
+        task.await.unwrap();
+    }
+
+    /// Ends the kubelet in the middle of whatever it does.
+    pub async fn kill_kubelet(&mut self) {
+        let (_, task) = self.kubelet.take().unwrap();
+        task.abort();
+        let _ = task.await;
+    }
+
+    /// Kills a container's processes as a crash would.
+    pub async fn kill_container(&self, pod: &Pod, container: &str) {
+        let id = status_of(pod, container).container_id.unwrap();
+        self.cri.stop_container(id.trim_start_matches("containerd://"), Duration::ZERO).await.unwrap();
+    }
+
+    /// Runs a command in the pod's container.
+    pub async fn exec(&self, pod: &Pod, command: &[&str]) {
+        let id = container_id(pod);
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        let limit = Duration::from_secs(5);
+        let reply = self.cri.exec_sync(id.trim_start_matches("containerd://"), command, limit).await.unwrap();
+        assert_eq!(reply.exit_code, 0);
     }
 
     fn tls(&self) -> Arc<rustls::ServerConfig> {
@@ -150,6 +194,10 @@ impl Cluster {
         (status.parse().unwrap(), body.to_owned())
     }
 
+    pub async fn pod(&self, name: &str) -> Pod {
+        self.pods().get(name).await.unwrap()
+    }
+
     /// Creates a pod on this node.
     pub async fn create(&self, name: &str, mut spec: Value) -> Pod {
         spec["nodeName"] = json!("node1");
@@ -192,6 +240,14 @@ impl Cluster {
         self.until("ready", name, is_ready).await
     }
 
+    /// Waits until the pod's status is as wanted, or the pod is gone already.
+    pub async fn until_gone_or(&self, what: &str, name: &str, wanted: impl Fn(&Pod) -> bool) {
+        eventually(what, async || {
+            self.pods().get_opt(name).await.unwrap().is_none_or(|pod| wanted(&pod)).then_some(())
+        })
+        .await;
+    }
+
     /// The events of a pod, as `reason: message`.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let api: Api<Event> = Api::default_namespaced(self.client.clone());
@@ -218,12 +274,23 @@ pub fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
+pub fn is_node_ready(node: &Node) -> bool {
+    let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// The status of the pod's only container.
 pub fn container(pod: &Pod) -> ContainerStatus {
-    pod.status
-        .clone()
-        .and_then(|status| status.container_statuses)
-        .and_then(|list| list.first().cloned())
-        .unwrap_or_default()
+    status_of(pod, "c")
+}
+
+pub fn status_of(pod: &Pod, container: &str) -> ContainerStatus {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.into_iter().find(|status| status.name == container).cloned().unwrap_or_default()
+}
+
+pub fn container_id(pod: &Pod) -> String {
+    container(pod).container_id.unwrap()
 }
 
 pub fn state(pod: &Pod) -> ContainerState {

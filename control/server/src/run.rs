@@ -1,0 +1,140 @@
+//! Puts the control plane together.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow};
+use ipnet::{IpNet, Ipv4Net};
+use orlop_api::ApiServer;
+use orlop_auth::pki::ClusterPki;
+use orlop_auth::{TokenAuthority, UserInfo};
+use rustls::RootCertStore;
+use rustls::server::WebPkiClientVerifier;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::listeners;
+
+/// `--service-account-issuer`, kubeadm's.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// What the server must know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Keys (`pki/`) and the store (`store/`).
+    pub data_dir: PathBuf,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Listening sockets inherited from the parent process.
+    pub inherited: Vec<RawFd>,
+    /// The address at which the cluster reaches this server.
+    pub advertise_address: IpAddr,
+    /// Addresses of Services.
+    pub service_cidr: IpNet,
+    /// Ports of NodePort Services.
+    pub node_port_range: RangeInclusive<u16>,
+    /// Addresses of pods.
+    pub cluster_cidr: Ipv4Net,
+}
+
+/// Runs until cancelled.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
+    let started = Instant::now();
+    let pki = ClusterPki::open(&config.data_dir.join("pki")).context("the cluster's keys")?;
+    let first_service = config.service_cidr.hosts().next().context("--service-cluster-ip-range has no address")?;
+    let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
+    let addresses: Vec<IpAddr> = loopback.into_iter().chain([config.advertise_address, first_service]).collect();
+    let serving = pki.apiserver(&[], &addresses)?;
+    let calling = pki.kubelet_client()?;
+    let roots = Arc::new(roots(pki.ca().certificate())?);
+
+    let mut kubelet_client = rustls::ClientConfig::builder()
+        .with_root_certificates(roots.clone())
+        .with_client_auth_cert(certificates(&calling.certificate)?, key(&calling.key)?)
+        .context("the API server's client certificate for kubelets")?;
+    kubelet_client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let verifier = WebPkiClientVerifier::builder(roots).allow_unauthenticated().build()?;
+    let mut tls = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&serving.certificate)?, key(&serving.key)?)
+        .context("the API server's serving certificate")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tls = Arc::new(tls);
+
+    let store = orlop_store::Embedded::open(config.data_dir.join("store"), orlop_store::Options::default())
+        .context("opening the store")?;
+    let tokens = TokenAuthority::new(ISSUER, &pki.service_account_key()?, &pki.service_account_public_key()?)?;
+    let api = ApiServer::start(orlop_api::Config {
+        store: Arc::new(store),
+        service_cidr: config.service_cidr,
+        node_port_range: config.node_port_range.clone(),
+        advertise_address: config.advertise_address,
+        port: config.listen.port(),
+        ca_pem: pki.ca().certificate().to_owned(),
+        tokens: Arc::new(tokens),
+        kubelet_client: Some(Arc::new(kubelet_client)),
+    })
+    .await
+    .context("starting the API server")?;
+
+    let mut tasks = JoinSet::<Result<()>>::new();
+    let own = listeners::open(config.listen)?;
+    let inherited = config.inherited.iter().map(|&fd| listeners::inherited(fd)).collect::<Result<Vec<_>>>()?;
+    for listener in std::iter::once(own).chain(inherited) {
+        let (api, tls, stop) = (api.clone(), tls.clone(), stop.clone());
+        tasks.spawn(async move {
+            api.serve(listener, tls, stop).await;
+            Ok(())
+        });
+    }
+    tracing::info!(elapsed = ?started.elapsed(), address = %config.listen, "API server is serving");
+
+    let controllers = orlop_controllers::Config::new(config.cluster_cidr, pki.ca().certificate());
+    let clients = {
+        let api = api.clone();
+        move |user: &str| api.client(user_info(user))
+    };
+    let token = stop.clone();
+    tasks.spawn(async move { Ok(orlop_controllers::run(clients, controllers, token).await?) });
+
+    let mut result = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.map_err(|error| anyhow!("a part of the server panicked: {error}")).and_then(|ended| ended);
+        if result.is_ok() {
+            result = ended;
+        }
+        stop.cancel();
+    }
+    api.stop();
+    result
+}
+
+/// An in-process component's user, with the groups that authentication would give it.
+fn user_info(name: &str) -> UserInfo {
+    match name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':')) {
+        Some((namespace, account)) => UserInfo::service_account(namespace, account),
+        None => UserInfo::new(name, [""; 0]),
+    }
+}
+
+fn roots(ca: &str) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(ca)? {
+        roots.add(certificate)?;
+    }
+    Ok(roots)
+}
+
+fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().context("a certificate that is no PEM")
+}
+
+fn key(pem: &str) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).context("a private key that is no PEM")
+}

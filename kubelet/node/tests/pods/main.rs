@@ -1,0 +1,12 @@
+//! Pods from their creation in the API server to their end, through a real containerd.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod api;
+mod cluster;
+mod errors;
+mod node;
+mod probes;
+mod restart;
+mod start;
+mod stop;

@@ -1,0 +1,67 @@
+//! The end of a pod: hooks, signals, grace.
+
+use std::time::{Duration, Instant};
+
+use crate::cluster::*;
+use kube::api::DeleteParams;
+use serde_json::json;
+
+#[test]
+fn a_deleted_pod_runs_its_hook_then_gets_the_signal_and_then_is_gone() {
+    with_cluster(async |cluster| {
+        let dir = cluster.machine.dir("host");
+        let container = with(
+            guest(&["wait", ";", "append", "/host/log", "terminated"]),
+            json!({
+                "volumeMounts": [{ "name": "host", "mountPath": "/host" }],
+                "lifecycle": { "preStop": { "exec": { "command": ["/guest", "append", "/host/log", "hook"] } } },
+            }),
+        );
+        let pod = json!({ "containers": [container], "volumes": [{ "name": "host", "hostPath": { "path": dir } }] });
+        cluster.create("polite", pod).await;
+        cluster.ready("polite").await;
+        let start = Instant::now();
+        cluster.delete("polite").await;
+        cluster.until_gone_or("not ready", "polite", |pod| !is_ready(pod)).await;
+        cluster.gone("polite").await;
+        println!("deleted to gone: {:?}", start.elapsed());
+        assert_eq!(std::fs::read_to_string(dir.join("log")).unwrap(), "hook\nterminated\n");
+        let events = cluster.events("polite").await;
+        assert!(events.contains(&"Killing: Stopping container c".to_owned()), "{events:?}");
+    });
+}
+
+#[test]
+fn a_container_that_ignores_the_signal_is_killed_when_its_grace_is_over() {
+    with_cluster(async |cluster| {
+        let deaf = || json!({ "terminationGracePeriodSeconds": 2, "containers": [guest(&["sleep", "600000"])] });
+        cluster.create("deaf", deaf()).await;
+        cluster.ready("deaf").await;
+        let start = Instant::now();
+        cluster.delete("deaf").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(cluster.pods().get_opt("deaf").await.unwrap().is_some(), "it has its grace");
+        cluster.gone("deaf").await;
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn a_forced_deletion_does_not_wait_for_the_node_and_the_node_follows() {
+    with_cluster(async |cluster| {
+        let deaf = json!({ "terminationGracePeriodSeconds": 60, "containers": [guest(&["sleep", "600000"])] });
+        cluster.create("deaf", deaf).await;
+        cluster.ready("deaf").await;
+        // A polite deletion first: the forced one cuts its grace short.
+        cluster.delete("deaf").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        cluster.pods().delete("deaf", &DeleteParams::default().grace_period(0)).await.unwrap();
+        cluster.gone("deaf").await;
+        let start = Instant::now();
+        eventually("nothing of it runs", async || {
+            cluster.cri.list_pod_sandboxes(None).await.unwrap().is_empty().then_some(())
+        })
+        .await;
+        assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
+    });
+}

@@ -1,0 +1,110 @@
+//! `up`, `down`, `outside`, `publish`: the flags of the test bed.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use orlop_machine::{DownOptions, Options, Published, Roots};
+
+/// Flags of `orlop up`.
+#[derive(Args)]
+pub struct Up {
+    /// The cluster's name: several can run side by side, with different --api-port.
+    #[arg(long, default_value = "orlop")]
+    name: String,
+    /// How many machines.
+    #[arg(long, default_value_t = 1)]
+    nodes: u32,
+    /// ebpf or nftables.
+    #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables"])]
+    proxy_mode: String,
+    /// vxlan or host-gw.
+    #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
+    overlay: String,
+    /// Serve these NodePorts on 127.0.0.1.
+    #[arg(long, value_delimiter = ',')]
+    publish: Vec<u16>,
+    /// The API server's port on 127.0.0.1.
+    #[arg(long, default_value_t = 6443)]
+    api_port: u16,
+    /// A folder with bin/containerd, ctr, containerd-shim-runc-v2, runc and nft.
+    #[arg(long, env = "ORLOP_TOOLS", default_value = "/usr")]
+    tools_dir: PathBuf,
+    /// A folder with image archives (*.tar) that every machine gets.
+    #[arg(long, env = "ORLOP_IMAGES", default_value = "/usr/share/orlop/images")]
+    images_dir: PathBuf,
+}
+
+/// Flags of `orlop down`.
+#[derive(Args)]
+pub struct Down {
+    /// The cluster's name.
+    #[arg(long, default_value = "orlop")]
+    name: String,
+    /// Keep its data for the next `up`.
+    #[arg(long)]
+    keep_data: bool,
+}
+
+/// Flags of `orlop outside`.
+#[derive(Args)]
+pub struct Outside {
+    /// The cluster's name.
+    #[arg(long, default_value = "orlop")]
+    name: String,
+    /// On this node instead of beside all of them.
+    #[arg(long)]
+    node: Option<u32>,
+    /// The command.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    command: Vec<OsString>,
+}
+
+/// Flags of `orlop publish`.
+#[derive(Args)]
+pub struct Publish {
+    /// The node's address.
+    #[arg(long)]
+    to: Ipv4Addr,
+    /// Ports there.
+    #[arg(long)]
+    port: Vec<u16>,
+    /// Inherited listening sockets, in the ports' order.
+    #[arg(long)]
+    listen_fd: Vec<RawFd>,
+}
+
+/// Starts a cluster.
+pub async fn up(flags: Up) -> Result<()> {
+    let options = Options {
+        name: flags.name,
+        nodes: flags.nodes,
+        proxy_mode: flags.proxy_mode,
+        overlay: flags.overlay,
+        publish: flags.publish,
+        api_port: flags.api_port,
+        ..Options::new(flags.tools_dir, flags.images_dir)?
+    };
+    orlop_machine::up(options).await
+}
+
+/// Ends a cluster.
+pub fn down(flags: Down) -> Result<()> {
+    orlop_machine::down(&DownOptions { name: flags.name, keep_data: flags.keep_data, roots: Roots::default() })
+}
+
+/// Becomes a command beside the cluster.
+pub fn outside(flags: Outside) -> Result<()> {
+    let never: Infallible = orlop_machine::outside(&flags.name, flags.node, &flags.command, &Roots::default())?;
+    match never {}
+}
+
+/// Forwards published ports.
+pub async fn publish(flags: Publish) -> Result<()> {
+    orlop_machine::publish(&Published::pairs(flags.to, &flags.port, &flags.listen_fd)?).await?;
+    bail!("every forwarder ended")
+}

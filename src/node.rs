@@ -1,0 +1,157 @@
+//! `orlop node`: kubelet, overlay and proxy of one machine, each under its own user.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use ipnet::{IpNet, Ipv4Net};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Which parts of a node run in this process.
+#[derive(Clone, Copy)]
+pub struct Rooms {
+    kubelet: bool,
+    overlay: bool,
+    proxy: bool,
+}
+
+impl Rooms {
+    /// A whole node.
+    pub const ALL: Self = Self { kubelet: true, overlay: true, proxy: true };
+    /// Only the kubelet.
+    pub const KUBELET: Self = Self { kubelet: true, overlay: false, proxy: false };
+    /// Only the overlay.
+    pub const OVERLAY: Self = Self { kubelet: false, overlay: true, proxy: false };
+    /// Only the proxy.
+    pub const PROXY: Self = Self { kubelet: false, overlay: false, proxy: true };
+}
+
+/// Flags of `orlop node`.
+#[derive(Args, Clone)]
+pub struct Flags {
+    /// The Node's name.
+    #[arg(long)]
+    node_name: String,
+    /// The Node's InternalIP.
+    #[arg(long)]
+    node_ip: IpAddr,
+    /// A folder with kubelet.kubeconfig, proxy.kubeconfig, overlay.kubeconfig, kubelet.crt, kubelet.key and ca.crt.
+    #[arg(long)]
+    kubeconfig_dir: PathBuf,
+    /// The container runtime's socket.
+    #[arg(long, default_value = "/run/containerd/containerd.sock")]
+    cri_socket: PathBuf,
+    /// Pods' volumes.
+    #[arg(long, default_value = "/var/lib/kubelet")]
+    root_dir: PathBuf,
+    /// Containers' logs.
+    #[arg(long, default_value = "/var/log/pods")]
+    log_dir: PathBuf,
+    /// Files that need not survive a reboot (subnet.env).
+    #[arg(long, default_value = "/run/orlop")]
+    run_dir: PathBuf,
+    /// Where the CNI configuration goes.
+    #[arg(long, default_value = "/etc/cni/net.d")]
+    cni_conf_dir: PathBuf,
+    /// Where the CNI plugin keeps its leases.
+    #[arg(long, default_value = "/var/lib/cni")]
+    cni_data_dir: PathBuf,
+    /// ebpf or nftables.
+    #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables"])]
+    proxy_mode: String,
+    /// vxlan or host-gw.
+    #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
+    overlay: String,
+    /// Addresses of pods.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    cluster_cidr: Ipv4Net,
+    /// A folder on a bpffs for the proxy's pins.
+    #[arg(long, default_value = "/sys/fs/bpf/orlop")]
+    bpf_root: PathBuf,
+    /// The cgroup2 group of every process whose connections the proxy balances.
+    #[arg(long, default_value = "/sys/fs/cgroup")]
+    cgroup_root: PathBuf,
+}
+
+/// Runs the rooms until one fails or all are told to stop.
+pub async fn run(flags: Flags, rooms: Rooms, stop: CancellationToken) -> Result<()> {
+    let mut tasks = JoinSet::new();
+    if rooms.overlay {
+        let (flags, stop) = (flags.clone(), stop.clone());
+        tasks.spawn(async move { overlay(&flags, stop).await.context("the pod network failed") });
+    }
+    if rooms.proxy {
+        let (flags, stop) = (flags.clone(), stop.clone());
+        tasks.spawn(async move { proxy(&flags, stop).await.context("the service proxy failed") });
+    }
+    if rooms.kubelet {
+        let (flags, stop) = (flags.clone(), stop.clone());
+        tasks.spawn(async move { kubelet(&flags, stop).await.context("the kubelet failed") });
+    }
+    let mut result = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.map_err(|error| anyhow!("a room panicked: {error}")).and_then(|ended| ended);
+        if result.is_ok() {
+            result = ended;
+        }
+        stop.cancel();
+    }
+    result
+}
+
+async fn client(path: &Path) -> Result<kube::Client> {
+    let doing = || format!("reading kubeconfig {}", path.display());
+    let kubeconfig = Kubeconfig::read_from(path).with_context(doing)?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(doing)?;
+    kube::Client::try_from(config).with_context(doing)
+}
+
+async fn overlay(flags: &Flags, stop: CancellationToken) -> Result<()> {
+    let client = client(&flags.kubeconfig_dir.join("overlay.kubeconfig")).await?;
+    let IpAddr::V4(node_ip) = flags.node_ip else { bail!("--node-ip {}: the overlay speaks IPv4 only", flags.node_ip) };
+    let settings = orlop_overlay::Settings {
+        node_name: flags.node_name.clone(),
+        node_ip,
+        mode: match flags.overlay.as_str() {
+            "vxlan" => orlop_overlay::Mode::Vxlan { vni: 1, port: 8472 },
+            _ => orlop_overlay::Mode::HostGw,
+        },
+        nft: PathBuf::from("nft"),
+        cluster_cidr: flags.cluster_cidr,
+        run_dir: flags.run_dir.clone(),
+        cni_conf_dir: flags.cni_conf_dir.clone(),
+        cni_data_dir: flags.cni_data_dir.clone(),
+    };
+    Ok(orlop_overlay::run(orlop_overlay::Config { client, settings }, stop).await?)
+}
+
+async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
+    let client = client(&flags.kubeconfig_dir.join("proxy.kubeconfig")).await?;
+    let config = orlop_proxy::Config {
+        mode: if flags.proxy_mode == "ebpf" { orlop_proxy::Mode::Ebpf } else { orlop_proxy::Mode::Nftables },
+        node_ip: Some(flags.node_ip),
+        cluster_cidrs: vec![IpNet::V4(flags.cluster_cidr)],
+        bpf_root: flags.bpf_root.clone(),
+        cgroup_root: flags.cgroup_root.clone(),
+        ..orlop_proxy::Config::new(flags.node_name.clone(), client)
+    };
+    Ok(orlop_proxy::run(config, stop).await?)
+}
+
+async fn kubelet(flags: &Flags, stop: CancellationToken) -> Result<()> {
+    let client = client(&flags.kubeconfig_dir.join("kubelet.kubeconfig")).await?;
+    let read = |name: &str| {
+        let path = flags.kubeconfig_dir.join(name);
+        std::fs::read(&path).with_context(|| format!("reading {}", path.display()))
+    };
+    let tls = orlop_kubelet::server_tls(&read("kubelet.crt")?, &read("kubelet.key")?, &read("ca.crt")?)?;
+    let mut config =
+        orlop_kubelet::Config::new(flags.node_name.clone(), flags.node_ip, client, flags.cri_socket.clone(), tls);
+    config.root_dir.clone_from(&flags.root_dir);
+    config.log_dir.clone_from(&flags.log_dir);
+    Ok(orlop_kubelet::run(config, stop).await?)
+}

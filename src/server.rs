@@ -1,0 +1,61 @@
+//! `orlop server`: its flags, with kube-apiserver's names where it has them.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use ipnet::{IpNet, Ipv4Net};
+use orlop_server::Config;
+use tokio_util::sync::CancellationToken;
+
+/// Flags of `orlop server`.
+#[derive(Args)]
+pub struct Flags {
+    /// Keys, the store, and the administrator's kubeconfig.
+    #[arg(long, default_value = "/var/lib/orlop/orlop")]
+    data_dir: PathBuf,
+    /// Where to listen.
+    #[arg(long, default_value = "0.0.0.0")]
+    bind_address: IpAddr,
+    /// The port to listen on.
+    #[arg(long, default_value_t = 6443)]
+    secure_port: u16,
+    /// The address at which the cluster reaches this server.
+    #[arg(long)]
+    advertise_address: IpAddr,
+    /// Addresses of Services.
+    #[arg(long, default_value = "10.96.0.0/12")]
+    service_cluster_ip_range: IpNet,
+    /// Ports of NodePort Services.
+    #[arg(long, default_value = "30000-32767")]
+    service_node_port_range: String,
+    /// Addresses of pods.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    cluster_cidr: Ipv4Net,
+    /// A listening socket inherited from the parent process (several may be given).
+    #[arg(long)]
+    listen_fd: Vec<RawFd>,
+}
+
+/// Runs the control plane.
+pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
+    let (first, last) = flags
+        .service_node_port_range
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
+        .with_context(|| {
+            format!("--service-node-port-range {:?}: write it as 30000-32767", flags.service_node_port_range)
+        })?;
+    let config = Config {
+        data_dir: flags.data_dir,
+        listen: SocketAddr::new(flags.bind_address, flags.secure_port),
+        inherited: flags.listen_fd,
+        advertise_address: flags.advertise_address,
+        service_cidr: flags.service_cluster_ip_range,
+        node_port_range: first..=last,
+        cluster_cidr: flags.cluster_cidr,
+    };
+    orlop_server::run(config, stop).await
+}
