@@ -18,7 +18,7 @@ Made by `cargo run -p orlop-api --example api-table > docs/api-table.md` from th
 - defaults, validation, strategy, columns: `own` where the kind has rules of its own, `general` where only the rules for all kinds hold (for some of these Kubernetes checks more).
 - Subresources in brackets are `absent`: they answer 501.
 - Resources that are absent answer 404.
-- `patch` takes JSON Patch, JSON Merge Patch, strategic merge patch; server-side apply is absent (415).
+- `patch` takes JSON Patch, JSON Merge Patch, strategic merge patch and server-side apply.
 ";
 
 /// The page, in Markdown.

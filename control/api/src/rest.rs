@@ -14,6 +14,7 @@ use crate::server::ApiServer;
 use crate::status::Status;
 use crate::wire::{Accept, Body};
 
+mod apply;
 mod body;
 mod create;
 mod delete;

@@ -108,25 +108,28 @@ impl Status {
 
     /// 422 `Invalid` with its causes.
     pub fn invalid(resource: &Resource, name: &str, causes: Vec<Cause>) -> Self {
-        let kind = if resource.group.is_empty() {
-            resource.kind.clone()
-        } else {
-            format!("{}.{}", resource.kind, resource.group)
-        };
+        Self::invalid_as(&resource.group, &resource.kind, name, causes)
+    }
+
+    /// 422 `Invalid` for something that is no resource.
+    pub fn invalid_as(group: &str, short_kind: &str, name: &str, causes: Vec<Cause>) -> Self {
+        let kind = qualified(short_kind, group);
         let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
         let text = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let mut status = Self::plain(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}")).about(
-            &resource.group,
-            &resource.kind,
-            name,
-        );
+        let mut status =
+            Self::plain(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}")).about(group, short_kind, name);
         let causes =
             causes.into_iter().map(|c| json!({"reason": c.reason, "message": c.message, "field": c.field})).collect();
         status.details.get_or_insert_with(Default::default).insert("causes".into(), Value::Array(causes));
         status
+    }
+
+    /// 409 because others own fields that an apply sets.
+    pub fn apply_conflict(message: String) -> Self {
+        Self::plain(409, "Conflict", message)
     }
 
     /// 400 `BadRequest`.

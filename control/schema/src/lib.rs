@@ -5,6 +5,7 @@
 //! It is pure: values in, values out, no IO, no clock. The table is compiled in, compressed, and read once on first use. A custom resource's
 //! table has the same form ([`Schema::overlay`]), so that built-in and custom resources take one path.
 
+pub mod apply;
 pub mod decode;
 mod gvk;
 pub mod openapi;

@@ -66,10 +66,11 @@ impl Call {
             let generated = format!("{}{}", &prefix[..end], random_suffix());
             metadata.insert("name".into(), generated.into());
         }
-        for unsettable in
-            ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "resourceVersion"]
-        {
+        for unsettable in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             metadata.shift_remove(unsettable);
+        }
+        if !self.applies() {
+            metadata.shift_remove("managedFields");
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         metadata.insert("creationTimestamp".into(), now().into());
@@ -114,8 +115,9 @@ impl Call {
             }
         }
         metadata.insert("name".into(), name.into());
-        for unsettable in ["selfLink", "managedFields"] {
-            metadata.shift_remove(unsettable);
+        metadata.shift_remove("selfLink");
+        if !self.applies() {
+            keep_managers(metadata, old);
         }
         for emptied in ["labels", "annotations", "finalizers", "ownerReferences"] {
             let empty = match metadata.get(emptied) {
@@ -130,4 +132,13 @@ impl Call {
         }
         Ok(())
     }
+}
+
+/// Who owns which fields is the server's record. A client can only have it begin anew, with one empty entry.
+fn keep_managers(metadata: &mut serde_json::Map<String, Value>, old: &Value) {
+    let forget = metadata.get("managedFields").is_some_and(|m| *m == serde_json::json!([{}]));
+    match old["metadata"].get("managedFields") {
+        Some(kept) if !forget => metadata.insert("managedFields".into(), kept.clone()),
+        _ => metadata.shift_remove("managedFields"),
+    };
 }

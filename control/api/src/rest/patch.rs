@@ -12,8 +12,12 @@ use crate::wire::{self, Body};
 /// JSON Patch may not have more operations (kube-apiserver's limit).
 const MAX_OPERATIONS: usize = 10_000;
 
-const SUPPORTED: &[&str] =
-    &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"];
+const SUPPORTED: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/strategic-merge-patch+json",
+    "application/apply-patch+yaml",
+];
 
 /// A decoded patch.
 pub enum Patch {
@@ -27,6 +31,9 @@ pub enum Patch {
 
 impl Call {
     pub(super) async fn patch(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        if self.applies() {
+            return self.apply().await;
+        }
         let patch = self.decode_patch()?;
         let call = self.clone();
         let changed = self
@@ -55,9 +62,6 @@ impl Call {
             }
             "application/strategic-merge-patch+json" => {
                 Ok(Patch::Strategic(serde_json::from_slice(&self.body).map_err(|e| bad(&e))?))
-            }
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => {
-                Err(Status::unsupported_media_type(SUPPORTED))
             }
             _ => Err(Status::unsupported_media_type(SUPPORTED)),
         }

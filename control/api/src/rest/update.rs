@@ -62,6 +62,7 @@ impl Call {
             if object == old {
                 return Ok(old_object);
             }
+            self.track(&mut object, &old);
             let reservation = self.allocate(&mut object, Some(&old))?;
             convert::to_storage(&self.resource, &mut object);
             if self.dry_run()? {

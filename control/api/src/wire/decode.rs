@@ -26,7 +26,7 @@ impl BodyFormat {
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Status> {
         match media_type(headers) {
             "" | "application/json" | "*/*" => Ok(Self::Json),
-            "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Self::Yaml),
+            "application/yaml" | "application/x-yaml" | "text/yaml" | "application/apply-patch+yaml" => Ok(Self::Yaml),
             MEDIA_TYPE => Ok(Self::Protobuf),
             _ => Err(Status::unsupported_media_type(SUPPORTED)),
         }

@@ -1,0 +1,135 @@
+//! `metadata.managedFields`: who owns which fields, and since when.
+
+use serde_json::{Value, json};
+
+use super::FieldSet;
+
+/// Entries of updates beyond so many are merged into one.
+const MAX_UPDATERS: usize = 10;
+const ANCIENT: &str = "ancient-changes";
+const BEFORE: &str = "before-first-apply";
+
+/// How fields came to be owned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// By server-side apply.
+    Apply,
+    /// By any other write.
+    Update,
+}
+
+/// Who writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// The field manager's name.
+    pub name: String,
+    /// How.
+    pub operation: Operation,
+    /// In which version the fields are written.
+    pub api_version: String,
+    /// Through which subresource, empty for the object itself.
+    pub subresource: String,
+    /// When, RFC 3339.
+    pub time: String,
+}
+
+/// An entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manager {
+    /// Who wrote last, and when.
+    pub who: Who,
+    /// What is theirs.
+    pub fields: FieldSet,
+}
+
+impl Manager {
+    /// Reads `metadata.managedFields`.
+    pub fn read(managed: &Value) -> Vec<Self> {
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let entries = managed.as_array().into_iter().flatten();
+        entries
+            .filter(|entry| entry["fieldsType"] == "FieldsV1")
+            .map(|entry| Self {
+                who: Who {
+                    name: text(entry, "manager"),
+                    operation: if entry["operation"] == "Apply" { Operation::Apply } else { Operation::Update },
+                    api_version: text(entry, "apiVersion"),
+                    subresource: text(entry, "subresource"),
+                    time: text(entry, "time"),
+                },
+                fields: FieldSet::from_value(&entry["fieldsV1"]),
+            })
+            .collect()
+    }
+
+    /// Writes `metadata.managedFields`.
+    pub fn write(managers: &[Self]) -> Value {
+        let entry = |manager: &Self| {
+            let who = &manager.who;
+            let mut entry = json!({
+                "manager": who.name,
+                "operation": if who.operation == Operation::Apply { "Apply" } else { "Update" },
+                "apiVersion": who.api_version,
+                "time": who.time,
+                "fieldsType": "FieldsV1",
+                "fieldsV1": manager.fields.to_value(),
+            });
+            if !who.subresource.is_empty() {
+                entry["subresource"] = who.subresource.as_str().into();
+            }
+            entry
+        };
+        managers.iter().map(entry).collect()
+    }
+
+    /// Whether the entry is that writer's.
+    pub fn is(&self, who: &Who) -> bool {
+        let own = &self.who;
+        (&own.name, own.operation, &own.api_version, &own.subresource)
+            == (&who.name, who.operation, &who.api_version, &who.subresource)
+    }
+
+    /// The owner of what was there before anybody applied.
+    pub(super) fn before(fields: FieldSet, who: &Who) -> Option<Self> {
+        let who = Who { name: BEFORE.into(), operation: Operation::Update, subresource: String::new(), ..who.clone() };
+        (!fields.is_empty()).then_some(Self { who, fields })
+    }
+
+    /// Makes `fields` the writer's, drops who owns nothing any more, and sorts: appliers first, then by time.
+    pub(super) fn set(managers: &mut Vec<Self>, who: &Who, fields: FieldSet) {
+        match managers.iter_mut().find(|m| m.is(who)) {
+            // Who changes nothing keeps their time.
+            Some(own) if own.fields == fields => {}
+            Some(own) => *own = Self { who: who.clone(), fields },
+            None => managers.push(Self { who: who.clone(), fields }),
+        }
+        managers.retain(|m| !m.fields.is_empty());
+        managers.sort_by(|a, b| {
+            let rank = |m: &Self| m.who.operation == Operation::Update;
+            rank(a).cmp(&rank(b)).then_with(|| a.who.time.cmp(&b.who.time)).then_with(|| a.who.name.cmp(&b.who.name))
+        });
+        cap(managers);
+    }
+
+    /// As error messages name it.
+    pub fn describe(&self) -> String {
+        let who = &self.who;
+        match who.operation {
+            Operation::Apply => format!("{:?}", who.name),
+            Operation::Update => format!("{:?} using {}", who.name, who.api_version),
+        }
+    }
+}
+
+fn cap(managers: &mut Vec<Manager>) {
+    let is_update = |m: &Manager| m.who.operation == Operation::Update;
+    while managers.iter().filter(|m| is_update(m)).count() > MAX_UPDATERS {
+        // Sorted by time: the first two are the oldest.
+        let Some(at) = managers.iter().position(is_update) else { return };
+        let oldest = managers.remove(at);
+        let into = &mut managers[at];
+        into.fields = into.fields.union(&oldest.fields);
+        into.who.name = ANCIENT.into();
+        into.who.subresource.clear();
+    }
+}

@@ -1,0 +1,153 @@
+use serde_json::json;
+
+use super::*;
+use crate::{GroupVersionKind, Schema};
+
+fn deployment() -> TypeRef<'static> {
+    Schema::builtin().type_by_kind(&GroupVersionKind::from_api_version("apps/v1", "Deployment")).expect("built in")
+}
+
+fn who(name: &str, operation: Operation) -> Who {
+    Who {
+        name: name.into(),
+        operation,
+        api_version: "apps/v1".into(),
+        subresource: String::new(),
+        time: "2026-01-02T03:04:05Z".into(),
+    }
+}
+
+fn apply(live: &Value, config: &Value, managers: Vec<Manager>, name: &str, force: bool) -> Applied {
+    deployment().apply(live, config, managers, &who(name, Operation::Apply), force).expect("applies")
+}
+
+fn done(applied: Applied) -> (Value, Vec<Manager>) {
+    match applied {
+        Applied::Done(object, managers) => (object, managers),
+        Applied::Conflicts(conflicts) => panic!("{conflicts:?}"),
+    }
+}
+
+fn containers(list: Value) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": list}}}})
+}
+
+#[test]
+fn fields_are_named_as_kubernetes_names_them() {
+    let object = json!({
+        "kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "a", "labels": {"x": "y"}},
+        "spec": {
+            "replicas": 1, "selector": {"matchLabels": {"x": "y"}},
+            "template": {"spec": {"containers": [{"name": "c", "args": ["-v"], "ports": [{"containerPort": 80}]}]}},
+        },
+    });
+    let expected = json!({
+        "f:metadata": {"f:labels": {"f:x": {}}},
+        "f:spec": {
+            "f:replicas": {},
+            "f:selector": {},
+            "f:template": {"f:spec": {"f:containers": {"k:{\"name\":\"c\"}": {
+                ".": {}, "f:args": {}, "f:name": {},
+                "f:ports": {"k:{\"containerPort\":80,\"protocol\":\"TCP\"}": {".": {}, "f:containerPort": {}}},
+            }}}},
+        },
+    });
+    let set = deployment().owned_fields(&object).expect("has fields");
+    assert_eq!(set.to_value(), expected);
+    assert_eq!(FieldSet::from_value(&expected), set);
+}
+
+#[test]
+fn what_its_owner_no_longer_wants_goes_and_the_rest_stays() {
+    let first = json!({"metadata": {"labels": {"a": "1", "b": "2"}}, "spec": {"replicas": 3}});
+    let (mut live, managers) = done(apply(&Value::Null, &first, Vec::new(), "me", false));
+    // Somebody else adds, and defaults appear.
+    live["metadata"]["labels"]["c"] = "3".into();
+    live["spec"]["revisionHistoryLimit"] = 10.into();
+    let second = json!({"metadata": {"labels": {"a": "9"}}, "spec": {"replicas": 3}});
+    let (object, managers) = done(apply(&live, &second, managers, "me", false));
+    assert_eq!(
+        object,
+        json!({"metadata": {"labels": {"a": "9", "c": "3"}}, "spec": {"replicas": 3, "revisionHistoryLimit": 10}})
+    );
+    assert_eq!(managers.len(), 1);
+}
+
+#[test]
+fn what_two_want_stays_until_neither_does() {
+    let (live, managers) = done(apply(&Value::Null, &json!({"spec": {"replicas": 3}}), Vec::new(), "one", false));
+    let (live, managers) = done(apply(&live, &json!({"spec": {"replicas": 3}}), managers, "two", false));
+    assert_eq!(managers.len(), 2);
+    let (live, managers) = done(apply(&live, &json!({}), managers, "one", false));
+    assert_eq!((&live["spec"]["replicas"], managers.len()), (&json!(3), 1));
+    let (live, managers) = done(apply(&live, &json!({}), managers, "two", false));
+    assert_eq!((live, managers.len()), (json!({}), 0));
+}
+
+#[test]
+fn another_s_value_is_a_conflict_unless_forced() {
+    let (live, managers) = done(apply(&Value::Null, &json!({"spec": {"replicas": 3}}), Vec::new(), "one", false));
+    let other = json!({"spec": {"replicas": 4}});
+    let Applied::Conflicts(conflicts) = apply(&live, &other, managers.clone(), "two", false) else { panic!() };
+    assert_eq!((conflicts.len(), conflicts[0].path.to_string()), (1, ".spec.replicas".into()));
+    assert_eq!(conflicts[0].manager.describe(), "\"one\"");
+    let (live, managers) = done(apply(&live, &other, managers, "two", true));
+    assert_eq!((&live["spec"]["replicas"], managers.len(), managers[0].who.name.as_str()), (&json!(4), 1, "two"));
+}
+
+#[test]
+fn an_update_takes_the_fields_it_changes() {
+    let (live, managers) =
+        done(apply(&Value::Null, &json!({"spec": {"replicas": 3, "paused": true}}), Vec::new(), "one", false));
+    let scaled = json!({"spec": {"replicas": 7, "paused": true}});
+    let managers = deployment().track(&live, &scaled, managers, &who("hpa", Operation::Update)).expect("tracks");
+    let seen: Vec<(&str, String)> =
+        managers.iter().map(|m| (m.who.name.as_str(), m.fields.members()[0].to_string())).collect();
+    assert_eq!(seen, [("one", ".spec.paused".into()), ("hpa", ".spec.replicas".into())]);
+    let Applied::Conflicts(conflicts) = apply(&scaled, &json!({"spec": {"replicas": 3}}), managers, "one", false)
+    else {
+        panic!()
+    };
+    assert_eq!(conflicts[0].manager.describe(), "\"hpa\" using apps/v1");
+}
+
+#[test]
+fn what_was_there_before_the_first_apply_has_an_owner_too() {
+    let live = json!({"spec": {"replicas": 1}});
+    let Applied::Conflicts(conflicts) = apply(&live, &json!({"spec": {"replicas": 2}}), Vec::new(), "me", false) else {
+        panic!()
+    };
+    assert_eq!(conflicts[0].manager.who.name, "before-first-apply");
+    assert_eq!(done(apply(&live, &live, Vec::new(), "me", false)).1.len(), 2);
+}
+
+#[test]
+fn list_elements_merge_by_key_and_keep_their_order() {
+    let live =
+        containers(json!([{"name": "a", "image": "1"}, {"name": "side", "image": "s"}, {"name": "b", "image": "1"}]));
+    let config = containers(json!([{"name": "a", "image": "2"}, {"name": "new"}, {"name": "b"}]));
+    let (object, _) = done(apply(&live, &config, Vec::new(), "me", true));
+    let expected = containers(json!([
+        {"name": "a", "image": "2"}, {"name": "new"}, {"name": "side", "image": "s"}, {"name": "b", "image": "1"},
+    ]));
+    assert_eq!(object, expected);
+}
+
+#[test]
+fn an_element_goes_with_the_defaults_that_nobody_owns() {
+    let config = containers(json!([{"name": "a", "image": "1"}, {"name": "b", "image": "1"}]));
+    let (mut live, managers) = done(apply(&Value::Null, &config, Vec::new(), "me", false));
+    live["spec"]["template"]["spec"]["containers"][1]["imagePullPolicy"] = "Always".into();
+    let (object, _) = done(apply(&live, &containers(json!([{"name": "a", "image": "1"}])), managers, "me", false));
+    assert_eq!(object, containers(json!([{"name": "a", "image": "1"}])));
+}
+
+#[test]
+fn elements_must_say_which_they_are_and_only_once() {
+    let apply = |list| {
+        let live = containers(json!([]));
+        deployment().apply(&live, &containers(list), Vec::new(), &who("me", Operation::Apply), false)
+    };
+    assert!(matches!(apply(json!([{"image": "x"}])), Err(ApplyError::NoKey(_))));
+    assert!(matches!(apply(json!([{"name": "a"}, {"name": "a"}])), Err(ApplyError::Duplicate(_))));
+}

@@ -1,0 +1,266 @@
+//! Walks over values by their type: which fields a value has, what differs, what a merge and a removal make of it.
+
+use serde_json::{Map, Value};
+
+use super::set::{Element, FieldSet};
+use crate::{Field, ListTopology, ListType, Schema, Ty, Type};
+
+/// Why a value has no set of fields.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// An element of a list does not say which one it is.
+    #[error("associative list with keys has an element that omits all key fields {0:?}")]
+    NoKey(Vec<String>),
+    /// Two elements of a list are the same one.
+    #[error("duplicate entries for key {0}")]
+    Duplicate(String),
+}
+
+/// How a value is owned.
+pub(super) enum Shape<'a> {
+    /// As a whole.
+    Atomic,
+    /// Field by field.
+    Struct(&'a Type),
+    /// Key by key.
+    Map(&'a Ty),
+    /// Element by element.
+    List(&'a ListType),
+}
+
+/// Knows the types.
+#[derive(Clone, Copy)]
+pub(super) struct Walker<'a> {
+    pub(super) schema: &'a Schema,
+}
+
+impl<'a> Walker<'a> {
+    pub(super) fn shape(self, ty: &'a Ty, atomic: bool) -> Shape<'a> {
+        match ty {
+            _ if atomic => Shape::Atomic,
+            Ty::Ref(id) => match self.schema.get(*id).map(|t| t.get()) {
+                Some(ty) if ty.special.is_none() && !ty.atomic => Shape::Struct(ty),
+                _ => Shape::Atomic,
+            },
+            Ty::Map(map) if !map.atomic => Shape::Map(&map.value),
+            Ty::List(list) if list.topology != ListTopology::Atomic => Shape::List(list),
+            _ => Shape::Atomic,
+        }
+    }
+
+    pub(super) fn field(self, field: &'a Field) -> Shape<'a> {
+        self.shape(&field.ty, field.atomic)
+    }
+
+    /// What an element of a list is called. Key fields that are left out have their default.
+    pub(super) fn element(self, list: &ListType, item: &Value) -> Result<Element, ApplyError> {
+        let ListTopology::Map(keys) = &list.topology else { return Ok(Element::Value(item.to_string())) };
+        let ty = match &list.item {
+            Ty::Ref(id) => self.schema.get(*id),
+            _ => None,
+        };
+        let mut found = Map::new();
+        for key in keys {
+            let default = || ty.and_then(|t| t.get().field(key)).and_then(|f| f.default.as_ref());
+            if let Some(value) = item.get(&**key).filter(|v| !v.is_null()).or_else(default) {
+                found.insert(key.to_string(), value.clone());
+            }
+        }
+        if found.is_empty() {
+            return Err(ApplyError::NoKey(keys.iter().map(ToString::to_string).collect()));
+        }
+        found.sort_keys();
+        Ok(Element::Key(Value::Object(found).to_string()))
+    }
+
+    fn elements(self, list: &ListType, items: &[Value]) -> Result<Vec<Element>, ApplyError> {
+        items.iter().map(|item| self.element(list, item)).collect()
+    }
+
+    /// The fields that a value has.
+    pub(super) fn fields(self, shape: &Shape<'a>, value: &Value) -> Result<FieldSet, ApplyError> {
+        let mut out = FieldSet::default();
+        match (shape, value) {
+            (Shape::Struct(ty), Value::Object(map)) => {
+                for (name, value) in map {
+                    let (shape, known) = match ty.field(name) {
+                        Some(field) => (self.field(field), true),
+                        None => (Shape::Atomic, false),
+                    };
+                    let mut node = self.fields(&shape, value)?;
+                    node.here |= !known || value.is_null() || value.as_object().is_some_and(Map::is_empty);
+                    if !node.is_empty() {
+                        out.below.insert(Element::Field(name.clone()), node);
+                    }
+                }
+            }
+            (Shape::Map(ty), Value::Object(map)) => {
+                for (name, value) in map {
+                    let mut node = self.fields(&self.shape(ty, false), value)?;
+                    node.here = true;
+                    out.below.insert(Element::Field(name.clone()), node);
+                }
+            }
+            (Shape::List(list), Value::Array(items)) => {
+                for item in items {
+                    let mut node = self.fields(&self.shape(&list.item, false), item)?;
+                    node.here = true;
+                    out.below.insert(self.element(list, item)?, node);
+                }
+            }
+            _ => out.here = true,
+        }
+        Ok(out)
+    }
+
+    /// The fields that both have with different values.
+    pub(super) fn modified(self, shape: &Shape<'a>, old: &Value, new: &Value) -> Result<FieldSet, ApplyError> {
+        let mut out = FieldSet::default();
+        let mut put = |element: Element, node: FieldSet| {
+            if !node.is_empty() {
+                out.below.insert(element, node);
+            }
+        };
+        match (shape, old, new) {
+            (Shape::Struct(_) | Shape::Map(_), Value::Object(old), Value::Object(new)) => {
+                for (name, old) in old {
+                    let Some(new) = new.get(name) else { continue };
+                    let shape = match shape {
+                        Shape::Struct(ty) => ty.field(name).map_or(Shape::Atomic, |field| self.field(field)),
+                        Shape::Map(ty) => self.shape(ty, false),
+                        _ => Shape::Atomic,
+                    };
+                    put(Element::Field(name.clone()), self.modified(&shape, old, new)?);
+                }
+            }
+            (Shape::List(list), Value::Array(old), Value::Array(new)) => {
+                let (olds, news) = (self.elements(list, old)?, self.elements(list, new)?);
+                for (element, old) in olds.into_iter().zip(old) {
+                    let Some(at) = news.iter().position(|n| *n == element) else { continue };
+                    let node = self.modified(&self.shape(&list.item, false), old, &new[at])?;
+                    put(element, node);
+                }
+            }
+            _ => out.here = old != new,
+        }
+        Ok(out)
+    }
+
+    /// `live` with what `config` says.
+    pub(super) fn merge(self, shape: &Shape<'a>, live: &Value, config: &Value) -> Result<Value, ApplyError> {
+        Ok(match (shape, live, config) {
+            (Shape::Struct(_) | Shape::Map(_), Value::Object(live), Value::Object(config)) => {
+                let mut out = live.clone();
+                for (name, value) in config {
+                    let shape = match shape {
+                        Shape::Struct(ty) => ty.field(name).map_or(Shape::Atomic, |field| self.field(field)),
+                        Shape::Map(ty) => self.shape(ty, false),
+                        _ => Shape::Atomic,
+                    };
+                    let merged = match live.get(name) {
+                        Some(live) => self.merge(&shape, live, value)?,
+                        None => value.clone(),
+                    };
+                    out.insert(name.clone(), merged);
+                }
+                Value::Object(out)
+            }
+            (Shape::List(list), Value::Array(live), Value::Array(config)) => {
+                Value::Array(self.merge_lists(list, live, config)?)
+            }
+            _ => config.clone(),
+        })
+    }
+
+    /// Elements of both lists: `config`'s in its order, those that only `live` has kept before whom they stood.
+    fn merge_lists(self, list: &ListType, live: &[Value], config: &[Value]) -> Result<Vec<Value>, ApplyError>
+    where
+        Self: 'a,
+    {
+        let (lives, configs) = (self.elements(list, live)?, self.elements(list, config)?);
+        if let Some(at) = (1..configs.len()).find(|at| configs[..*at].contains(&configs[*at])) {
+            return Err(ApplyError::Duplicate(configs[at].to_string()));
+        }
+        let mut out = Vec::with_capacity(live.len() + config.len());
+        let mut rest = lives.iter().zip(live).peekable();
+        for (element, item) in configs.iter().zip(config) {
+            let shared = lives.iter().position(|l| l == element);
+            // What only `live` has comes in its own place; what both have comes in `config`'s.
+            while shared.is_some() && rest.peek().is_some() {
+                let Some((next, item)) = rest.next() else { break };
+                if next == element {
+                    break;
+                }
+                if !configs.contains(next) {
+                    out.push(item.clone());
+                }
+            }
+            out.push(match shared {
+                Some(at) => self.merge_item(list, &live[at], item)?,
+                None => item.clone(),
+            });
+        }
+        out.extend(rest.filter(|(next, _)| !configs.contains(next)).map(|(_, item)| item.clone()));
+        Ok(out)
+    }
+
+    fn merge_item(self, list: &ListType, live: &Value, config: &Value) -> Result<Value, ApplyError> {
+        // The item's type lives as long as the schema; the reference to the list does not matter.
+        match &list.item {
+            Ty::Ref(id) => match self.schema.get(*id).map(|t| t.get()) {
+                Some(ty) if ty.special.is_none() && !ty.atomic => self.merge(&Shape::Struct(ty), live, config),
+                _ => Ok(config.clone()),
+            },
+            _ => Ok(config.clone()),
+        }
+    }
+
+    /// `value` without the members of `set`; lists and maps that become empty by it go too.
+    pub(super) fn remove(self, shape: &Shape<'a>, value: &mut Value, set: &FieldSet) -> Result<(), ApplyError> {
+        match (shape, value) {
+            (Shape::Struct(_) | Shape::Map(_), Value::Object(map)) => {
+                for (element, node) in &set.below {
+                    let Element::Field(name) = element else { continue };
+                    let Some(value) = map.get_mut(name) else { continue };
+                    if node.here {
+                        map.shift_remove(name);
+                        continue;
+                    }
+                    let shape = match shape {
+                        Shape::Struct(ty) => ty.field(name).map_or(Shape::Atomic, |field| self.field(field)),
+                        Shape::Map(ty) => self.shape(ty, false),
+                        _ => Shape::Atomic,
+                    };
+                    self.remove(&shape, value, node)?;
+                    if is_hollow(value) {
+                        map.shift_remove(name);
+                    }
+                }
+            }
+            (Shape::List(list), Value::Array(items)) => {
+                let mut kept = Vec::with_capacity(items.len());
+                for mut item in std::mem::take(items) {
+                    match set.below.get(&self.element(list, &item)?) {
+                        Some(node) if node.here => {}
+                        Some(node) => {
+                            self.remove(&self.shape(&list.item, false), &mut item, node)?;
+                            kept.push(item);
+                        }
+                        None => kept.push(item),
+                    }
+                }
+                *items = kept;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
