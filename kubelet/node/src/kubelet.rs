@@ -12,6 +12,7 @@ use crate::events::Recorder;
 use crate::node::Machine;
 use crate::objects::{Objects, Services};
 use crate::spec::ResolvConf;
+use crate::turns::Turns;
 use crate::volumes::Tokens;
 
 /// Whether the runtime can run pods, and why not.
@@ -32,6 +33,8 @@ pub struct Kubelet {
     pub services: Arc<Services>,
     pub tokens: Tokens,
     pub machine: Machine,
+    /// Turns at making and taking down sandboxes with their networks.
+    pub sandbox_turns: Turns,
     pub health: watch::Sender<RuntimeHealth>,
     /// The node's resolver configuration.
     pub resolv_conf: RwLock<ResolvConf>,

@@ -26,6 +26,7 @@ mod quantity;
 mod server;
 mod spec;
 mod state;
+mod turns;
 mod volumes;
 mod worker;
 
@@ -49,13 +50,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
     }
     let client = config.client.clone();
     let (services, _watch) = objects::Services::start(client.clone());
+    let machine = node::Machine::look(&config.root_dir);
     let kubelet = Arc::new(kubelet::Kubelet {
         cri: CriClient::new(&config.cri_socket),
         recorder: events::Recorder::start(client.clone(), "kubelet", config.node_name.clone()),
         objects: objects::Objects::new(client.clone()),
         services,
         tokens: volumes::Tokens::new(client),
-        machine: node::Machine::look(&config.root_dir),
+        sandbox_turns: turns::Turns::for_processors(machine.cpus),
+        machine,
         health: watch::channel(kubelet::RuntimeHealth::default()).0,
         resolv_conf: RwLock::default(),
         runtime_version: Mutex::default(),

@@ -73,10 +73,11 @@ impl Worker {
             tracing::warn!(%error, directory = config.log_directory, "cannot create the pod's log directory");
         }
         // The volumes are made while the runtime makes the network: neither needs the other.
-        let (sandbox, paths) = tokio::join!(
-            kubelet.cri.run_pod_sandbox(config, ""),
-            volumes::set_up(&kubelet, pod, &[], self.volumes.is_none())
-        );
+        let sandbox = async {
+            let _turn = kubelet.sandbox_turns.take().await;
+            kubelet.cri.run_pod_sandbox(config, "").await
+        };
+        let (sandbox, paths) = tokio::join!(sandbox, volumes::set_up(&kubelet, pod, &[], self.volumes.is_none()));
         match paths {
             Ok(paths) => self.volumes = Some(paths),
             Err(error) => self.failed_mount(pod, &error),

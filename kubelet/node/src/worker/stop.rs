@@ -105,6 +105,7 @@ impl Worker {
         // The containers' end is news: whoever waits for it need not wait for the network to be taken down.
         let stopped = self.observe().await;
         self.tell(&update.clone(), &stopped);
+        let _turn = self.kubelet.sandbox_turns.take().await;
         for sandbox in &stopped.sandboxes {
             if let Err(error) = self.kubelet.cri.stop_pod_sandbox(&sandbox.id).await {
                 let message = format!(
