@@ -10,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::mpsc;
 
+use crate::within::{CALL, within};
+
 /// How many events of one object are sent at once, and how long until one more may be; as client-go has it.
 const BURST: f64 = 25.0;
 const REFILL: Duration = Duration::from_secs(300);
@@ -103,7 +105,7 @@ impl Sender {
         if let Some((name, count, _)) = self.sent.get(&key) {
             let (name, count) = (name.clone(), count + 1);
             let patch = serde_json::json!({ "count": count, "lastTimestamp": time });
-            match events.patch(&name, &PatchParams::default(), &Patch::Strategic(patch)).await {
+            match within(CALL, events.patch(&name, &PatchParams::default(), &Patch::Strategic(patch))).await {
                 Ok(_) => {
                     self.sent.insert(key, (name, count, now));
                     return;
@@ -129,7 +131,7 @@ impl Sender {
             reporting_instance: Some(self.node.clone()),
             ..Event::default()
         };
-        match events.create(&PostParams::default(), &event).await {
+        match within(CALL, events.create(&PostParams::default(), &event)).await {
             Ok(_) => {
                 self.sent.insert(key, (name, 1, now));
             }

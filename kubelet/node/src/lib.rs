@@ -28,6 +28,7 @@ mod spec;
 mod state;
 mod turns;
 mod volumes;
+mod within;
 mod worker;
 
 use std::sync::{Arc, Mutex, RwLock};
@@ -50,7 +51,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
     }
     let client = config.client.clone();
     let (services, _watch) = objects::Services::start(client.clone());
-    let machine = node::Machine::look(&config.root_dir);
+    let machine = node::Machine::look(&config);
     let kubelet = Arc::new(kubelet::Kubelet {
         cri: CriClient::new(&config.cri_socket),
         recorder: events::Recorder::start(client.clone(), "kubelet", config.node_name.clone()),

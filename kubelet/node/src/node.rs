@@ -15,6 +15,7 @@ use tokio::sync::watch;
 pub use machine::Machine;
 
 use crate::kubelet::Kubelet;
+use crate::within::{CALL, within};
 use object::{Facts, node, reference, status};
 
 /// Registers the Node, then keeps its status and renews its Lease, for ever.
@@ -57,7 +58,7 @@ async fn keep_status(kubelet: &Kubelet, api: &Api<Node>, mut current: Node, owne
             _ = health.changed() => {}
         }
         // Others write this status too: the node controller makes it Unknown when the heartbeat was not heard for long.
-        match api.get_opt(&config.node_name).await {
+        match within(CALL, api.get_opt(&config.node_name)).await {
             Ok(Some(node)) => current = node,
             Ok(None) => {
                 current = register(kubelet, api).await;
@@ -99,7 +100,7 @@ async fn facts(kubelet: &Kubelet) -> Facts {
 
 async fn send(api: &Api<Node>, name: &str, status: &NodeStatus) -> kube::Result<Node> {
     let body = serde_json::json!({ "status": status });
-    api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body)).await
+    within(CALL, api.patch_status(name, &PatchParams::default(), &Patch::Strategic(body))).await
 }
 
 /// Creates the Node, or takes over the one that is there: labels and addresses of its own are set, those of others stay.
@@ -108,10 +109,11 @@ async fn register(kubelet: &Kubelet, api: &Api<Node>) -> Node {
     loop {
         let facts = facts(kubelet).await;
         let wanted = node(&kubelet.config, &kubelet.machine, &facts, Timestamp::now());
-        let result = match api.create(&PostParams::default(), &wanted).await {
+        let result = match within(CALL, api.create(&PostParams::default(), &wanted)).await {
             Err(kube::Error::Api(answer)) if answer.code == 409 => {
                 let labels = serde_json::json!({ "metadata": { "labels": wanted.metadata.labels } });
-                api.patch(&kubelet.config.node_name, &PatchParams::default(), &Patch::Strategic(labels)).await
+                let name = kubelet.config.node_name.as_str();
+                within(CALL, api.patch(name, &PatchParams::default(), &Patch::Strategic(labels))).await
             }
             other => other,
         };

@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::env::ServiceView;
 use crate::error::PodError;
+use crate::within::{CALL, within};
 
 /// How long a fetched object serves containers and volumes of running pods. A pod that starts fetches anew.
 const FRESH: Duration = Duration::from_secs(60);
@@ -45,7 +46,9 @@ impl Objects {
             return Ok(Some(data));
         }
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-        let found = api.get_opt(name).await.map_err(|error| PodError::Api(format!("configmap {name:?}: {error}")))?;
+        let found = within(CALL, api.get_opt(name))
+            .await
+            .map_err(|error| PodError::Api(format!("configmap {name:?}: {error}")))?;
         Ok(found.map(|map| {
             let text = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
             let binary = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
@@ -60,7 +63,9 @@ impl Objects {
             return Ok(Some(data));
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
-        let found = api.get_opt(name).await.map_err(|error| PodError::Api(format!("secret {name:?}: {error}")))?;
+        let found = within(CALL, api.get_opt(name))
+            .await
+            .map_err(|error| PodError::Api(format!("secret {name:?}: {error}")))?;
         Ok(found.map(|secret| {
             let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
             self.remember(key, data.collect())

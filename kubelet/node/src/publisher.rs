@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::pod;
+use crate::within::{CALL, within};
 use merge_patch::difference;
 use rate::Rate;
 
@@ -98,7 +99,8 @@ impl Sender {
                 };
                 rate.take(std::time::Instant::now());
                 let body = json!({ "metadata": { "uid": self.uid }, "status": patch });
-                match self.api.patch_status(&self.name, &PatchParams::default(), &Patch::Merge(body)).await {
+                let patch = Patch::Merge(body);
+                match within(CALL, self.api.patch_status(&self.name, &PatchParams::default(), &patch)).await {
                     Ok(answer) => {
                         self.base = serde_json::to_value(pod::status(&answer)).unwrap_or_default();
                         self.done.send_replace(newest.version);

@@ -23,6 +23,7 @@ const PAUSE: &str = "localhost/orlop/pause:v1";
 /// A running machine. Dropping it ends containerd; the rest ends with the test's process.
 pub struct Machine {
     containerd: Child,
+    programs: PathBuf,
 }
 
 /// Runs `test` inside a machine of its own. `name` is the test function's own name: the process is started again with it.
@@ -93,21 +94,9 @@ impl Machine {
         fs::create_dir_all(format!("{ROOT}/containerd")).unwrap();
         let config = configuration(&programs);
         fs::write(format!("{ROOT}/containerd.toml"), config).unwrap();
-        let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
-        let containerd = Command::new(programs.join("containerd"))
-            .args(["--config", &format!("{ROOT}/containerd.toml")])
-            .env("PATH", path)
-            .env_remove("ORLOP_TEST_MACHINE")
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(format!("{ROOT}/containerd.log")).unwrap())
-            .spawn()
-            .unwrap();
-        let machine = Self { containerd };
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !machine.socket().exists() {
-            assert!(Instant::now() < deadline, "containerd does not start: {}", machine.containerd_log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let mut machine = Self { containerd: start_containerd(&programs), programs };
+        machine.wait_for_containerd();
+        let programs = machine.programs.clone();
         let guest = image::build_guest();
         for (name, entrypoint) in [(PAUSE, vec!["/guest", "pause"]), (IMAGE, vec!["/guest"])] {
             let tar = format!("{ROOT}/image.tar");
@@ -117,6 +106,24 @@ impl Machine {
             run(&ctr, &["-a", &socket, "-n", "k8s.io", "images", "import", &tar]);
         }
         machine
+    }
+
+    /// Kills containerd and starts it again; containers have shims of their own and run on.
+    #[allow(dead_code, reason = "not every test crate restarts the runtime")]
+    pub fn restart_containerd(&mut self) {
+        self.containerd.kill().unwrap();
+        self.containerd.wait().unwrap();
+        fs::remove_file(self.socket()).unwrap();
+        self.containerd = start_containerd(&self.programs);
+        self.wait_for_containerd();
+    }
+
+    fn wait_for_containerd(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.socket().exists() {
+            assert!(Instant::now() < deadline, "containerd does not start: {}", self.containerd_log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The CRI socket.
@@ -155,6 +162,17 @@ fn tools() -> PathBuf {
         tools.display()
     );
     tools
+}
+
+fn start_containerd(programs: &Path) -> Child {
+    Command::new(programs.join("containerd"))
+        .args(["--config", &format!("{ROOT}/containerd.toml")])
+        .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display()))
+        .env_remove("ORLOP_TEST_MACHINE")
+        .stdout(Stdio::null())
+        .stderr(fs::OpenOptions::new().create(true).append(true).open(format!("{ROOT}/containerd.log")).unwrap())
+        .spawn()
+        .unwrap()
 }
 
 fn install_cni() {

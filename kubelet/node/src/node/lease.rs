@@ -9,6 +9,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::within::within;
 
 const NAMESPACE: &str = "kube-node-lease";
 
@@ -20,7 +21,7 @@ pub async fn keep(config: &Config, owner: watch::Receiver<String>) {
     let mut pause = first;
     loop {
         let uid = owner.borrow().clone();
-        match renew(&api, config, &uid).await {
+        match within(interval.max(Duration::from_secs(1)), renew(&api, config, &uid)).await {
             Ok(()) => {
                 pause = first;
                 tokio::time::sleep(interval).await;

@@ -4,6 +4,8 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
+use crate::config::{CgroupConfig, Config};
+
 /// What does not change while the kubelet runs.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -38,14 +40,14 @@ fn read(path: &str) -> String {
 }
 
 impl Machine {
-    /// Looks at the machine. `dir` is the kubelet's folder.
-    pub fn look(dir: &Path) -> Self {
+    /// Looks at the machine, as far as the node's cgroup lets it have it.
+    pub fn look(config: &Config) -> Self {
         let name = nix::sys::utsname::uname().ok();
         let release = name.map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
         Self {
             cpus: std::thread::available_parallelism().map_or(1, |count| i64::try_from(count.get()).unwrap_or(1)),
-            memory: meminfo("MemTotal:"),
-            ephemeral_storage: disk(dir).map_or(0, |(total, _)| i64::try_from(total).unwrap_or(i64::MAX)),
+            memory: meminfo("MemTotal:").min(memory_limit(&config.cgroups)),
+            ephemeral_storage: disk(&config.root_dir).map_or(0, |(total, _)| i64::try_from(total).unwrap_or(i64::MAX)),
             kernel_version: release,
             os_image: os_image(),
             architecture: match std::env::consts::ARCH {
@@ -83,6 +85,14 @@ fn meminfo(key: &str) -> i64 {
     let text = read("/proc/meminfo");
     let line = text.lines().find(|line| line.starts_with(key));
     line.and_then(|line| line.split_whitespace().nth(1)).and_then(|kib| kib.parse::<i64>().ok()).unwrap_or(0) * 1024
+}
+
+/// The limit of the cgroup below which pods run; none is a number larger than any memory.
+fn memory_limit(config: &CgroupConfig) -> i64 {
+    let parent = config.parent.trim_start_matches('/');
+    let v1 = config.mount.join("memory").join(parent).join("memory.limit_in_bytes");
+    let v2 = config.mount.join(parent).join("memory.max");
+    [v1, v2].iter().find_map(|file| std::fs::read_to_string(file).ok()?.trim().parse().ok()).unwrap_or(i64::MAX)
 }
 
 fn disk(dir: &Path) -> Option<(u64, u64)> {

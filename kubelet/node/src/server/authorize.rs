@@ -10,6 +10,7 @@ use orlop_auth::UserInfo;
 use rustls_pki_types::CertificateDer;
 
 use crate::kubelet::Kubelet;
+use crate::within::{CALL, within};
 
 /// Members need not be asked about: the API server is one of them when it asks for a pod's log.
 const MASTERS: &str = "system:masters";
@@ -63,7 +64,7 @@ pub async fn check<B>(kubelet: &Kubelet, owner: &Certified, request: &Request<B>
         ..SubjectAccessReview::default()
     };
     let api: Api<SubjectAccessReview> = Api::all(kubelet.config.client.clone());
-    let answer = api.create(&PostParams::default(), &review).await;
+    let answer = within(CALL, api.create(&PostParams::default(), &review)).await;
     match answer.map(|review| review.status.unwrap_or_default().allowed) {
         Ok(true) => Ok(()),
         Ok(false) => Err(Refusal::Forbidden(format!(
@@ -86,7 +87,7 @@ async fn review_token(kubelet: &Kubelet, token: &str) -> Result<UserInfo, Refusa
         ..TokenReview::default()
     };
     let api: Api<TokenReview> = Api::all(kubelet.config.client.clone());
-    let answer = api.create(&PostParams::default(), &review).await;
+    let answer = within(CALL, api.create(&PostParams::default(), &review)).await;
     let status = answer.map_err(|error| Refusal::Unknown(format!("Authentication error: {error}")))?.status;
     let status = status.filter(|status| status.authenticated == Some(true)).ok_or(Refusal::Unauthorized)?;
     let user = status.user.unwrap_or_default();

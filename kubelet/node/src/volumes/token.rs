@@ -10,6 +10,7 @@ use kube::api::{Api, PostParams};
 
 use crate::error::PodError;
 use crate::pod;
+use crate::within::{CALL, within};
 
 #[derive(Debug, Clone)]
 struct Token {
@@ -69,13 +70,13 @@ impl Tokens {
             ..TokenRequest::default()
         };
         let failed = |error: String| PodError::Api(format!("failed to fetch token: {error}"));
-        let reply: TokenRequest = accounts
-            .create_subresource("token", &account, &PostParams::default(), &request)
-            .await
-            .map_err(|error| match error {
-                kube::Error::Api(answer) => failed(answer.message.clone()),
-                other => failed(other.to_string()),
-            })?;
+        let reply: TokenRequest =
+            within(CALL, accounts.create_subresource("token", &account, &PostParams::default(), &request))
+                .await
+                .map_err(|error| match error {
+                    kube::Error::Api(answer) => failed(answer.message.clone()),
+                    other => failed(other.to_string()),
+                })?;
         let status = reply.status.unwrap_or_default();
         let (Some(text), Some(expires)) = (status.token, status.expiration_timestamp) else {
             return Err(failed("the reply has no token".into()));

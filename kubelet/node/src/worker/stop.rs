@@ -13,6 +13,7 @@ use crate::cgroups;
 use crate::pod;
 use crate::state::{Observed, Record};
 use crate::volumes;
+use crate::within::{CALL, within};
 
 impl Worker {
     /// Stops the pod and returns when nothing of it is left, here or in the API server.
@@ -149,7 +150,7 @@ impl Worker {
         };
         let mut pause = Duration::from_millis(200);
         while !self.update().removed {
-            match api.delete(pod::name(pod), &parameters).await {
+            match within(CALL, api.delete(pod::name(pod), &parameters)).await {
                 Ok(_) => return,
                 // Gone, or another pod of the same name.
                 Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return,

@@ -102,3 +102,19 @@ fn a_dead_container_is_reported_before_another_second_of_connections() {
         }
     });
 }
+
+#[test]
+fn a_runtime_that_is_killed_and_started_again_takes_no_container_with_it() {
+    with_cluster(async |mut cluster| {
+        cluster.create("stays", json!({ "containers": [guest(&["serve", "80"])] })).await;
+        let before = cluster.ready("stays").await;
+        cluster.machine.restart_containerd();
+        cluster.create("new", json!({ "containers": [guest(&["wait"])] })).await;
+        cluster.ready("new").await;
+        let after = cluster.ready("stays").await;
+        assert_eq!(container_id(&before), container_id(&after));
+        assert_eq!(container(&after).restart_count, 0);
+        cluster.kill_container(&after, "c").await;
+        cluster.until("restarted", "stays", |pod| container(pod).restart_count == 1).await;
+    });
+}
