@@ -9,17 +9,6 @@ use orlop_ebpf::{Config, Flow, FlowKey, flow_flags};
 use crate::maps::{FLOWS, HALF_OPEN};
 use crate::packet::Packet;
 
-const SECOND: u64 = 1_000_000_000;
-/// `nf_conntrack_tcp_timeout_established` as kube-proxy sets it.
-const ESTABLISHED: u64 = 86_400 * SECOND;
-/// Both sides have said FIN, or one a reset: the port may be given again after this.
-const CLOSED: u64 = 10 * SECOND;
-/// One side has said FIN: `nf_conntrack_tcp_timeout_close_wait` as kube-proxy sets it.
-const CLOSING: u64 = 3_600 * SECOND;
-/// No answer yet: `nf_conntrack_tcp_timeout_syn_sent` and `nf_conntrack_udp_timeout`.
-const UNANSWERED: [u64; 2] = [120 * SECOND, 30 * SECOND];
-/// `nf_conntrack_udp_timeout_stream`.
-const STREAM: u64 = 120 * SECOND;
 /// How many source ports are tried.
 const TRIES: u32 = 24;
 
@@ -40,33 +29,9 @@ pub fn find(key: &FlowKey, now: u64) -> Option<(*mut Flow, Table)> {
         None => (HALF_OPEN.get_ptr_mut(key)?, Table::HalfOpen),
     };
     // SAFETY: an element of a map; reused under us it is another connection's, and one packet goes astray.
-    let expired = unsafe { expired(key, &*flow, now) };
+    let expired = unsafe { (*flow).is_expired(now) };
     if expired { None } else { Some((flow, table)) }
 }
-
-/// Whether a connection is over, or silent for too long.
-#[inline(always)]
-fn expired(key: &FlowKey, flow: &Flow, now: u64) -> bool {
-    now.saturating_sub(flow.seen) > timeout(key.protocol, flow.flags)
-}
-
-#[inline(always)]
-fn timeout(protocol: u32, flags: u32) -> u64 {
-    let tcp = protocol == u32::from(orlop_ebpf::TCP);
-    if flags & flow_flags::RESET != 0 || flags & FINS == FINS {
-        CLOSED
-    } else if flags & flow_flags::ANSWERED == 0 {
-        if tcp { UNANSWERED[0] } else { UNANSWERED[1] }
-    } else if !tcp {
-        STREAM
-    } else if flags & FINS != 0 {
-        CLOSING
-    } else {
-        ESTABLISHED
-    }
-}
-
-const FINS: u32 = flow_flags::CLIENT_FIN | flow_flags::SERVER_FIN;
 
 /// The key of the other direction's entry.
 #[inline(always)]
@@ -77,7 +42,7 @@ pub fn other(flow: &Flow) -> FlowKey {
 /// Whether a new connection may take the place of this one: it is over.
 #[inline(always)]
 pub fn is_over(flow: &Flow) -> bool {
-    flow.flags & (flow_flags::RESET | FINS) != 0
+    flow.flags & (flow_flags::RESET | flow_flags::CLIENT_FIN | flow_flags::SERVER_FIN) != 0
 }
 
 /// Notes a packet: the time, and in both entries what it says of the connection's state. A connection that both sides
@@ -179,7 +144,7 @@ fn vacate(key: &FlowKey, now: u64) -> bool {
     };
     // SAFETY: as for `find`.
     let flow = unsafe { &*held };
-    if !expired(key, flow, now) {
+    if !flow.is_expired(now) {
         return false;
     }
     let theirs = other(flow);

@@ -87,3 +87,52 @@ plain!(Flow {
     routed: u64,
     packets: u64
 });
+
+const SECOND: u64 = 1_000_000_000;
+/// `nf_conntrack_tcp_timeout_established` as kube-proxy sets it.
+const ESTABLISHED: u64 = 86_400 * SECOND;
+/// Both sides have said FIN, or one a reset: the port may be given again after this.
+const CLOSED: u64 = 10 * SECOND;
+/// One side has said FIN: `nf_conntrack_tcp_timeout_close_wait` as kube-proxy sets it.
+const CLOSING: u64 = 3_600 * SECOND;
+/// No answer yet: `nf_conntrack_tcp_timeout_syn_sent` and `nf_conntrack_udp_timeout`.
+const UNANSWERED: [u64; 2] = [120 * SECOND, 30 * SECOND];
+/// `nf_conntrack_udp_timeout_stream`.
+const STREAM: u64 = 120 * SECOND;
+const FINS: u32 = flow_flags::CLIENT_FIN | flow_flags::SERVER_FIN;
+
+impl Flow {
+    /// Whether it is the answering direction's.
+    #[inline(always)]
+    pub const fn is_reply(&self) -> bool {
+        self.flags & flow_flags::REPLY != 0
+    }
+
+    /// Whether it is closed, or has been silent for too long.
+    #[inline(always)]
+    pub fn is_expired(&self, now: u64) -> bool {
+        now.saturating_sub(self.seen) > self.timeout()
+    }
+
+    /// Whether nothing more is to come but what closing brings.
+    #[inline(always)]
+    pub const fn is_closed(&self) -> bool {
+        self.flags & flow_flags::RESET != 0 || self.flags & FINS == FINS
+    }
+
+    #[inline(always)]
+    const fn timeout(&self) -> u64 {
+        let tcp = self.becomes.protocol == crate::TCP as u32;
+        if self.is_closed() {
+            CLOSED
+        } else if self.flags & flow_flags::ANSWERED == 0 {
+            if tcp { UNANSWERED[0] } else { UNANSWERED[1] }
+        } else if !tcp {
+            STREAM
+        } else if self.flags & FINS != 0 {
+            CLOSING
+        } else {
+            ESTABLISHED
+        }
+    }
+}
