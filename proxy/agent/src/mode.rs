@@ -1,5 +1,7 @@
 //! Opening the backend that the configuration asks for, or the one that works.
 
+use std::path::PathBuf;
+
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
 use orlop_plan::{Backend, BackendError, Changes, Plan, Protocol};
@@ -20,10 +22,8 @@ pub(crate) fn open(config: &Config, plan: &Plan) -> Result<Opened, BackendError>
             Err(reason) => tracing::warn!(%reason, "eBPF does not work here; falling back to nftables"),
         }
     }
-    let mut backend = NftBackend::open()?;
+    let mut backend = NftAfterEbpf { nft: NftBackend::open()?, bpf_root: config.bpf_root.clone(), draining: true };
     backend.resync(plan)?;
-    // Only now: until nftables has taken over, what eBPF forwards must go on.
-    forget_ebpf(config);
     Ok(Opened { mode: backend.mode(), backend: Box::new(backend) })
 }
 
@@ -32,39 +32,66 @@ fn options(config: &Config) -> Options {
         bpf_root: config.bpf_root.clone(),
         cgroup_root: config.cgroup_root.clone(),
         node_port_range: config.node_port_range,
+        tcx: true,
     }
 }
 
 fn open_ebpf(config: &Config, plan: &Plan) -> Result<EbpfWithSctp, BackendError> {
     let mut ebpf = EbpfBackend::open(options(config))?;
-    if let Err(error) = ebpf.resync(plan) {
-        if let Err(error) = ebpf.cleanup() {
-            tracing::warn!(%error, "cannot remove what eBPF left");
-        }
-        return Err(error);
-    }
+    ebpf.resync(plan)?;
     let nft = NftBackend::open().map_err(|error| tracing::warn!(%error, "SCTP Services are not proxied")).ok();
     let mut both = EbpfWithSctp { ebpf, nft };
     both.resync_sctp(plan)?;
     Ok(both)
 }
 
-/// Detaches what an agent in eBPF mode left pinned.
-fn forget_ebpf(config: &Config) {
-    let pinned = std::fs::read_dir(&config.bpf_root).is_ok_and(|mut entries| entries.next().is_some());
-    if !pinned {
-        return;
-    }
-    match orlop_bpf::remove(&config.bpf_root) {
-        Ok(()) => tracing::info!("removed what the eBPF mode left"),
-        Err(error) => tracing::warn!(%error, "cannot remove what the eBPF mode left"),
+/// Removes from the kernel everything that any mode left. Nothing is forwarded afterwards.
+pub fn cleanup(config: &Config) -> Result<(), BackendError> {
+    orlop_bpf::remove(&config.bpf_root)?;
+    NftBackend::open()?.cleanup()
+}
+
+/// nftables, and what an agent in eBPF mode left: that takes no new connections and goes when its last one has ended.
+struct NftAfterEbpf {
+    nft: NftBackend,
+    bpf_root: PathBuf,
+    /// Whether there may be something left.
+    draining: bool,
+}
+
+impl NftAfterEbpf {
+    fn drain(&mut self) {
+        if !self.draining {
+            return;
+        }
+        match orlop_bpf::retire(&self.bpf_root) {
+            Ok(true) => {}
+            Ok(false) => self.draining = false,
+            Err(error) => tracing::warn!(%error, "cannot retire what the eBPF mode left"),
+        }
     }
 }
 
-/// Removes from the kernel everything that any mode left. Nothing is forwarded afterwards.
-pub fn cleanup(config: &Config) -> Result<(), BackendError> {
-    forget_ebpf(config);
-    NftBackend::open()?.cleanup()
+impl Backend for NftAfterEbpf {
+    fn mode(&self) -> &'static str {
+        self.nft.mode()
+    }
+
+    fn sync(&mut self, plan: &Plan, changes: &Changes) -> Result<(), BackendError> {
+        self.nft.sync(plan, changes)
+    }
+
+    fn resync(&mut self, plan: &Plan) -> Result<(), BackendError> {
+        self.nft.resync(plan)?;
+        // Only now: until nftables has taken over, what eBPF forwards must go on.
+        self.drain();
+        Ok(())
+    }
+
+    fn cleanup(&mut self) -> Result<(), BackendError> {
+        orlop_bpf::remove(&self.bpf_root)?;
+        self.nft.cleanup()
+    }
 }
 
 /// eBPF for TCP and UDP; SCTP needs a checksum over the packet and stays with nftables. The nftables part also keeps

@@ -16,7 +16,7 @@ use crate::devices::Follower;
 use crate::kernel::Held;
 use crate::maps::{self, Maps};
 use crate::pins::Pins;
-use crate::programs::Programs;
+use crate::programs::{self, Programs};
 use crate::steps::{Edits, Steps};
 use crate::stranded::Sweeper;
 use crate::table::Table;
@@ -31,6 +31,8 @@ pub struct Options {
     pub cgroup_root: PathBuf,
     /// The cluster's NodePort range (inclusive), which masquerading keeps out of.
     pub node_port_range: (u16, u16),
+    /// Whether to attach to devices with TCX links where the kernel has them (6.6), and not with clsact filters.
+    pub tcx: bool,
 }
 
 /// Makes the kernel equal to the plan. Lives in the node's network namespace.
@@ -51,7 +53,7 @@ impl EbpfBackend {
     pub fn open(options: Options) -> Result<Self, Error> {
         requirements::check(&options)?;
         let pins = Pins::create(&options.bpf_root)?;
-        let programs = Arc::new(Programs::load(&pins)?);
+        let programs = Arc::new(Programs::load(&pins, options.tcx)?);
         let maps = Maps::open(&pins.maps)?;
         let sweeper = Sweeper::start(&pins.maps, options.cgroup_root.clone())?;
         Ok(Self { options, pins, maps, programs, devices: None, sweeper, table: Table::default() })
@@ -167,13 +169,15 @@ impl Backend for EbpfBackend {
     fn cleanup(&mut self) -> Result<(), BackendError> {
         self.devices = None;
         self.table = Table::default();
-        Ok(self.pins.remove_all()?)
+        Ok(remove(&self.options.bpf_root)?)
     }
 }
 
-/// Removes what any agent pinned under this directory, whatever its build; nothing is translated afterwards.
+/// Removes what any agent attached in this network namespace and pinned under this directory, whatever its build;
+/// nothing is translated afterwards.
 pub fn remove(bpf_root: &Path) -> Result<(), Error> {
-    Pins::under(bpf_root).remove_all()
+    Pins::under(bpf_root).remove_all()?;
+    programs::detach_filters()
 }
 
 /// The address that stands in for devices without one: the first IPv4 address NodePorts answer on, or the node's first.

@@ -5,6 +5,7 @@
 //! neither a stop nor a crash nor an upgrade of the agent is noticed by a connection.
 
 mod backend;
+mod clsact;
 mod convert;
 mod devices;
 mod error;
@@ -18,6 +19,7 @@ mod pins;
 mod ports;
 mod programs;
 mod requirements;
+mod retire;
 mod rtnetlink;
 mod sock_diag;
 mod steps;
@@ -27,3 +29,4 @@ mod table;
 
 pub use backend::{EbpfBackend, Options, remove};
 pub use error::Error;
+pub use retire::retire;

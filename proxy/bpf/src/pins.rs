@@ -39,6 +39,11 @@ impl Pins {
         Ok(pins)
     }
 
+    /// Whether an agent with this ABI has pinned anything.
+    pub fn exist(&self) -> bool {
+        self.maps.join("CONFIG").exists()
+    }
+
     /// The names of the links that are pinned.
     pub fn link_names(&self) -> Result<Vec<String>, Error> {
         names(&self.links)
@@ -57,7 +62,7 @@ impl Pins {
     /// Links first, which detaches the programs.
     fn remove_hashes(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
         for directory in names(&self.root)?.into_iter().map(|hash| self.root.join(hash)) {
-            if directory.is_dir() && which(&directory) {
+            if is_hash(&directory) && directory.is_dir() && which(&directory) {
                 for part in ["links", "programs"] {
                     remove_tree(&directory.join(part))?;
                 }
@@ -66,6 +71,12 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// Whether a directory is named as ours are: the root may be shared with others.
+fn is_hash(directory: &Path) -> bool {
+    let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.len() == 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Removes one pin; one that is gone is fine.

@@ -3,16 +3,19 @@
 //! Every link is pinned under a name that says what it is attached to. A link that is there gets the new program
 //! (`BPF_LINK_UPDATE`), so that an upgrade leaves no moment without one; a link whose cgroup or device is gone is
 //! replaced. A program that is already running is not loaded a second time: pinned programs are compared by their tag.
+//! On devices of kernels without TCX, filters of the clsact qdisc stand in for links.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aya::programs::{CgroupSockAddr, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
+use crate::clsact::{self, Direction};
 use crate::object::object;
 use crate::pins::{self, Pins};
-use crate::{Error, sys};
+use crate::{Error, rtnetlink, sys};
 
 /// A hook: the program's name in the object and the kernel's `bpf_attach_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub const DEVICE_HOOKS: [Hook; 2] =
 pub struct Programs {
     pins: Pins,
     programs: Vec<Program>,
+    /// Whether devices take links; until one refuses.
+    tcx: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -54,7 +59,7 @@ struct Program {
 
 impl Programs {
     /// Loads them, over the maps that are pinned or fresh ones.
-    pub fn load(pins: &Pins) -> Result<Self, Error> {
+    pub fn load(pins: &Pins, tcx: bool) -> Result<Self, Error> {
         let mut ebpf =
             EbpfLoader::new().default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
@@ -63,7 +68,7 @@ impl Programs {
             let info = sys::program_info(fd.as_fd()).map_err(Error::bpf(format!("look at program {}", hook.name)))?;
             programs.push(Program { hook, fd, id: info.id });
         }
-        Ok(Self { pins: pins.clone(), programs })
+        Ok(Self { pins: pins.clone(), programs, tcx: AtomicBool::new(tcx) })
     }
 
     /// Attaches the socket hooks to a cgroup, whose identifier is its inode's number.
@@ -84,7 +89,25 @@ impl Programs {
 
     /// Attaches the device hooks to a device.
     pub fn attach_to_device(&self, index: u32) -> Result<(), Error> {
-        DEVICE_HOOKS.iter().try_for_each(|hook| self.attach(*hook, &device_link(*hook, index), index))
+        for hook in DEVICE_HOOKS {
+            let name = device_link(hook, index);
+            if self.tcx.load(Ordering::Relaxed) {
+                match self.attach(hook, &name, index) {
+                    Err(Error::Bpf { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
+                        tracing::info!("this kernel has no TCX: using clsact filters");
+                        self.tcx.store(false, Ordering::Relaxed);
+                    }
+                    other => {
+                        other?;
+                        continue;
+                    }
+                }
+            }
+            let program = self.program(hook)?;
+            clsact::attach(index, direction(hook), program.fd.as_fd(), hook.name)
+                .map_err(Error::bpf(format!("attach filter {name}")))?;
+        }
+        Ok(())
     }
 
     /// Forgets the links of devices that are gone.
@@ -101,8 +124,12 @@ impl Programs {
         Ok(())
     }
 
+    fn program(&self, hook: Hook) -> Result<&Program, Error> {
+        self.programs.iter().find(|program| program.hook == hook).ok_or(Error::OutOfDate)
+    }
+
     fn attach(&self, hook: Hook, name: &str, target: u32) -> Result<(), Error> {
-        let program = self.programs.iter().find(|program| program.hook == hook).ok_or(Error::OutOfDate)?;
+        let program = self.program(hook)?;
         let path = self.pins.links.join(name);
         if let Ok(link) = sys::open_pin(&path) {
             // Most of the time it is as it should be, and a replacement waits for every reader on the machine.
@@ -119,6 +146,21 @@ impl Programs {
             .map_err(Error::bpf(format!("attach {name}")))?;
         sys::pin(link.as_fd(), &path).map_err(Error::bpf(format!("pin link {name}")))
     }
+}
+
+/// Removes the filters of this network namespace's devices that stand in for links.
+pub fn detach_filters() -> Result<(), Error> {
+    for device in rtnetlink::devices()?.into_keys() {
+        for hook in DEVICE_HOOKS {
+            let name = device_link(hook, device);
+            clsact::detach(device, direction(hook)).map_err(Error::bpf(format!("detach filter {name}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn direction(hook: Hook) -> Direction {
+    if hook.name == "tc_ingress" { Direction::Ingress } else { Direction::Egress }
 }
 
 fn device_link(hook: Hook, index: u32) -> String {

@@ -92,12 +92,17 @@ impl AsFd for Changes {
     }
 }
 
-fn dump(request: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+fn dump(request: RouteNetlinkMessage, each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    talk(request, NLM_F_DUMP | NLM_F_REQUEST, each)
+}
+
+/// Sends a request and takes its answers, until they end or one acknowledges it.
+pub fn talk(request: RouteNetlinkMessage, flags: u16, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut message = NetlinkMessage::from(request);
-    message.header.flags = NLM_F_DUMP | NLM_F_REQUEST;
+    message.header.flags = flags;
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
@@ -111,7 +116,9 @@ fn dump(request: RouteNetlinkMessage, mut each: impl FnMut(RouteNetlinkMessage))
             let length = (message.header.length as usize).next_multiple_of(4);
             match message.payload {
                 NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::Error(error) => {
+                    return if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
+                }
                 NetlinkPayload::InnerMessage(message) => each(message),
                 _ => {}
             }

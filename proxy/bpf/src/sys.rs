@@ -275,6 +275,14 @@ unsafe fn info<T: Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
     Ok(info)
 }
 
+/// The clock of the programs: nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes the struct, which outlives the call.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
+}
+
 /// The cookie of the calling thread's network namespace.
 pub fn netns_cookie() -> io::Result<u64> {
     const SO_NETNS_COOKIE: i32 = 71;

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use orlop_bpf::{EbpfBackend, Options};
 use orlop_plan::{Backend as _, Plan, Protocol};
 
 use crate::plans::{cluster_ip, node_port, plan};
@@ -264,6 +265,55 @@ fn a_socket_connected_to_an_endpoint_that_is_removed_is_told_within_a_second() {
     }
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     net.pod.run(connected("remote"));
+}
+
+#[test]
+fn where_there_is_no_tcx_filters_do_the_same_and_outlive_the_agent_until_the_cleanup() {
+    let net = Net::new();
+    let (plan, options) = (net.plan(&[LOCAL, REMOTE]), Options { tcx: false, ..net.node.options() });
+    let root = options.bpf_root.clone();
+    let agent = move || {
+        let mut agent = EbpfBackend::open(options.clone()).expect("open the backend");
+        agent.resync(&plan).expect("fill the maps");
+    };
+    net.node.namespace.run(agent.clone());
+    let pins = root.clone();
+    let links = net.node.namespace.run(move || {
+        let hash = std::fs::read_dir(pins).expect("the root").flatten().next().expect("a directory").path();
+        let links = std::fs::read_dir(hash.join("links")).expect("links").flatten();
+        links.map(|link| link.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    });
+    assert!(links.iter().all(|link| !link.starts_with("tc_")), "{links:?}");
+    let mut old = net.outside.run(|| talk(NODE_PORT).expect("connect to the NodePort").0);
+    net.node.namespace.run(agent);
+    net.outside.run(move || {
+        echo(&mut old, &vec![7; 100_000]).expect("a new agent is not noticed");
+        let servers: HashSet<_> = (0..30)
+            .map(|_| talk(NODE_PORT).expect("connect to the NodePort").1.split(' ').next().map(str::to_owned))
+            .collect();
+        assert_eq!(servers.len(), 2, "{servers:?}");
+    });
+    net.node.namespace.run(move || orlop_bpf::remove(&root).expect("clean up"));
+    net.outside.run(|| talk(NODE_PORT).map(|(_, line)| panic!("{line}")).expect_err("nobody translates"));
+}
+
+#[test]
+fn what_is_retired_carries_its_connections_to_their_end_and_takes_no_new_ones() {
+    let net = Net::serving(&[REMOTE]);
+    let root = net.node.options().bpf_root;
+    let retire = move || orlop_bpf::retire(&root).expect("retire");
+    let mut old = net.outside.run(|| talk(NODE_PORT).expect("connect to the NodePort").0);
+    assert!(net.node.namespace.run(retire.clone()), "a connection is left");
+    net.outside.run(move || {
+        echo(&mut old, &vec![7; 100_000]).expect("the connection goes on");
+        talk(NODE_PORT).map(|(_, line)| panic!("{line}")).expect_err("nobody translates");
+        let mut socket = old;
+        socket.shutdown(std::net::Shutdown::Write).expect("close");
+        assert_eq!(std::io::Read::read(&mut socket, &mut [0]).expect("the server closes too"), 0);
+    });
+    assert!(!net.node.namespace.run(retire), "nothing is left");
+    let root = net.node.options().bpf_root;
+    assert_eq!(net.node.namespace.run(|| std::fs::read_dir(root).expect("the root").count()), 0);
 }
 
 #[test]

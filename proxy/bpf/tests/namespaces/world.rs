@@ -156,6 +156,7 @@ impl Node {
             bpf_root: self.directory.path().join("bpf/node"),
             cgroup_root: self.cgroup.clone(),
             node_port_range: (30_000, 32_767),
+            tcx: true,
         }
     }
 
