@@ -51,7 +51,7 @@ impl Cluster {
         )
         .unwrap();
         let mut config = Config {
-            store: Arc::new(Embedded::open(directory.path().join("store"), Options::default()).unwrap()),
+            store: Arc::new(open(directory.path().join("store")).await),
             service_cidr: "10.96.0.0/12".parse().unwrap(),
             node_port_range: 30000..=32767,
             advertise_address: "172.30.0.11".parse().unwrap(),
@@ -117,18 +117,10 @@ impl Cluster {
     }
 
     /// Stops and gives back what it stored.
-    pub async fn stop(mut self) -> tempfile::TempDir {
+    pub fn stop(mut self) -> tempfile::TempDir {
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         self.server.stop();
         self.stop.cancel();
-        let server = Arc::downgrade(&self.server);
-        drop(self);
-        for _ in 0..100 {
-            if server.strong_count() == 0 {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
         directory
     }
 
@@ -188,6 +180,18 @@ impl Cluster {
         })
         .await
         .unwrap()
+    }
+}
+
+/// Opens a store; a server that was told to stop closes it in its own time.
+async fn open(path: PathBuf) -> Embedded {
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    loop {
+        match Embedded::open(path.clone(), Options::default()) {
+            Ok(store) => return store,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
 

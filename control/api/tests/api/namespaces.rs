@@ -42,7 +42,7 @@ async fn a_restart_finds_everything_and_the_kubernetes_service_at_the_new_addres
     let (_, before) = first.json("GET", path, Value::Null).await;
     assert_eq!(before["spec"]["clusterIP"], "10.96.0.1");
     assert_eq!(before["spec"]["ports"][0]["targetPort"], 6443);
-    let directory = first.stop().await;
+    let directory = first.stop();
     let second =
         Cluster::start_with(directory, |config| config.advertise_address = "172.30.0.77".parse().unwrap()).await;
     assert!(second.kubectl("get configmap kept").await.is_ok());
