@@ -44,16 +44,17 @@ impl ApiServer {
         let user = self.authenticate(&parts).await?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
-        self.authorize(&user, &info, &query).await?;
         let started = std::time::Instant::now();
-        let (verb, path) = (info.verb, info.path.clone());
-        let result = if info.is_resource {
-            self.clone().resource(user.clone(), info, query, parts, body).await
-        } else {
-            self.path(&parts, &info, &query).await
+        let about = info.clone();
+        let result = match self.authorize(&user, &info, &query).await {
+            Err(refused) => Err(refused),
+            Ok(()) if info.is_resource => self.clone().resource(user.clone(), info, query, parts, body).await,
+            Ok(()) => self.path(&parts, &info, &query).await,
         };
         let code = result.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
-        tracing::debug!(target: "audit", user = %user.name, verb, path, code, took = ?started.elapsed());
+        let took = started.elapsed();
+        self.metrics().answered(self.catalog(), &about, code, took);
+        tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }
 
@@ -96,6 +97,7 @@ impl ApiServer {
         match segments.as_slice() {
             ["version"] => Ok(wire::json(200, &crate::version::info())),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
+            ["metrics"] => self.metrics().answer(self),
             ["openapi", rest @ ..] => crate::openapi::answer(rest, query, &parts.headers).await,
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
             [""] => Ok(wire::json(200, &crate::discovery::paths(self.catalog()))),

@@ -13,6 +13,7 @@ use crate::authorize::Authorizer;
 use crate::cache::Hub;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::wire::{Body, BoxError};
@@ -40,6 +41,7 @@ pub struct ApiServer {
     registry: Registry,
     authorizer: Authorizer,
     allocator: Allocator,
+    metrics: Metrics,
     stop: CancellationToken,
 }
 
@@ -53,7 +55,7 @@ impl ApiServer {
         let stop = CancellationToken::new();
         hub.run(config.store.clone(), stop.clone()).await?;
         let registry = Registry::new(config.store.clone(), hub);
-        let server = Arc::new(Self { config, catalog, registry, authorizer, allocator, stop });
+        let server = Arc::new(Self { config, catalog, registry, authorizer, allocator, metrics: Metrics::new(), stop });
         crate::bootstrap::run(&server).await?;
         Ok(server)
     }
@@ -105,6 +107,10 @@ impl ApiServer {
 
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.authorizer
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     pub(crate) fn allocator(&self) -> &Allocator {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{Call, read::parse_version};
 use crate::cache::{EventType, Subscription};
+use crate::metrics::LongRunning;
 use crate::object::Object;
 use crate::selector::Selectors;
 use crate::status::Status;
@@ -43,6 +44,7 @@ struct Watch {
     deadline: Instant,
     bookmark: tokio::time::Interval,
     done: bool,
+    _counted: LongRunning,
 }
 
 impl Call {
@@ -105,6 +107,7 @@ impl Call {
             deadline: Instant::now() + Duration::from_secs(seconds),
             bookmark,
             done: false,
+            _counted: self.server.metrics().long_running(self.server.catalog(), &self.info),
         };
         let frames = stream::unfold(watch, |mut watch| async move {
             watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch))

@@ -75,3 +75,66 @@ async fn an_update_of_an_old_version_conflicts() {
          please apply your changes to the latest version and try again"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_follows_by_lists_pages_or_one_stream() {
+    use kube::runtime::watcher::{Config, Event, watcher};
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.admin(), "default");
+    for i in 0..7 {
+        maps.create(&PostParams::default(), &config_map(&format!("m{i}"))).await.unwrap();
+    }
+    for (i, config) in
+        [Config::default(), Config::default().page_size(3), Config::default().streaming_lists()].into_iter().enumerate()
+    {
+        let mut events = Box::pin(watcher(maps.clone(), config));
+        let mut initial = 0;
+        loop {
+            match events.next().await.unwrap().unwrap() {
+                Event::Init => {}
+                Event::InitApply(_) => initial += 1,
+                Event::InitDone => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(initial, 7 + i);
+        maps.create(&PostParams::default(), &config_map(&format!("late{i}"))).await.unwrap();
+        let Event::Apply(late) = events.next().await.unwrap().unwrap() else { panic!() };
+        assert_eq!(late.metadata.name, Some(format!("late{i}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_the_past_is_exact() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.admin(), "default");
+    let first = maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    maps.create(&PostParams::default(), &config_map("two")).await.unwrap();
+    let version = first.metadata.resource_version.unwrap();
+    let exact = ListParams::default().at(&version).matching(kube::api::VersionMatch::Exact);
+    let then = maps.list(&exact).await.unwrap();
+    assert_eq!(then.metadata.resource_version.as_deref(), Some(version.as_str()));
+    assert_eq!(then.items.len(), 1);
+    let newer = ListParams::default().at(&version).matching(kube::api::VersionMatch::NotOlderThan);
+    assert_eq!(maps.list(&newer).await.unwrap().items.len(), 2);
+    let future = ListParams::default().at("999999").matching(kube::api::VersionMatch::NotOlderThan);
+    let kube::Error::Api(status) = maps.list(&future).await.unwrap_err() else { panic!() };
+    assert_eq!(status.code, 504);
+    assert!(status.message.starts_with("Too large resource version: 999999, current: "), "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_sees_objects_come_and_go() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.admin(), "default");
+    maps.create(&PostParams::default(), &config_map("one")).await.unwrap();
+    let version = maps.list(&ListParams::default()).await.unwrap().metadata.resource_version.unwrap();
+    let mut events = maps.watch(&WatchParams::default().labels("on=yes"), &version).await.unwrap().boxed();
+    let label = |value: &str| kube::api::Patch::Merge(serde_json::json!({"metadata": {"labels": {"on": value}}}));
+    for value in ["yes", "no"] {
+        maps.patch("one", &Default::default(), &label(value)).await.unwrap();
+    }
+    assert!(matches!(events.next().await.unwrap().unwrap(), WatchEvent::Added(_)));
+    let WatchEvent::Deleted(left) = events.next().await.unwrap().unwrap() else { panic!() };
+    assert_eq!(left.metadata.labels.unwrap()["on"], "yes", "as it last matched");
+}

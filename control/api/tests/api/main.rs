@@ -6,6 +6,7 @@ mod cluster;
 mod in_process;
 mod kubectl;
 mod logs;
+mod metrics;
 mod namespaces;
 mod nodes;
 mod pods;
