@@ -48,8 +48,34 @@ pub struct Config {
     pub node_lease_duration: Duration,
     /// How often the Lease is renewed: the heartbeat. A quarter of the duration, by default.
     pub node_lease_renew_interval: Duration,
+    /// What the node must have left. The kubelet says when it has less, and evicts nobody.
+    pub eviction_hard: EvictionThresholds,
+    /// A container's log is rotated when it has grown to so many bytes.
+    pub container_log_max_size: u64,
+    /// How many log files of one container are kept, the current one among them; at least 2.
+    pub container_log_max_files: usize,
+    /// How often logs are looked at.
+    pub container_log_monitor_interval: Duration,
     /// Resources kept for the system, which `allocatable` leaves out: `cpu` in thousandths and memory in bytes.
     pub system_reserved: (i64, i64),
+}
+
+/// Below which the node has the conditions `MemoryPressure` and `DiskPressure`. On a machine that a person shares with the cluster
+/// zeros keep a nearly full disk from making the node useless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvictionThresholds {
+    /// `memory.available`, in bytes. Pods are not given it either.
+    pub memory_available: i64,
+    /// `nodefs.available`, in percent.
+    pub nodefs_available: u64,
+    /// `nodefs.inodesFree`, in percent.
+    pub nodefs_inodes_free: u64,
+}
+
+impl Default for EvictionThresholds {
+    fn default() -> Self {
+        Self { memory_available: 100 << 20, nodefs_available: 10, nodefs_inodes_free: 5 }
+    }
 }
 
 /// Where the pods' cgroups are.
@@ -100,6 +126,10 @@ impl Config {
             node_status_report_frequency: Duration::from_secs(300),
             node_lease_duration: Duration::from_secs(40),
             node_lease_renew_interval: Duration::from_secs(10),
+            eviction_hard: EvictionThresholds::default(),
+            container_log_max_size: 10 << 20,
+            container_log_max_files: 5,
+            container_log_monitor_interval: Duration::from_secs(10),
             system_reserved: (0, 0),
         }
     }

@@ -50,7 +50,7 @@ impl Kubelet {
 
     /// What a pod with these addresses may ask about itself.
     pub fn field_context(&self, pod_ips: &[String]) -> FieldContext {
-        let (cpu, memory) = self.machine.allocatable(self.config.system_reserved);
+        let (cpu, memory) = self.machine.allocatable(&self.config);
         FieldContext {
             node_name: self.config.node_name.clone(),
             node_ips: self.node_ips(),

@@ -2,7 +2,7 @@
 //!
 //! [`run`] is the whole of it. Data goes one way: `pods` watches the API server and lists the runtime; each pod's `worker` looks
 //! (`observe`), decides (`state`, pure) and acts (`spec`, `env` and `mounts` say what to ask the runtime for); `publisher` sends
-//! what is reported. `node` keeps the Node object, `server` the HTTP API. Nothing that matters is kept in memory only: a
+//! what is reported. `node` keeps the Node object, `server` the HTTP API, `rotation` the logs. Nothing that matters is kept in memory only: a
 //! restarted kubelet finds its pods by their labels in the runtime and goes on without restarting a container.
 
 mod backoff;
@@ -23,6 +23,7 @@ mod pods;
 mod probes;
 mod publisher;
 mod quantity;
+mod rotation;
 mod server;
 mod spec;
 mod state;
@@ -37,7 +38,7 @@ use orlop_cri::CriClient;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{CgroupConfig, Config};
+pub use config::{CgroupConfig, Config, EvictionThresholds};
 pub use error::KubeletError;
 pub use server::server_tls;
 
@@ -76,6 +77,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         () = kubelet.watch_runtime() => {}
         () = node::keep(kubelet.clone()) => {}
         () = pods::Pods::new(kubelet.clone(), known.clone()).run() => {}
+        () = rotation::keep_small(kubelet.clone()) => {}
         () = server::serve(kubelet.clone(), known, listener) => {}
         () = stop.cancelled() => {}
     }

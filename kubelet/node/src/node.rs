@@ -94,7 +94,7 @@ async fn facts(kubelet: &Kubelet) -> Facts {
     Facts {
         runtime_version,
         health: kubelet.health.borrow().clone(),
-        pressure: kubelet.machine.pressure(&kubelet.config.root_dir),
+        pressure: kubelet.machine.pressure(&kubelet.config),
     }
 }
 

@@ -7,7 +7,7 @@ mod resources;
 mod sandbox;
 mod security;
 
-pub use container::{ContainerInput, container_config};
+pub use container::{ContainerInput, container_config, log_path};
 pub use dns::ResolvConf;
 pub use labels::definition_hash;
 pub use resources::{PodLimits, pod_limits};

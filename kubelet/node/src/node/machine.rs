@@ -30,11 +30,6 @@ pub struct Pressure {
     pub pid: bool,
 }
 
-/// The kubelet's default eviction thresholds.
-const LEAST_MEMORY: i64 = 100 << 20;
-const LEAST_DISK_PERCENT: u64 = 10;
-const LEAST_INODES_PERCENT: u64 = 5;
-
 fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap_or_default().trim().to_owned()
 }
@@ -63,20 +58,22 @@ impl Machine {
         }
     }
 
-    /// Thousandths of a processor and bytes of memory that pods may have, without what is `reserved`.
-    pub fn allocatable(&self, reserved: (i64, i64)) -> (i64, i64) {
-        let (cpu, memory) = reserved;
-        ((self.cpus * 1000 - cpu).max(0), (self.memory - memory - LEAST_MEMORY).max(0))
+    /// Thousandths of a processor and bytes of memory that pods may have, without what is kept for the system.
+    pub fn allocatable(&self, config: &Config) -> (i64, i64) {
+        let (cpu, memory) = config.system_reserved;
+        let memory = memory + config.eviction_hard.memory_available;
+        ((self.cpus * 1000 - cpu).max(0), (self.memory - memory).max(0))
     }
 
     /// What is scarce now.
-    pub fn pressure(&self, dir: &Path) -> Pressure {
-        let full = statvfs(dir).is_ok_and(|stat| {
+    pub fn pressure(&self, config: &Config) -> Pressure {
+        let least = config.eviction_hard;
+        let full = statvfs(&config.root_dir).is_ok_and(|stat| {
             let below = |free: u64, total: u64, percent: u64| total > 0 && free * 100 < total * percent;
-            below(stat.blocks_available(), stat.blocks(), LEAST_DISK_PERCENT)
-                || below(stat.files_available(), stat.files(), LEAST_INODES_PERCENT)
+            below(stat.blocks_available(), stat.blocks(), least.nodefs_available)
+                || below(stat.files_available(), stat.files(), least.nodefs_inodes_free)
         });
-        Pressure { memory: meminfo("MemAvailable:") < LEAST_MEMORY, disk: full, pid: pids_are_scarce() }
+        Pressure { memory: meminfo("MemAvailable:") < least.memory_available, disk: full, pid: pids_are_scarce() }
     }
 }
 

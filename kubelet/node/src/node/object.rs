@@ -55,7 +55,7 @@ pub fn status(
     old: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
-    let (cpu, memory) = machine.allocatable(config.system_reserved);
+    let (cpu, memory) = machine.allocatable(config);
     let shared = |cpu: String, memory: i64| {
         BTreeMap::from([
             ("cpu".to_owned(), Quantity(cpu)),

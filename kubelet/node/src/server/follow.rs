@@ -123,6 +123,7 @@ impl Reader {
         let mut left = self.options.limit_bytes;
         let mut line = Vec::new();
         let mut ended = false;
+        let mut rotated = false;
         loop {
             let read = reader.read_until(b'\n', &mut line).await?;
             if line.last() == Some(&b'\n') || (read == 0 && ended && !line.is_empty()) {
@@ -151,10 +152,16 @@ impl Reader {
                 ended = true;
                 continue;
             }
-            // Rotated: the rest of the old file has been read, the new one has the same name.
             if let Ok(metadata) = tokio::fs::metadata(&self.path).await
                 && metadata.ino() != inode
             {
+                // Rotated. The runtime may still have been writing to the old file when the new one appeared: read on once more.
+                if !rotated {
+                    rotated = true;
+                    tokio::time::sleep(POLL).await;
+                    continue;
+                }
+                rotated = false;
                 inode = metadata.ino();
                 reader = BufReader::new(tokio::fs::File::open(&self.path).await?);
                 continue;

@@ -13,6 +13,15 @@ pub struct LogOptions {
     pub tail_lines: Option<u64>,
     pub since: Option<Timestamp>,
     pub limit_bytes: Option<u64>,
+    /// Only what was written to this one; both when nothing is said.
+    pub stream: Option<Stream>,
+}
+
+/// Where a container writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
 }
 
 impl LogOptions {
@@ -37,8 +46,19 @@ impl LogOptions {
                     let time = value.replace("%3A", ":").replace("%3a", ":").replace("%2B", "+");
                     options.since = Some(time.parse().map_err(|_| format!("Invalid value: {value:?} for {key}"))?);
                 }
+                "stream" => {
+                    options.stream = match value {
+                        "" | "All" => None,
+                        "Stdout" => Some(Stream::Stdout),
+                        "Stderr" => Some(Stream::Stderr),
+                        _ => return Err(format!("Invalid value: {value:?} for {key}")),
+                    };
+                }
                 _ => {}
             }
+        }
+        if options.tail_lines.is_some() && options.stream.is_some() {
+            return Err("`tailLines` and specific `stream` are mutually exclusive for now".to_owned());
         }
         Ok(options)
     }
@@ -48,6 +68,9 @@ impl LogOptions {
     pub fn render(&self, line: &[u8]) -> Option<Vec<u8>> {
         let Some(parsed) = parse(line) else { return Some(line.to_vec()) };
         if self.since.is_some_and(|since| parsed.time.parse::<Timestamp>().is_ok_and(|time| time < since)) {
+            return None;
+        }
+        if self.stream.is_some_and(|stream| stream != parsed.stream) {
             return None;
         }
         let mut text = Vec::with_capacity(line.len());
@@ -65,6 +88,7 @@ impl LogOptions {
 
 struct Line<'a> {
     time: &'a str,
+    stream: Stream,
     partial: bool,
     text: &'a [u8],
 }
@@ -73,12 +97,16 @@ fn parse(line: &[u8]) -> Option<Line<'_>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let mut parts = line.splitn(4, |&byte| byte == b' ');
     let time = std::str::from_utf8(parts.next()?).ok()?;
-    let stream = parts.next()?;
+    let stream = match parts.next()? {
+        b"stdout" => Stream::Stdout,
+        b"stderr" => Stream::Stderr,
+        _ => return None,
+    };
     let tags = parts.next()?;
-    if !matches!(stream, b"stdout" | b"stderr") || !matches!(tags.first(), Some(b'P' | b'F')) {
+    if !matches!(tags.first(), Some(b'P' | b'F')) {
         return None;
     }
-    Some(Line { time, partial: tags.first() == Some(&b'P'), text: parts.next().unwrap_or_default() })
+    Some(Line { time, stream, partial: tags.first() == Some(&b'P'), text: parts.next().unwrap_or_default() })
 }
 
 /// Where the last `lines` lines of `bytes` begin.
@@ -118,6 +146,17 @@ mod tests {
         assert!(since("2026-11-21T12%3A00%3A01Z").is_none());
         assert!(since("2026-11-21T12:00:00Z").is_some());
         assert!(LogOptions::parse("sinceTime=yesterday").is_err());
+    }
+
+    #[test]
+    fn one_stream_can_be_asked_for() {
+        let of = |stream: &str| LogOptions::parse(&format!("stream={stream}")).unwrap().render(LINE);
+        assert!(of("Stdout").is_some() && of("All").is_some() && of("Stderr").is_none());
+        assert!(LogOptions::parse("stream=Stdin").is_err());
+        assert!(
+            LogOptions::parse("stream=Stdout&tailLines=1").is_err(),
+            "the tail is counted before streams are told apart"
+        );
     }
 
     #[test]

@@ -38,3 +38,37 @@ fn the_kubelets_api_serves_logs_to_those_who_may_and_nothing_to_others() {
         assert_ne!(status, 200);
     });
 }
+
+#[test]
+fn a_log_that_grows_is_rotated_and_who_follows_it_misses_nothing() {
+    with_cluster(async |cluster| {
+        const LINES: usize = 6000;
+        let lines = LINES.to_string();
+        let container = guest(&["await", "/tmp/begin", ";", "count", &lines, ";", "await", "/tmp/go"]);
+        cluster.create("talks", json!({ "restartPolicy": "Never", "containers": [container] })).await;
+        let pod = cluster.until("running", "talks", |pod| state(pod).running.is_some()).await;
+        let api = Some(("kube-apiserver-kubelet-client", &["system:masters"][..]));
+        let follow = cluster.ask_kubelet(api, "/containerLogs/default/talks/c?follow=true");
+        let rotate = async {
+            // The follower is there from the first line.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            cluster.exec(&pod, &["/guest", "write", "/tmp/begin", "x"]).await;
+            let dir = cluster.log_dir(&pod, "c");
+            let files = || -> Vec<String> {
+                let entries = std::fs::read_dir(&dir).unwrap();
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+            };
+            eventually("a rotated log is compressed", async || {
+                files().iter().any(|f| f.ends_with(".gz")).then_some(())
+            })
+            .await;
+            // What is being compressed may be seen beside the files that are kept.
+            eventually("three files are kept", async || (files().len() <= 3).then_some(())).await;
+            cluster.exec(&pod, &["/guest", "write", "/tmp/go", "x"]).await;
+        };
+        let ((status, log), ()) = tokio::join!(follow, rotate);
+        assert_eq!(status, 200);
+        let seen: Vec<usize> = log.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(seen, (0..LINES).collect::<Vec<_>>());
+    });
+}

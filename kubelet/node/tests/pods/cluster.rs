@@ -23,6 +23,9 @@ use tokio_util::sync::CancellationToken;
 pub use machine::IMAGE;
 use machine::Machine;
 
+/// When the kubelet of the tests rotates a log.
+pub const LOG_SIZE: u64 = 64 * 1024;
+
 /// The cluster of one test.
 pub struct Cluster {
     pub machine: Machine,
@@ -109,6 +112,9 @@ impl Cluster {
             root_dir: self.machine.dir("kubelet"),
             log_dir: self.machine.dir("pods"),
             cluster_dns: vec!["10.96.0.10".parse().unwrap()],
+            container_log_max_size: LOG_SIZE,
+            container_log_max_files: 3,
+            container_log_monitor_interval: Duration::from_millis(200),
             node_status_update_frequency: Duration::from_millis(300),
             node_lease_duration: Duration::from_secs(1),
             node_lease_renew_interval: Duration::from_millis(300),
@@ -256,11 +262,16 @@ impl Cluster {
         of_pod.map(|e| format!("{}: {}", e.reason.unwrap_or_default(), e.message.unwrap_or_default())).collect()
     }
 
+    /// Where a container's logs are.
+    pub fn log_dir(&self, pod: &Pod, container: &str) -> std::path::PathBuf {
+        let uid = pod.metadata.uid.as_deref().unwrap();
+        self.machine.dir(&format!("pods/default_{}_{uid}/{container}", pod.metadata.name.as_deref().unwrap()))
+    }
+
     /// What a container has written.
     pub fn log(&self, pod: &Pod, container: &str, run: u32) -> String {
-        let uid = pod.metadata.uid.as_deref().unwrap();
-        let dir = format!("pods/default_{}_{uid}/{container}", pod.metadata.name.as_deref().unwrap());
-        let text = std::fs::read_to_string(self.machine.dir(&dir).join(format!("{run}.log"))).unwrap_or_default();
+        let file = self.log_dir(pod, container).join(format!("{run}.log"));
+        let text = std::fs::read_to_string(file).unwrap_or_default();
         text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).map(|line| format!("{line}\n")).collect()
     }
 }
