@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::rest::Call;
 use crate::status::Status;
 
+mod escalation;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
@@ -27,5 +28,6 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
 /// Plugins that only say yes or no. Without `object` it is a deletion, without `old` a creation.
 pub async fn validate(call: &Arc<Call>, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
     namespace_lifecycle::validate(call, object, old)?;
-    node_restriction::validate(call, object, old)
+    node_restriction::validate(call, object, old)?;
+    escalation::validate(call, object, old)
 }

@@ -42,11 +42,16 @@ impl ApiServer {
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
         let user = self.authenticate(&parts).await?;
+        self.roles_are_fresh().await?;
+        let user = match self.impersonated(&user, &parts.headers)? {
+            Some(other) => Arc::new(other),
+            None => user,
+        };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
         let started = std::time::Instant::now();
         let about = info.clone();
-        let result = match self.authorize(&user, &info, &query).await {
+        let result = match self.authorizer().check(&user, &info, &query) {
             Err(refused) => Err(refused),
             Ok(()) if info.is_resource => self.clone().resource(user.clone(), info, query, parts, body).await,
             Ok(()) => self.path(&parts, &info, &query).await,
@@ -58,14 +63,14 @@ impl ApiServer {
         result
     }
 
-    async fn authorize(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
-        // A role that was bound a moment ago holds for the next request.
+    /// A role that was bound a moment ago holds for the next request.
+    async fn roles_are_fresh(&self) -> Result<(), Status> {
         for storage in ["clusterroles", "clusterrolebindings", "roles", "rolebindings"] {
             if let Some(cache) = self.registry().hub().cache_at(storage) {
                 self.registry().hub().fresh(&cache).await?;
             }
         }
-        self.authorizer().check(user, info, query)
+        Ok(())
     }
 
     async fn resource(

@@ -19,6 +19,7 @@ mod discovery;
 mod fields;
 mod handle;
 mod health;
+mod impersonate;
 mod metrics;
 mod object;
 mod openapi;

@@ -5,7 +5,7 @@ use http::Method;
 
 mod query;
 
-pub use query::Query;
+pub use query::{Query, percent_decode};
 
 /// A request's target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

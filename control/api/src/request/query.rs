@@ -45,8 +45,8 @@ impl Query {
     }
 }
 
-/// Decodes `%xx` in one path segment.
-pub(super) fn percent_decode(text: &str) -> String {
+/// Decodes `%xx` in one path segment or header name.
+pub fn percent_decode(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }

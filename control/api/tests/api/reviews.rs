@@ -39,3 +39,55 @@ async fn kubectl_tells_what_it_may_do() {
     assert!(listed.lines().any(|l| l.starts_with("pods ") && l.contains("[get list watch]")), "{listed}");
     assert!(eve("auth whoami").await.unwrap().contains("[dev system:authenticated]"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acting_as_somebody_needs_permission_and_gives_theirs() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.kubectl("auth can-i create pods --as=eve -q").await, Err(String::new()));
+    let shown = cluster.kubectl("auth whoami --as=eve --as-group=dev").await.unwrap();
+    assert!(shown.contains("eve") && shown.contains("[dev system:authenticated]"), "{shown}");
+    cluster.kubeconfig("eve", &[]);
+    let refused = cluster.kubectl_as("eve", "get pods --as=admin --as-group=system:masters", "").await.unwrap_err();
+    assert!(
+        refused.contains("users \"admin\" is forbidden: User \"eve\" cannot impersonate resource \"users\""),
+        "{refused}"
+    );
+    cluster.kubectl("create clusterrole as-bob --verb=impersonate --resource=users --resource-name=bob").await.unwrap();
+    cluster.kubectl("create clusterrolebinding as-bob --clusterrole=as-bob --user=eve").await.unwrap();
+    assert!(cluster.kubectl_as("eve", "auth whoami --as=bob", "").await.unwrap().contains("bob"));
+    let refused = cluster.kubectl_as("eve", "get pods --as=bob --as-group=system:masters", "").await.unwrap_err();
+    assert!(refused.contains("groups \"system:masters\" is forbidden"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_gives_away_what_they_do_not_have() {
+    let cluster = Cluster::start().await;
+    cluster.kubeconfig("eve", &[]);
+    cluster
+        .kubectl("create role rbac --verb=create --resource=roles.rbac.authorization.k8s.io,rolebindings.rbac.authorization.k8s.io")
+        .await
+        .unwrap();
+    cluster.kubectl("create rolebinding rbac --role=rbac --user=eve").await.unwrap();
+    cluster.kubectl("create role look --verb=get --resource=pods").await.unwrap();
+    cluster.kubectl("create rolebinding look --role=look --user=eve").await.unwrap();
+    let eve = |arguments: &'static str| cluster.kubectl_as("eve", arguments, "");
+    let refused = eve("create role more --verb=delete --resource=pods").await.unwrap_err();
+    let why = "is attempting to grant RBAC permissions not currently held:\n{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\"]}";
+    assert!(refused.contains(why), "{refused}");
+    assert!(eve("create role same --verb=get --resource=pods").await.is_ok());
+    assert!(
+        eve("create rolebinding all --clusterrole=cluster-admin --user=eve")
+            .await
+            .unwrap_err()
+            .contains("not currently held")
+    );
+    assert!(eve("create rolebinding friend --role=look --user=bob").await.is_ok());
+    cluster
+        .kubectl(
+            "create role binder --verb=bind --resource=clusterroles.rbac.authorization.k8s.io --resource-name=edit",
+        )
+        .await
+        .unwrap();
+    cluster.kubectl("create rolebinding binder --role=binder --user=eve").await.unwrap();
+    assert!(eve("create rolebinding editor --clusterrole=edit --user=bob").await.is_ok());
+}

@@ -1,0 +1,131 @@
+//! Acting as somebody else (`kubectl --as`): headers that name a user, and the permission to do so for each thing they name
+//! (`apiserver/pkg/endpoints/filters/impersonation`).
+
+use std::collections::BTreeMap;
+
+use http::HeaderMap;
+use orlop_auth::UserInfo;
+
+use crate::request::{Query, RequestInfo, percent_decode};
+use crate::server::ApiServer;
+use crate::status::Status;
+
+const USER: &str = "impersonate-user";
+const UID: &str = "impersonate-uid";
+const GROUP: &str = "impersonate-group";
+const EXTRA: &str = "impersonate-extra-";
+const ACCOUNT: &str = "system:serviceaccount:";
+
+impl ApiServer {
+    /// The user that the headers ask for, if `caller` may act as them; `None` without such headers.
+    pub(crate) fn impersonated(&self, caller: &UserInfo, headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
+        let Some(wanted) = wanted(headers)? else { return Ok(None) };
+        let ask = |group: &str, resource: &str, namespace: &str, name: &str, subresource: &str| {
+            let info = RequestInfo {
+                is_resource: true,
+                verb: "impersonate",
+                group: group.to_owned(),
+                version: "v1".to_owned(),
+                namespace: namespace.to_owned(),
+                resource: resource.to_owned(),
+                subresource: subresource.to_owned(),
+                name: name.to_owned(),
+                ..RequestInfo::default()
+            };
+            self.authorizer().check(caller, &info, &Query::default())
+        };
+        match wanted.name.strip_prefix(ACCOUNT).and_then(|rest| rest.split_once(':')) {
+            Some((namespace, name)) => ask("", "serviceaccounts", namespace, name, "")?,
+            None => ask("", "users", "", &wanted.name, "")?,
+        }
+        for group in &wanted.groups {
+            ask("", "groups", "", group, "")?;
+        }
+        if !wanted.uid.is_empty() {
+            ask("authentication.k8s.io", "uids", "", &wanted.uid, "")?;
+        }
+        for (key, values) in &wanted.extra {
+            for value in values {
+                ask("authentication.k8s.io", "userextras", "", value, key)?;
+            }
+        }
+        Ok(Some(complete(wanted)))
+    }
+}
+
+/// What the headers say.
+fn wanted(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
+    let text = |value: &http::HeaderValue| value.to_str().map(ToOwned::to_owned);
+    let all = |name: &str| headers.get_all(name).iter().map(text).collect::<Result<Vec<_>, _>>();
+    let bad = |_| Status::bad_request("impersonation headers must be text");
+    let mut extra: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in headers {
+        if let Some(key) = name.as_str().strip_prefix(EXTRA) {
+            extra.entry(percent_decode(key)).or_default().push(text(value).map_err(bad)?);
+        }
+    }
+    let first = |name: &str| headers.get(name).map(text).transpose().map_err(bad).map(Option::unwrap_or_default);
+    let wanted = UserInfo { name: first(USER)?, uid: first(UID)?, groups: all(GROUP).map_err(bad)?, extra };
+    if !wanted.name.is_empty() {
+        return Ok(Some(wanted));
+    }
+    if wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty() {
+        return Ok(None);
+    }
+    Err(Status::bad_request("requested to impersonate groups, a uid or extra values without impersonating a user"))
+}
+
+/// With the groups that authentication would have added.
+fn complete(mut user: UserInfo) -> UserInfo {
+    if user.groups.is_empty()
+        && let Some((namespace, name)) = user.name.strip_prefix(ACCOUNT).and_then(|rest| rest.split_once(':'))
+    {
+        user.groups = UserInfo::service_account(namespace, name).groups;
+    }
+    let everybody = match user.name.as_str() {
+        "system:anonymous" => UserInfo::UNAUTHENTICATED,
+        _ => UserInfo::AUTHENTICATED,
+    };
+    let known = [UserInfo::AUTHENTICATED, UserInfo::UNAUTHENTICATED];
+    if !user.groups.iter().any(|g| known.contains(&g.as_str())) {
+        user.groups.push(everybody.to_owned());
+    }
+    user
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn every_header_counts() {
+        let user = wanted(&headers(&[
+            ("Impersonate-User", "eve"),
+            ("Impersonate-Group", "a"),
+            ("Impersonate-Group", "b"),
+            ("Impersonate-Extra-Acme.com%2Fproject", "x"),
+        ]));
+        let user = complete(user.unwrap().unwrap());
+        assert_eq!(
+            (user.name.as_str(), user.groups),
+            ("eve", vec!["a".into(), "b".into(), UserInfo::AUTHENTICATED.into()])
+        );
+        assert_eq!(user.extra["acme.com/project"], ["x"]);
+        assert_eq!(wanted(&headers(&[])).unwrap(), None);
+        assert_eq!(wanted(&headers(&[("Impersonate-Group", "a")])).unwrap_err().code, 400);
+    }
+
+    #[test]
+    fn a_service_account_comes_with_its_groups() {
+        let user = wanted(&headers(&[("Impersonate-User", "system:serviceaccount:a:b")])).unwrap().unwrap();
+        assert_eq!(complete(user), UserInfo::service_account("a", "b"));
+    }
+}
