@@ -2,7 +2,11 @@
 
 #![allow(clippy::expect_used)]
 
+mod crash;
 mod devices;
+mod net;
+mod overlay;
 mod plans;
+mod scenarios;
 mod sockets;
 mod world;

@@ -152,12 +152,7 @@ impl Node {
 
     /// The backend's options here.
     pub fn options(&self) -> Options {
-        Options {
-            bpf_root: self.directory.path().join("bpf/node"),
-            cgroup_root: self.cgroup.clone(),
-            node_port_range: (30_000, 32_767),
-            tcx: true,
-        }
+        options(self.directory.path().join("bpf/node"), self.cgroup.clone())
     }
 
     /// Starts a backend in the node's namespace, which works until it is dropped.
@@ -185,6 +180,11 @@ impl Node {
         let options = self.options();
         self.namespace.run(move || job(&mut EbpfBackend::open(options).expect("open the backend")))
     }
+}
+
+/// The options of a backend.
+pub fn options(bpf_root: PathBuf, cgroup_root: PathBuf) -> Options {
+    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true }
 }
 
 impl Drop for Node {

@@ -1,0 +1,168 @@
+//! What any backend must do for hosts outside and for pods whose sockets are not seen: the same for both.
+
+use std::collections::{HashMap, HashSet};
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use crate::net::{Kind, LOCAL, NODE_PORT, Net, REMOTE};
+use crate::world::{ask, echo, talk};
+
+macro_rules! for_both {
+    ($($name:ident)*) => {
+        mod ebpf {
+            $(#[test] fn $name() { super::$name(super::Kind::Ebpf) })*
+        }
+        mod nftables {
+            $(#[test] fn $name() { super::$name(super::Kind::Nftables) })*
+        }
+    };
+}
+
+for_both! {
+    a_node_port_from_outside_reaches_a_pod_of_this_node
+    a_node_port_from_outside_reaches_a_pod_of_another_node_and_returns_through_this_one
+    datagrams_to_a_node_port_are_answered_by_the_node_port
+    connections_from_outside_spread_evenly
+    a_cluster_ip_from_outside_the_cluster_is_masqueraded
+    a_pod_whose_sockets_are_not_seen_keeps_its_address
+    an_endpoint_in_the_nodes_own_namespace_answers_and_sees_the_client
+    a_node_port_without_endpoints_refuses
+    a_cluster_ip_without_endpoints_and_its_unused_ports_refuse_pods_whose_sockets_are_not_seen
+    connections_survive_the_removal_of_their_endpoint_and_a_new_agent_and_new_ones_go_elsewhere
+    datagrams_leave_an_endpoint_that_is_removed
+}
+
+fn a_node_port_from_outside_reaches_a_pod_of_this_node(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL]);
+    net.outside.run(|| {
+        let (mut connection, line) = talk(NODE_PORT).expect("connect to the NodePort");
+        assert!(line.starts_with("local 172.30.0.11:"), "{line}");
+        echo(&mut connection, &vec![7; 1_000_000]).expect("echo");
+    });
+}
+
+fn a_node_port_from_outside_reaches_a_pod_of_another_node_and_returns_through_this_one(kind: Kind) {
+    let net = Net::serving(kind, &[REMOTE]);
+    net.outside.run(move || {
+        let (mut connection, line) = talk(NODE_PORT).expect("connect to the NodePort");
+        // The address of the device it left through; eBPF's own ports are nobody else's.
+        let port = line.strip_prefix("remote 172.31.0.11:").unwrap_or_else(|| panic!("{line}"));
+        let port: u32 = port.parse().expect("a port");
+        assert!(kind == Kind::Nftables || (1024..30_000).contains(&port), "{line}");
+        echo(&mut connection, &vec![7; 1_000_000]).expect("echo");
+    });
+}
+
+fn datagrams_to_a_node_port_are_answered_by_the_node_port(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL, REMOTE]);
+    net.outside.run(|| {
+        let mut servers = HashSet::new();
+        for _ in 0..20 {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            let (from, first) = ask(&socket, NODE_PORT).expect("an answer");
+            assert_eq!(from.to_string(), NODE_PORT);
+            assert_eq!(ask(&socket, NODE_PORT).expect("an answer").1, first);
+            servers.insert(first.split(' ').next().unwrap_or_default().to_owned());
+        }
+        assert_eq!(servers.len(), 2, "{servers:?}");
+    });
+}
+
+fn connections_from_outside_spread_evenly(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL, REMOTE]);
+    net.outside.run(|| {
+        let mut counts = HashMap::<String, f64>::new();
+        for _ in 0..600 {
+            let (_, line) = talk(NODE_PORT).expect("connect to the NodePort");
+            *counts.entry(line.split(' ').next().unwrap_or_default().to_owned()).or_default() += 1.0;
+        }
+        // 5 sigma of a fair coin thrown 600 times.
+        assert!(counts.len() == 2 && counts.values().all(|count| (count - 300.0).abs() < 61.3), "{counts:?}");
+    });
+}
+
+fn a_cluster_ip_from_outside_the_cluster_is_masqueraded(kind: Kind) {
+    let net = Net::serving(kind, &[REMOTE]);
+    net.outside.run(|| {
+        let (_, line) = talk("10.96.0.10:80").expect("connect to the ClusterIP");
+        assert!(line.starts_with("remote 172.31.0.11:"), "{line}");
+    });
+}
+
+fn a_pod_whose_sockets_are_not_seen_keeps_its_address(kind: Kind) {
+    let net = Net::serving(kind, &[REMOTE]);
+    net.pod.run(|| {
+        let (mut connection, line) = talk("10.96.0.10:80").expect("connect to the ClusterIP");
+        assert!(line.starts_with("remote 10.244.1.5:"), "{line}");
+        echo(&mut connection, &vec![7; 100_000]).expect("echo");
+    });
+}
+
+fn an_endpoint_in_the_nodes_own_namespace_answers_and_sees_the_client(kind: Kind) {
+    let net = Net::serving(kind, &["172.31.0.11:6443"]);
+    net.node.namespace.serve("host", "172.31.0.11:6443");
+    net.outside.run(|| {
+        let (mut connection, line) = talk(NODE_PORT).expect("connect to the NodePort");
+        assert!(line.starts_with("host 172.30.0.200:"), "{line}");
+        echo(&mut connection, &vec![7; 100_000]).expect("echo");
+    });
+}
+
+fn a_node_port_without_endpoints_refuses(kind: Kind) {
+    let net = Net::serving(kind, &[]);
+    net.outside.run(|| {
+        let error = talk(NODE_PORT).expect_err("nobody answers");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{error}");
+    });
+}
+
+fn a_cluster_ip_without_endpoints_and_its_unused_ports_refuse_pods_whose_sockets_are_not_seen(kind: Kind) {
+    let net = Net::serving(kind, &[]);
+    net.pod.run(|| {
+        for address in ["10.96.0.10:80", "10.96.0.10:81"] {
+            let error = talk(address).expect_err("nobody answers");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{address}: {error}");
+            // Only connected sockets hear of ICMP errors.
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+            socket.connect(address).expect("connect");
+            socket.send(&[7; 300]).expect("send");
+            let error = socket.recv(&mut [0; 10]).expect_err("nobody answers");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{address}: {error}");
+        }
+    });
+}
+
+fn connections_survive_the_removal_of_their_endpoint_and_a_new_agent_and_new_ones_go_elsewhere(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL, REMOTE]);
+    let mut old = net.outside.run(|| {
+        let mut old = Vec::new();
+        while old.len() < 10 {
+            old.push(talk(NODE_PORT).expect("connect to the NodePort"));
+        }
+        old
+    });
+    net.serve(&[REMOTE]);
+    net.outside.run(move || {
+        for (connection, line) in &mut old {
+            echo(connection, b"still here").unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for _ in 0..20 {
+            let (_, line) = talk(NODE_PORT).expect("connect to the NodePort");
+            assert!(line.starts_with("remote"), "{line}");
+        }
+    });
+}
+
+fn datagrams_leave_an_endpoint_that_is_removed(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL]);
+    let socket = net.outside.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        assert!(ask(&socket, NODE_PORT).expect("an answer").1.starts_with("local"));
+        socket
+    });
+    net.serve(&[REMOTE]);
+    net.outside.run(move || {
+        assert!(ask(&socket, NODE_PORT).expect("an answer").1.starts_with("remote"));
+    });
+}
