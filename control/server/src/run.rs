@@ -102,6 +102,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     };
     let token = stop.clone();
     tasks.spawn(async move { Ok(orlop_controllers::run(clients, controllers, token).await?) });
+    let (client, token) = (api.client(user_info("system:kube-scheduler")), stop.clone());
+    tasks.spawn(async move {
+        orlop_scheduler::run(client, token).await;
+        Ok(())
+    });
 
     let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {

@@ -1,0 +1,6 @@
+//! The controllers and the scheduler against a real API server of this process, over a store of its own. Nodes are only objects
+//! here: a test plays their kubelets.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
+
+mod cluster;
+mod walk;

@@ -1,0 +1,116 @@
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Endpoints, Event, Node, Pod, ReplicationController, Service, ServiceAccount,
+};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, eventually};
+
+fn controller(replicas: u32) -> Value {
+    json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "web"}, "spec": {
+        "replicas": replicas, "selector": {"app": "web"}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"containers": [{"name": "c", "image": "web", "ports": [{"name": "http", "containerPort": 8080}]}]}}}})
+}
+
+fn service() -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {
+        "type": "NodePort", "selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]}})
+}
+
+fn addresses(slices: &[EndpointSlice], ready: bool) -> BTreeSet<String> {
+    let endpoints = slices.iter().flat_map(|slice| slice.endpoints.iter().flatten());
+    let wanted = endpoints.filter(|e| e.conditions.as_ref().and_then(|c| c.ready) == Some(ready));
+    wanted.flat_map(|endpoint| endpoint.addresses.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replication_controller_behind_a_service_runs_on_both_nodes() {
+    let cluster = Cluster::start().await;
+    let _nodes = (cluster.node("node1").await, cluster.node("node2").await);
+    // Pods need the default account.
+    let accounts = Api::<ServiceAccount>::namespaced(cluster.client(), "default");
+    eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
+    cluster.create::<ReplicationController>(controller(2)).await;
+    cluster.create::<Service>(service()).await;
+
+    let slices = Api::<EndpointSlice>::namespaced(cluster.client(), "default");
+    let of_web = ListParams::default().labels("kubernetes.io/service-name=web");
+    let found = eventually(async || {
+        let found = slices.list(&of_web).await.unwrap().items;
+        if addresses(&found, true).len() == 2 { Ok(found) } else { Err(format!("{found:#?}")) }
+    })
+    .await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].ports.as_ref().unwrap()[0].port, Some(8080));
+    let nodes: BTreeSet<_> = found[0].endpoints.iter().flatten().filter_map(|e| e.node_name.clone()).collect();
+    assert_eq!(nodes.into_iter().collect::<Vec<_>>(), ["node1", "node2"], "spread");
+
+    let endpoints = Api::<Endpoints>::namespaced(cluster.client(), "default");
+    let listed = eventually(async || {
+        let found = endpoints.get("web").await.map_err(|e| e.to_string())?;
+        let ips: BTreeSet<String> =
+            found.subsets.iter().flatten().flat_map(|s| s.addresses.iter().flatten()).map(|a| a.ip.clone()).collect();
+        if ips.len() == 2 { Ok(ips) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    assert_eq!(listed, addresses(&found, true));
+
+    let nodes = Api::<Node>::all(cluster.client()).list(&ListParams::default()).await.unwrap();
+    let cidrs: BTreeSet<_> = nodes.iter().filter_map(|node| node.spec.as_ref()?.pod_cidr.clone()).collect();
+    assert_eq!(cidrs.into_iter().collect::<Vec<_>>(), ["10.244.0.0/24", "10.244.1.0/24"]);
+
+    let events = Api::<Event>::namespaced(cluster.client(), "default");
+    eventually(async || {
+        let events = events.list(&ListParams::default()).await.unwrap().items;
+        let scheduled = events.iter().filter(|event| event.reason.as_deref() == Some("Scheduled")).count();
+        let created = events.iter().filter(|event| event.reason.as_deref() == Some("SuccessfulCreate")).count();
+        if (scheduled, created) == (2, 2) { Ok(()) } else { Err(format!("{scheduled} scheduled, {created} created")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_fits_nowhere_says_so_and_goes_when_a_node_comes() {
+    let cluster = Cluster::start().await;
+    let accounts = Api::<ServiceAccount>::namespaced(cluster.client(), "default");
+    eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "big"},
+        "spec": {"containers": [{"name": "c", "image": "c", "resources": {"requests": {"cpu": "3"}}}]}});
+    cluster.create::<Pod>(pod).await;
+    let pods = Api::<Pod>::namespaced(cluster.client(), "default");
+    let message = eventually(async || {
+        let conditions = pods.get("big").await.unwrap().status.and_then(|status| status.conditions).unwrap_or_default();
+        let condition = conditions.into_iter().find(|c| c.type_ == "PodScheduled").ok_or("no condition")?;
+        assert_eq!((condition.status.as_str(), condition.reason.as_deref()), ("False", Some("Unschedulable")));
+        condition.message.ok_or("no message".to_owned())
+    })
+    .await;
+    assert_eq!(message, "no nodes available to schedule pods");
+    let _node = cluster.node("node1").await;
+    eventually(async || {
+        let pod = pods.get("big").await.unwrap();
+        let node = pod.spec.unwrap().node_name;
+        if node.as_deref() == Some("node1") { Ok(()) } else { Err(format!("{:?}", pod.status)) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_namespace_has_a_default_account_and_the_ca() {
+    let cluster = Cluster::start().await;
+    for namespace in ["default", "kube-system"] {
+        let accounts = Api::<ServiceAccount>::namespaced(cluster.client(), namespace);
+        eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
+        let maps = Api::<ConfigMap>::namespaced(cluster.client(), namespace);
+        let map = eventually(async || maps.get("kube-root-ca.crt").await.map_err(|e| e.to_string())).await;
+        assert!(map.data.unwrap()["ca.crt"].starts_with("-----BEGIN CERTIFICATE-----"));
+        // Taken away, it comes back.
+        accounts.delete("default", &Default::default()).await.unwrap();
+        eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
+    }
+}
