@@ -18,6 +18,8 @@ use crate::object::{Object, meta};
 mod pick;
 mod service;
 
+pub use service::keep_allocated;
+
 /// The first address of a range, which is the API server's own.
 pub fn first_address(cidr: &IpNet) -> IpAddr {
     pick::nth(cidr, 1)

@@ -103,7 +103,7 @@ impl ApiServer {
             ["version"] => Ok(wire::json(200, &crate::version::info())),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
             ["metrics"] => self.metrics().answer(self),
-            ["openapi", rest @ ..] => crate::openapi::answer(rest, query, &parts.headers).await,
+            ["openapi", rest @ ..] => crate::openapi::answer(self.catalog(), rest, query, &parts.headers).await,
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
             [""] => Ok(wire::json(200, &crate::discovery::paths(self.catalog()))),
             _ => Err(Status::no_such_path()),

@@ -5,19 +5,25 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use orlop_schema::Schema;
 use orlop_schema::openapi::{v2, v3};
 
+use crate::catalog::Catalog;
 use crate::request::Query;
 use crate::status::Status;
 use crate::wire::{self, Body};
 
 /// Answers a path below `/openapi/`.
-pub async fn answer(segments: &[&str], query: &Query, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+pub async fn answer(
+    catalog: &Catalog,
+    segments: &[&str],
+    query: &Query,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, Status> {
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     match segments {
-        ["v3"] => Ok(wire::respond(200, "application/json", index())),
+        ["v3"] => Ok(wire::respond(200, "application/json", index(catalog))),
         ["v3", path @ ..] => {
             let path = path.join("/");
             let (group, version) =
-                group_versions().find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
+                group_versions(catalog).find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
             let hash = v3::hash(Schema::builtin(), &group, &version);
             let tag = format!("\"{hash}\"");
             if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
@@ -46,13 +52,14 @@ pub async fn answer(segments: &[&str], query: &Query, headers: &HeaderMap) -> Re
     }
 }
 
-fn group_versions() -> impl Iterator<Item = (String, String)> {
-    v3::group_versions(Schema::builtin()).into_iter()
+/// Those that are served.
+fn group_versions(catalog: &Catalog) -> impl Iterator<Item = (String, String)> {
+    v3::group_versions(Schema::builtin()).into_iter().filter(|(g, v)| catalog.of(g, v).next().is_some())
 }
 
-fn index() -> Vec<u8> {
+fn index(catalog: &Catalog) -> Vec<u8> {
     let documents: Vec<(String, String)> =
-        group_versions().map(|(g, v)| (v3::path(&g, &v), v3::hash(Schema::builtin(), &g, &v))).collect();
+        group_versions(catalog).map(|(g, v)| (v3::path(&g, &v), v3::hash(Schema::builtin(), &g, &v))).collect();
     v3::index(documents.iter().map(|(path, hash)| (path.as_str(), hash.as_str())))
 }
 

@@ -18,9 +18,6 @@ impl Allocator {
         service: &mut Value,
         old: Option<&Value>,
     ) -> Result<Reservation, Status> {
-        if let Some(old) = old {
-            keep_values(service, old);
-        }
         self.default_families(resource, service)?;
         let uid: Arc<str> = meta(service, "uid").into();
         let had = old.map(claims).unwrap_or_default();
@@ -84,7 +81,7 @@ impl Allocator {
 }
 
 /// An update that leaves out what was allocated keeps it (`patchAllocatedValues`).
-fn keep_values(service: &mut Value, old: &Value) {
+pub fn keep_allocated(service: &mut Value, old: &Value) {
     let has_ip = |s: &Value| s["spec"]["type"] != "ExternalName";
     let has_ports = |s: &Value| matches!(s["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
     if has_ip(service) && has_ip(old) && service["spec"]["clusterIP"].as_str().unwrap_or_default().is_empty() {

@@ -6,7 +6,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::Call;
-use crate::allocation::Reservation;
+use crate::allocation::{Reservation, keep_allocated};
 use crate::object::{Object, meta};
 use crate::registry::Outcome;
 use crate::status::Status;
@@ -52,6 +52,9 @@ impl Call {
             }
             self.keep_metadata(&mut object, &old)?;
             strategy::default(&self.resource, &mut object);
+            if self.is_service() {
+                keep_allocated(&mut object, &old);
+            }
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             admission::mutate(self, &mut object, Some(&old)).await?;
             if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -92,9 +95,13 @@ impl Call {
         Err(Status::modified(&self.resource, name))
     }
 
+    fn is_service(&self) -> bool {
+        self.resource.storage == "services/specs" && self.info.subresource.is_empty()
+    }
+
     /// Addresses and ports, if it is a Service.
     pub(super) fn allocate(&self, object: &mut Value, old: Option<&Value>) -> Result<Reservation, Status> {
-        if self.resource.storage != "services/specs" || !self.info.subresource.is_empty() {
+        if !self.is_service() {
             return Ok(Reservation::none());
         }
         self.server.allocator().allocate(&self.resource, object, old)

@@ -3,6 +3,7 @@
 
 mod apply;
 mod cluster;
+mod concurrency;
 mod in_process;
 mod kubectl;
 mod logs;
@@ -12,5 +13,6 @@ mod nodes;
 mod pods;
 mod protobuf;
 mod reviews;
+mod services;
 mod tokens;
 mod writes;

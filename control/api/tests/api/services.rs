@@ -1,0 +1,120 @@
+use std::collections::HashSet;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::cluster::Cluster;
+
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+
+fn service(name: &str, spec: &Value) -> Value {
+    let mut service = json!({
+        "kind": "Service", "apiVersion": "v1", "metadata": {"name": name},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]},
+    });
+    json_patch::merge(&mut service["spec"], spec);
+    service
+}
+
+async fn create(cluster: &Cluster, name: &str, spec: Value) -> (u16, Value) {
+    cluster.json("POST", SERVICES, service(name, &spec)).await
+}
+
+fn message(status: &Value) -> &str {
+    status["message"].as_str().unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_made_at_once_never_share_an_address_or_a_port() {
+    let cluster = Cluster::start().await;
+    let names: Vec<String> = (0..200).map(|i| format!("s{i}")).collect();
+    let made = join_all(names.iter().map(|name| create(&cluster, name, json!({"type": "NodePort"})))).await;
+    let (mut ips, mut ports) = (HashSet::new(), HashSet::new());
+    for (code, service) in &made {
+        assert_eq!(*code, 201, "{service}");
+        let ip = service["spec"]["clusterIP"].as_str().unwrap();
+        assert_eq!(service["spec"]["clusterIPs"], json!([ip]));
+        let port = service["spec"]["ports"][0]["nodePort"].as_u64().unwrap();
+        assert!((30000..=32767).contains(&port));
+        assert!(ips.insert(ip.to_owned()) && ports.insert(port), "{service}");
+    }
+    assert!(!ips.contains("10.96.0.1"), "the API server's own");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_taken_is_refused_until_it_is_given_back() {
+    let cluster = Cluster::start().await;
+    let asked = json!({"type": "NodePort", "clusterIP": "10.96.7.7", "ports": [{"port": 80, "nodePort": 30123}]});
+    assert_eq!(create(&cluster, "one", asked.clone()).await.0, 201);
+    let (code, refused) = create(&cluster, "two", asked.clone()).await;
+    assert_eq!(code, 422);
+    assert!(
+        message(&refused).contains("failed to allocate IP 10.96.7.7: provided IP is already allocated"),
+        "{refused}"
+    );
+    assert!(message(&refused).contains("provided port is already allocated"), "{refused}");
+    let (_, refused) = create(&cluster, "two", json!({"clusterIP": "10.200.0.1"})).await;
+    assert!(message(&refused).contains("not in the valid range"), "{refused}");
+    let (_, refused) =
+        create(&cluster, "two", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})).await;
+    assert!(message(&refused).contains("The range of valid ports is 30000-32767"), "{refused}");
+    // A refusal keeps nothing.
+    let (code, kept) = cluster.json("PATCH", &format!("{SERVICES}/one"), json!({"spec": {"type": "ClusterIP"}})).await;
+    assert_eq!((code, &kept["spec"]["clusterIP"]), (200, &json!("10.96.7.7")));
+    assert!(kept["spec"]["ports"][0].get("nodePort").is_none(), "{kept}");
+    let port_only = json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30123}]});
+    assert_eq!(create(&cluster, "two", port_only).await.0, 201, "the port was given back");
+    assert_eq!(cluster.json("DELETE", &format!("{SERVICES}/one"), Value::Null).await.0, 200);
+    assert_eq!(create(&cluster, "three", json!({"clusterIP": "10.96.7.7"})).await.0, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_keeps_what_a_service_was_given() {
+    let cluster = Cluster::start().await;
+    let (_, made) = create(&cluster, "one", json!({"type": "NodePort"})).await;
+    // A client that knows nothing of addresses and ports, as `kubectl replace`.
+    let (code, after) =
+        cluster.json("PUT", &format!("{SERVICES}/one"), service("one", &json!({"type": "NodePort"}))).await;
+    assert_eq!(code, 200, "{after}");
+    assert_eq!(after["spec"]["clusterIP"], made["spec"]["clusterIP"]);
+    assert_eq!(after["spec"]["ports"][0]["nodePort"], made["spec"]["ports"][0]["nodePort"]);
+    let (code, refused) = cluster
+        .json(
+            "PATCH",
+            &format!("{SERVICES}/one"),
+            json!({"spec": {"clusterIP": "10.96.9.9", "clusterIPs": ["10.96.9.9"]}}),
+        )
+        .await;
+    assert_eq!(code, 422);
+    assert!(message(&refused).contains("may not change once set"), "{refused}");
+    let (_, headless) = create(&cluster, "headless", json!({"clusterIP": "None"})).await;
+    assert_eq!(headless["spec"]["clusterIPs"], json!(["None"]));
+    let external = json!({"type": "ExternalName", "externalName": "example.com", "ports": null, "selector": null});
+    let (code, external) = create(&cluster, "external", external).await;
+    assert_eq!(code, 201, "{external}");
+    assert!(external["spec"].get("clusterIP").is_none(), "{external}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_range_is_used_up_and_a_restart_remembers() {
+    let small = |config: &mut orlop_api::Config| {
+        config.service_cidr = "10.9.0.0/29".parse().unwrap();
+        config.node_port_range = 30000..=30002;
+    };
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), small).await;
+    for i in 0..3 {
+        assert_eq!(create(&cluster, &format!("n{i}"), json!({"type": "NodePort"})).await.0, 201);
+    }
+    let (_, refused) = create(&cluster, "n3", json!({"type": "NodePort"})).await;
+    assert!(message(&refused).contains("range is full"), "{refused}");
+    let cluster = Cluster::start_with(cluster.stop(), small).await;
+    // Of six addresses one is the API server's and three are taken.
+    for i in 0..2 {
+        let (code, made) = create(&cluster, &format!("c{i}"), json!({})).await;
+        assert_eq!(code, 201, "{made}");
+    }
+    let (code, refused) = create(&cluster, "c2", json!({})).await;
+    assert!(code >= 400 && message(&refused).contains("range is full"), "{refused}");
+    let (_, refused) = create(&cluster, "n3", json!({"type": "NodePort", "clusterIP": "None"})).await;
+    assert!(message(&refused).contains("may not be set to 'None' for NodePort services"), "{refused}");
+}
