@@ -8,8 +8,8 @@ use orlop_bpf::{EbpfBackend, Options};
 use orlop_plan::{Backend as _, Protocol};
 
 use crate::net::{Kind, LOCAL, NODE_PORT, Net, REMOTE};
-use crate::plans::{node_port, plan};
-use crate::world::{Namespace, echo, talk};
+use crate::plans::{cluster_ip, node_port, plan};
+use crate::world::{Namespace, ask, echo, talk};
 
 #[test]
 fn a_pod_reaches_itself_through_its_service() {
@@ -125,4 +125,67 @@ fn a_pod_that_starts_later_is_covered() {
     std::thread::sleep(Duration::from_millis(300));
     net.outside.run(|| assert!(talk(NODE_PORT).expect("connect to the NodePort").1.starts_with("late")));
     drop(agent);
+}
+
+#[test]
+fn connections_that_nftables_began_go_on_when_ebpf_takes_over() {
+    let net = Net::serving(Kind::Nftables, &[LOCAL, REMOTE]);
+    let mut old = net.outside.run(|| (0..10).map(|_| talk(NODE_PORT).expect("connect").0).collect::<Vec<_>>());
+    let (full, empty) = (net.plan(&[REMOTE]), plan(&["172.30.0.11"]));
+    net.node.with_backend(move |backend| {
+        backend.resync(&full).expect("fill the maps");
+        // As the agent does: nftables keeps its base chains for what it translates, without Services.
+        orlop_nft::NftBackend::open().expect("open nftables").resync(&empty).expect("empty its maps");
+    });
+    net.outside.run(move || {
+        for connection in &mut old {
+            echo(connection, &[7; 10_000]).expect("the old connection goes on");
+        }
+        for _ in 0..10 {
+            assert!(talk(NODE_PORT).expect("connect to the NodePort").1.starts_with("remote"));
+        }
+    });
+}
+
+#[test]
+fn two_services_of_one_endpoint_are_told_apart_though_the_client_uses_one_port_for_both() {
+    let net = Net::new(Kind::Ebpf);
+    net.node.with_backend(|backend| {
+        let mut plan = plan(&["172.30.0.11", "172.31.0.11"]);
+        for address in ["10.96.0.10", "10.96.0.11"] {
+            cluster_ip(&mut plan, Protocol::Udp, address, 80, &[REMOTE]);
+        }
+        backend.resync(&plan).expect("fill the maps");
+    });
+    net.pod.run(|| {
+        let socket = UdpSocket::bind("10.244.1.5:5000").expect("a socket");
+        for _ in 0..3 {
+            let (from, line) = ask(&socket, "10.96.0.10:80").expect("an answer");
+            assert_eq!((from.to_string().as_str(), line.as_str()), ("10.96.0.10:80", "remote 10.244.1.5:5000"));
+            let (from, line) = ask(&socket, "10.96.0.11:80").expect("an answer");
+            assert!(from.to_string() == "10.96.0.11:80" && line.starts_with("remote 172.31.0.11:"), "{from} {line}");
+        }
+    });
+}
+
+#[test]
+fn when_every_source_port_towards_an_endpoint_is_taken_others_are_still_reached() {
+    let net = Net::new(Kind::Ebpf);
+    let options = Options { node_port_range: (1028, 32_767), ..net.node.options() };
+    let plan = net.plan(&[REMOTE]);
+    net.node.namespace.run(move || {
+        // What is left for masquerading: 1024 to 1027.
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "32768 65535").expect("set the range");
+        let mut plan = plan;
+        node_port(&mut plan, Protocol::Tcp, 30_002, &["10.244.2.5:8081"]);
+        EbpfBackend::open(options).expect("open the backend").resync(&plan).expect("fill the maps");
+    });
+    net.other.serve("second", "10.244.2.5:8081");
+    net.outside.run(|| {
+        let held: Vec<_> = (0..4).map(|_| talk(NODE_PORT).expect("a port is left").0).collect();
+        let ports: HashSet<_> = held.iter().map(|c| c.local_addr().expect("an address").port()).collect();
+        assert_eq!(ports.len(), 4);
+        talk(NODE_PORT).map(|(_, line)| panic!("{line}")).expect_err("no port is left");
+        assert!(talk("172.30.0.11:30002").expect("connect to the other endpoint").1.starts_with("second 172.31.0.11:"));
+    });
 }

@@ -7,6 +7,7 @@ mod devices;
 mod net;
 mod overlay;
 mod plans;
+mod scale;
 mod scenarios;
 mod sockets;
 mod world;

@@ -33,7 +33,7 @@ pub struct Net {
     pub node: Node,
     pub pod: Namespace,
     pub outside: Namespace,
-    _other: Namespace,
+    pub other: Namespace,
     kind: Kind,
 }
 
@@ -63,7 +63,7 @@ impl Net {
         node.leave_cgroup();
         pod.serve("local", LOCAL);
         other.serve("remote", REMOTE);
-        Self { node, pod, outside, _other: other, kind }
+        Self { node, pod, outside, other, kind }
     }
 
     /// With a NodePort and a ClusterIP for both protocols, and no agent running any more.
