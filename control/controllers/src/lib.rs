@@ -6,8 +6,11 @@
 //! as upstream's shared informers do. Nothing is remembered that a restart would need.
 
 mod controller;
+mod discovery;
 mod endpoint_slice;
 mod endpoints;
+mod garbage_collector;
+mod namespace;
 mod namespaced;
 mod node_ipam;
 mod owner;

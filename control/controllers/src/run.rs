@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
-use crate::{Informer, endpoint_slice, endpoints, node_ipam};
+use crate::{Informer, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam};
 
 /// What the controllers must know.
 #[derive(Debug, Clone)]
@@ -108,6 +108,9 @@ pub async fn run(
         config_maps.clone(),
         stop.clone(),
     ));
+
+    tasks.spawn(namespace::run(account(namespace::NAME), namespaces.clone(), stop.clone()));
+    tasks.spawn(garbage_collector::run(account(garbage_collector::NAME), stop.clone()));
 
     tasks.spawn(pods.run(reader.clone(), stop.clone()));
     tasks.spawn(nodes.run(reader.clone(), stop.clone()));

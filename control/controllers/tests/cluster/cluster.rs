@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use orlop_api::{ApiServer, Config};
@@ -63,6 +63,12 @@ impl Cluster {
 
     pub fn client(&self) -> Client {
         self.server.client(UserInfo::new("admin", ["system:masters"]))
+    }
+
+    /// Waits until pods can be created in a namespace: they need its default account.
+    pub async fn ready(&self, namespace: &str) {
+        let accounts = Api::<ServiceAccount>::namespaced(self.client(), namespace);
+        eventually(async || accounts.get("default").await.map_err(|error| error.to_string())).await;
     }
 
     /// Creates an object from JSON; its kind says where.

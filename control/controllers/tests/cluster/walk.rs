@@ -32,9 +32,7 @@ fn addresses(slices: &[EndpointSlice], ready: bool) -> BTreeSet<String> {
 async fn a_replication_controller_behind_a_service_runs_on_both_nodes() {
     let cluster = Cluster::start().await;
     let _nodes = (cluster.node("node1").await, cluster.node("node2").await);
-    // Pods need the default account.
-    let accounts = Api::<ServiceAccount>::namespaced(cluster.client(), "default");
-    eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
+    cluster.ready("default").await;
     cluster.create::<ReplicationController>(controller(2)).await;
     cluster.create::<Service>(service()).await;
 
@@ -77,8 +75,7 @@ async fn a_replication_controller_behind_a_service_runs_on_both_nodes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_that_fits_nowhere_says_so_and_goes_when_a_node_comes() {
     let cluster = Cluster::start().await;
-    let accounts = Api::<ServiceAccount>::namespaced(cluster.client(), "default");
-    eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
+    cluster.ready("default").await;
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "big"},
         "spec": {"containers": [{"name": "c", "image": "c", "resources": {"requests": {"cpu": "3"}}}]}});
     cluster.create::<Pod>(pod).await;
