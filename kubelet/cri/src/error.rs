@@ -21,6 +21,11 @@ impl CriError {
         Self { call, object: object.to_owned(), code: status.code(), message: status.message().to_owned() }
     }
 
+    /// A call whose result is lost on this side.
+    pub fn lost(message: String) -> Self {
+        Self { call: "call", object: String::new(), code: Code::Internal, message }
+    }
+
     /// The runtime does not know the object (any more).
     pub fn is_not_found(&self) -> bool {
         self.code == Code::NotFound

@@ -9,8 +9,9 @@ use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{Container, ExecAction, HTTPGetAction, TCPSocketAction};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use orlop_cri::CriClient;
 use tokio::net::TcpStream;
+
+use crate::kubelet::Kubelet;
 
 /// What came of asking: success, or failure with the words for an event.
 pub type Outcome = Result<(), String>;
@@ -119,9 +120,10 @@ where
 }
 
 /// Runs a command in the container; exit code 0 is a success, and its output is the words otherwise.
-pub async fn exec(cri: &CriClient, container_id: &str, action: &ExecAction, limit: Duration) -> Outcome {
+pub async fn exec(kubelet: &Kubelet, container_id: &str, action: &ExecAction, limit: Duration) -> Outcome {
     let command = action.command.clone().unwrap_or_default();
-    let run = cri.exec_sync(container_id, command.clone(), limit);
+    let (cri, id, words) = (kubelet.cri.clone(), container_id.to_owned(), command.clone());
+    let run = kubelet.whole(async move { cri.exec_sync(&id, words, limit).await });
     // The runtime kills the command at the limit; wait a little longer for it to say so.
     match tokio::time::timeout(limit + Duration::from_secs(1), run).await {
         Ok(Ok(reply)) if reply.exit_code == 0 => Ok(()),

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use orlop_cri::CriClient;
+use orlop_cri::{CriClient, CriError};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
 use crate::env::FieldContext;
@@ -38,6 +39,8 @@ pub struct Kubelet {
     pub health: watch::Sender<RuntimeHealth>,
     /// The node's resolver configuration.
     pub resolv_conf: RwLock<ResolvConf>,
+    /// Calls to the runtime that must come to their end.
+    pub calls: TaskTracker,
     /// Cached `nodeInfo.containerRuntimeVersion`.
     pub runtime_version: Mutex<Option<String>>,
 }
@@ -46,6 +49,17 @@ impl Kubelet {
     /// The node's addresses as text, the primary one first.
     pub fn node_ips(&self) -> Vec<String> {
         self.config.node_ips.iter().map(ToString::to_string).collect()
+    }
+
+    /// Makes a call to the runtime that goes on when this future is dropped. A runtime that is interrupted in the middle of a start
+    /// or a command has work to undo, and containerd's shims before 1.7 may never answer again after a command was interrupted.
+    pub async fn whole<T, F>(&self, call: F) -> Result<T, CriError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, CriError>> + Send + 'static,
+    {
+        let lost = |error: tokio::task::JoinError| CriError::lost(error.to_string());
+        self.calls.spawn(call).await.unwrap_or_else(|error| Err(lost(error)))
     }
 
     /// What a pod with these addresses may ask about itself.

@@ -33,14 +33,19 @@ mod within;
 mod worker;
 
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use orlop_cri::CriClient;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use config::{CgroupConfig, Config, EvictionThresholds};
 pub use error::KubeletError;
 pub use server::server_tls;
+
+/// How long the runtime's last answers are waited for.
+const LAST_CALLS: Duration = Duration::from_secs(3);
 
 /// Runs the kubelet of one node until `stop` is cancelled. Containers keep running afterwards.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletError> {
@@ -62,6 +67,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         sandbox_turns: turns::Turns::for_processors(machine.cpus),
         machine,
         health: watch::channel(kubelet::RuntimeHealth::default()).0,
+        calls: TaskTracker::new(),
         resolv_conf: RwLock::default(),
         runtime_version: Mutex::default(),
         config,
@@ -80,6 +86,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         () = rotation::keep_small(kubelet.clone()) => {}
         () = server::serve(kubelet.clone(), known, listener) => {}
         () = stop.cancelled() => {}
+    }
+    kubelet.calls.close();
+    if tokio::time::timeout(LAST_CALLS, kubelet.calls.wait()).await.is_err() {
+        tracing::info!(calls = kubelet.calls.len(), "calls to the runtime are left to themselves");
     }
     Ok(())
 }

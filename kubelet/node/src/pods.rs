@@ -5,6 +5,7 @@ mod changes;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
@@ -13,6 +14,7 @@ use kube::api::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 use orlop_cri::CriError;
 use tokio::task::JoinSet;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::kubelet::Kubelet;
 use crate::pod;
@@ -23,12 +25,22 @@ use changes::Changes;
 /// The pods that the API server has given this node, by UID; for the HTTP API.
 pub type Known = Arc<RwLock<HashMap<String, Arc<Pod>>>>;
 
+/// The end of a worker.
+struct Ended {
+    uid: String,
+    /// It did not come to its own end: a fault in this program, which must not cost more than a moment of one pod.
+    failed: bool,
+}
+
+/// Until a worker that failed is replaced.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// Runs the node's pods, for ever.
 pub struct Pods {
     kubelet: Arc<Kubelet>,
     known: Known,
     workers: HashMap<String, Handle>,
-    running: JoinSet<String>,
+    running: JoinSet<Ended>,
     /// What the runtime had at the last look, by pod UID: ids and states.
     seen: HashMap<String, BTreeSet<(String, i32)>>,
     /// The API server has been heard completely: what it did not name does not belong here.
@@ -60,8 +72,9 @@ impl Pods {
                     changes.looked();
                 }
                 Some(ended) = self.running.join_next() => match ended {
-                    Ok(uid) => { self.workers.remove(&uid); }
-                    Err(error) => tracing::error!(%error, "a pod's worker has failed"),
+                    Ok(ended) => self.ended(&ended),
+                    // Only at the kubelet's own end: nobody else cancels these tasks, and they cannot panic.
+                    Err(error) => tracing::error!(%error, "a pod's worker is lost"),
                 },
             }
         }
@@ -111,9 +124,21 @@ impl Pods {
         let (worker, handle) = Worker::new(self.kubelet.clone(), update);
         self.workers.insert(uid.clone(), handle);
         self.running.spawn(async move {
-            worker.run().await;
-            uid
+            let result = AbortOnDropHandle::new(tokio::spawn(worker.run())).await;
+            if let Err(error) = &result {
+                tracing::error!(uid, %error, "a pod's worker has failed");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+            Ended { uid, failed: result.is_err() }
         });
+    }
+
+    fn ended(&mut self, ended: &Ended) {
+        self.workers.remove(&ended.uid);
+        let pod = self.known.read().unwrap_or_else(PoisonError::into_inner).get(&ended.uid).cloned();
+        if let Some(pod) = pod.filter(|_| ended.failed) {
+            self.update(ended.uid.clone(), Update { pod, removed: false });
+        }
     }
 
     /// Lists what the runtime has, wakes the workers of pods in which something changed, and takes over what nobody wants.

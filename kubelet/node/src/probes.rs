@@ -195,7 +195,7 @@ impl Worker {
         let limit =
             Duration::from_secs(self.probe.timeout_seconds.and_then(|s| u64::try_from(s).ok()).unwrap_or(1).max(1));
         if let Some(action) = &self.probe.exec {
-            handlers::exec(&self.kubelet.cri, &self.container_id, action, limit).await
+            handlers::exec(&self.kubelet, &self.container_id, action, limit).await
         } else if let Some(action) = &self.probe.http_get {
             handlers::http_get(&self.container, action, &self.pod_ip, limit, "kube-probe/1.36").await
         } else if let Some(action) = &self.probe.tcp_socket {

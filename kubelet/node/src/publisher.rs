@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::pod;
-use crate::within::{CALL, within};
+use crate::within::{CALL, still_has, within};
 use merge_patch::difference;
 use rate::Rate;
 
@@ -107,8 +107,13 @@ impl Sender {
                         failures = 0;
                         break;
                     }
-                    // Gone, or another pod of the same name.
-                    Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return,
+                    // A conflict is another pod of the same name, or somebody who wrote at the same moment.
+                    Err(kube::Error::Api(answer))
+                        if matches!(answer.code, 404 | 409)
+                            && still_has(&self.api, &self.name, &self.uid).await.is_ok_and(|has| !has) =>
+                    {
+                        return;
+                    }
                     Err(error) => {
                         tracing::warn!(pod = self.name, %error, "the status was not sent");
                         let pause = RETRY[usize::min(failures, RETRY.len() - 1)];

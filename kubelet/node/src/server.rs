@@ -8,6 +8,7 @@ mod routes;
 mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -19,6 +20,9 @@ use crate::pods::Known;
 use authorize::Certified;
 pub use tls::server_tls;
 
+/// Who connects and says nothing is not waited for.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
 /// Serves until it is dropped.
 pub async fn serve(kubelet: Arc<Kubelet>, known: Known, listener: TcpListener) {
     let acceptor = TlsAcceptor::from(kubelet.config.tls.clone());
@@ -29,16 +33,17 @@ pub async fn serve(kubelet: Arc<Kubelet>, known: Known, listener: TcpListener) {
             Err(error) => {
                 // Out of file descriptors, most likely: some will come back.
                 tracing::warn!(%error, "accepting a connection");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         while connections.try_join_next().is_some() {}
         let (acceptor, kubelet, known) = (acceptor.clone(), kubelet.clone(), known.clone());
         connections.spawn(async move {
-            let stream = match acceptor.accept(stream).await {
-                Ok(stream) => stream,
-                Err(error) => return tracing::debug!(%error, "a TLS handshake failed"),
+            let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
+                Err(_) => return tracing::debug!("a TLS handshake took too long"),
             };
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let owner = Certified::of(certificate);

@@ -4,6 +4,9 @@
 use std::io;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+
 /// The limit on one ordinary call.
 pub const CALL: Duration = Duration::from_secs(10);
 
@@ -13,6 +16,12 @@ pub async fn within<T>(limit: Duration, call: impl Future<Output = kube::Result<
         let message = format!("the API server did not answer within {limit:?}");
         Err(kube::Error::Service(Box::new(io::Error::new(io::ErrorKind::TimedOut, message))))
     })
+}
+
+/// Whether the API server still has this very pod. An error when it cannot say.
+pub async fn still_has(api: &Api<Pod>, name: &str, uid: &str) -> kube::Result<bool> {
+    let found = within(CALL, api.get_opt(name)).await?;
+    Ok(found.is_some_and(|pod| pod.metadata.uid.as_deref() == Some(uid)))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::task::TaskTracker;
 
 use crate::kubelet::Kubelet;
 use crate::observe::Observer;
@@ -73,6 +74,8 @@ pub struct Worker {
     /// The last report.
     status: PodStatus,
     volumes: Option<Paths>,
+    /// Starts that the runtime is asked for; they end before the pod does.
+    starts: TaskTracker,
     refreshed: Instant,
     /// Failures in a row that no back-off counts.
     failures: u32,
@@ -105,6 +108,7 @@ impl Worker {
             findings,
             status: pod::status(&pod).clone(),
             volumes: None,
+            starts: TaskTracker::new(),
             refreshed: Instant::now(),
             failures: 0,
         };

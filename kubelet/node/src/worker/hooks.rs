@@ -20,7 +20,7 @@ pub async fn run(
     limit: Duration,
 ) -> Outcome {
     if let Some(action) = &hook.exec {
-        handlers::exec(&kubelet.cri, container_id, action, limit).await
+        handlers::exec(kubelet, container_id, action, limit).await
     } else if let Some(action) = &hook.http_get {
         handlers::http_get(container, action, pod_ip, limit, "kube-lifecycle/1.36").await
     } else if let Some(action) = &hook.sleep {

@@ -75,7 +75,8 @@ impl Worker {
         // The volumes are made while the runtime makes the network: neither needs the other.
         let sandbox = async {
             let _turn = kubelet.sandbox_turns.take().await;
-            kubelet.cri.run_pod_sandbox(config, "").await
+            let cri = kubelet.cri.clone();
+            kubelet.whole(self.starts.track_future(async move { cri.run_pod_sandbox(config, "").await })).await
         };
         let (sandbox, paths) = tokio::join!(sandbox, volumes::set_up(&kubelet, pod, &[], self.volumes.is_none()));
         match paths {
@@ -146,7 +147,9 @@ impl Worker {
             memory_capacity: kubelet.machine.memory,
         };
         let config = container_config(pod, container, input);
-        let id = match kubelet.cri.create_container(&sandbox.id, config, sandbox_config).await {
+        let (cri, sandbox) = (kubelet.cri.clone(), sandbox.id.clone());
+        let create = async move { cri.create_container(&sandbox, config, sandbox_config).await };
+        let id = match kubelet.whole(self.starts.track_future(create)).await {
             Ok(id) => id,
             Err(error) => {
                 kubelet.recorder.warning(about(), "Failed", format!("Error: {}", error.message));
@@ -155,7 +158,9 @@ impl Worker {
             }
         };
         kubelet.recorder.normal(about(), "Created", "Container created");
-        if let Err(error) = kubelet.cri.start_container(&id).await {
+        let (cri, created) = (kubelet.cri.clone(), id.clone());
+        let start = async move { cri.start_container(&created).await };
+        if let Err(error) = kubelet.whole(self.starts.track_future(start)).await {
             kubelet.recorder.warning(about(), "Failed", format!("Error: {}", error.message));
             let waiting = Waiting { reason: "RunContainerError".into(), message: error.message };
             return Err((waiting, self.pause()));

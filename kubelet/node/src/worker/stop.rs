@@ -13,12 +13,15 @@ use crate::cgroups;
 use crate::pod;
 use crate::state::{Observed, Record};
 use crate::volumes;
-use crate::within::{CALL, within};
+use crate::within::{CALL, still_has, within};
 
 impl Worker {
     /// Stops the pod and returns when nothing of it is left, here or in the API server.
     pub(super) async fn stop(mut self) {
         self.probes.stop_killing();
+        // What has just been asked for is not seen before it is there.
+        self.starts.close();
+        self.starts.wait().await;
         let mut told = false;
         let observed = loop {
             let observed = self.observe().await;
@@ -152,8 +155,13 @@ impl Worker {
         while !self.update().removed {
             match within(CALL, api.delete(pod::name(pod), &parameters)).await {
                 Ok(_) => return,
-                // Gone, or another pod of the same name.
-                Err(kube::Error::Api(answer)) if matches!(answer.code, 404 | 409) => return,
+                // A conflict is another pod of the same name, or somebody who wrote at the same moment.
+                Err(kube::Error::Api(answer))
+                    if matches!(answer.code, 404 | 409)
+                        && still_has(&api, pod::name(pod), pod::uid(pod)).await.is_ok_and(|has| !has) =>
+                {
+                    return;
+                }
                 Err(error) => tracing::warn!(pod = pod::display(pod), %error, "the pod was not deleted"),
             }
             tokio::time::sleep(pause).await;

@@ -26,9 +26,9 @@ fn the_node_says_what_it_is_and_keeps_saying_that_it_is_alive() {
         assert!(info.container_runtime_version.starts_with("containerd://"), "{}", info.container_runtime_version);
 
         let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), "kube-node-lease");
-        let renewed = async || leases.get("node1").await.unwrap().spec.unwrap().renew_time.unwrap().0;
-        let first = renewed().await;
-        eventually("the Lease is renewed", async || (renewed().await > first).then_some(())).await;
+        let renewed = async || Some(leases.get_opt("node1").await.unwrap()?.spec.unwrap().renew_time.unwrap().0);
+        let first = eventually("there is a Lease", renewed).await;
+        eventually("the Lease is renewed", async || renewed().await.filter(|&time| time > first)).await;
         let owner = leases.get("node1").await.unwrap().metadata.owner_references.unwrap();
         assert_eq!(Some(&owner[0].uid), node.metadata.uid.as_ref());
 

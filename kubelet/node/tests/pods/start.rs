@@ -188,3 +188,55 @@ fn the_containers_of_a_pod_live_and_die_each_for_itself() {
         assert_eq!(status_of(&after, "first").last_state.unwrap().terminated.unwrap().exit_code, 137);
     });
 }
+
+#[test]
+fn a_pod_in_the_nodes_network_has_the_nodes_address() {
+    with_cluster(async |cluster| {
+        let verbs = ["cat", "/proc/net/fib_trie", ";", "cat", "/etc/hostname", ";", "wait"];
+        cluster.create("host", json!({ "hostNetwork": true, "containers": [guest(&verbs)] })).await;
+        let pod = cluster.ready("host").await;
+        let status = pod.status.clone().unwrap();
+        assert_eq!((status.pod_ip.as_deref(), status.host_ip.as_deref()), (Some("127.0.0.1"), Some("127.0.0.1")));
+        let log = eventually("the log is written", async || {
+            Some(cluster.log(&pod, "c", 0)).filter(|log| log.contains("10.88.255.254"))
+        })
+        .await;
+        assert!(log.contains("LOCAL"), "{log}");
+        cluster.delete("host").await;
+        cluster.gone("host").await;
+    });
+}
+
+#[test]
+fn a_sidecar_begins_before_the_others_and_ends_after_them() {
+    with_cluster(async |cluster| {
+        let mount = json!({ "volumeMounts": [{ "name": "host", "mountPath": "/host" }] });
+        let container = |name: &str, verbs: &[&str]| with(with(guest(verbs), mount.clone()), json!({ "name": name }));
+        let dir = cluster.machine.dir("host");
+        let sidecar = container(
+            "sidecar",
+            &["append", "/host/log", "sidecar begins", ";", "wait", ";", "append", "/host/log", "sidecar ends"],
+        );
+        let begun = json!({ "exec": { "command": ["/guest", "exists", "/host/log"] }, "periodSeconds": 1 });
+        let sidecar = with(sidecar, json!({ "restartPolicy": "Always", "startupProbe": begun }));
+        let main = container(
+            "c",
+            &["append", "/host/log", "main begins", ";", "wait", ";", "append", "/host/log", "main ends"],
+        );
+        let pod = json!({
+            "initContainers": [sidecar],
+            "containers": [main],
+            "volumes": [{ "name": "host", "hostPath": { "path": dir } }],
+        });
+        cluster.create("pair", pod).await;
+        cluster.ready("pair").await;
+        eventually("both have begun", async || {
+            (std::fs::read_to_string(dir.join("log")).ok()?.lines().count() == 2).then_some(())
+        })
+        .await;
+        cluster.delete("pair").await;
+        cluster.gone("pair").await;
+        let log = std::fs::read_to_string(dir.join("log")).unwrap();
+        assert_eq!(log, "sidecar begins\nmain begins\nmain ends\nsidecar ends\n");
+    });
+}

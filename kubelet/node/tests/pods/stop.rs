@@ -65,3 +65,16 @@ fn a_forced_deletion_does_not_wait_for_the_node_and_the_node_follows() {
         assert!(start.elapsed() < Duration::from_secs(6), "{:?}", start.elapsed());
     });
 }
+
+#[test]
+fn a_pod_that_is_active_for_too_long_fails() {
+    with_cluster(async |cluster| {
+        cluster.create("late", json!({ "activeDeadlineSeconds": 2, "containers": [guest(&["wait"])] })).await;
+        cluster.ready("late").await;
+        let pod = cluster.until("Failed", "late", |pod| phase(pod) == "Failed").await;
+        assert_eq!(pod.status.unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+        let pod = cluster.until("ended", "late", |pod| state(pod).terminated.is_some()).await;
+        assert_eq!(state(&pod).terminated.unwrap().exit_code, 0);
+        assert!(!is_ready(&pod));
+    });
+}
