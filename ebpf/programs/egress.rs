@@ -6,14 +6,15 @@ use aya_ebpf::programs::TcContext;
 use orlop_ebpf::flow_flags;
 
 use crate::balance;
+use crate::errors;
 use crate::packet;
 use crate::track;
 
 /// The same devices as ingress.
 #[classifier]
 pub fn tc_egress(context: TcContext) -> i32 {
-    let Some(packet) = packet::read(&context) else { return TC_ACT_UNSPEC };
     let now = balance::now();
+    let Some(packet) = packet::read(&context) else { return errors::translate_own(&context, now) };
     let Some((entry, table)) = track::find(&packet.key, now) else { return TC_ACT_UNSPEC };
     // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
     let flow = unsafe { *entry };
@@ -21,6 +22,7 @@ pub fn tc_egress(context: TcContext) -> i32 {
         return TC_ACT_UNSPEC;
     }
     track::advance(entry, table, &packet, now);
+    packet.remember();
     match packet::write(&context, &packet, &flow.becomes, 0) {
         Some(()) => TC_ACT_UNSPEC,
         None => TC_ACT_SHOT,

@@ -9,6 +9,7 @@ use orlop_ebpf::{Flow, counters, flow_flags};
 
 use crate::balance;
 use crate::counter::count;
+use crate::errors;
 use crate::open::{Opened, open};
 use crate::packet::{self, Packet};
 use crate::refuse::refuse;
@@ -21,8 +22,8 @@ const ROUTE_AGE: u64 = 1_000_000_000;
 /// Every device that faces an endpoint or the world.
 #[classifier]
 pub fn tc_ingress(context: TcContext) -> i32 {
-    let Some(packet) = packet::read(&context) else { return TC_ACT_UNSPEC };
     let now = balance::now();
+    let Some(packet) = packet::read(&context) else { return errors::pass_on(&context, now) };
     let known = track::find(&packet.key, now).filter(|(flow, _)| !stale(*flow, &packet));
     // One way out for all: `pass_on` is in the program once.
     let (flow, table) = match known {
@@ -73,7 +74,7 @@ fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table,
     // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
     let mut flow = unsafe { *entry };
     if now.saturating_sub(flow.routed) > ROUTE_AGE {
-        let (device, next_hop) = match route::find(context, packet, &flow.becomes) {
+        let (device, next_hop) = match route::find(context, packet.tos, &flow.becomes) {
             Route::Out { device, next_hop } => (device, next_hop),
             Route::Here => (0, 0),
             Route::None => {
@@ -86,6 +87,7 @@ fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table,
         unsafe { ((*entry).device, (*entry).next_hop, (*entry).routed) = (device, next_hop, now) };
     }
     track::advance(entry, table, packet, now);
+    packet.remember();
     let hops = u8::from(flow.device != 0);
     if packet.ttl <= hops {
         return TC_ACT_SHOT;

@@ -4,9 +4,12 @@
 #![feature(asm_experimental_arch)]
 
 mod balance;
+mod checksum;
 mod connect;
 mod counter;
 mod egress;
+mod errors;
+mod headers;
 mod ingress;
 mod maps;
 mod open;

@@ -4,8 +4,8 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use orlop_ebpf::{
-    Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Device, Flow, FlowKey, Frontend, FrontendKey,
-    MemberKey, Peer, Set, SocketFlowKey, Stick, StickKey, counters,
+    Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Device, Flow, FlowKey, FragmentKey, Frontend,
+    FrontendKey, MemberKey, Peer, Set, SocketFlowKey, Stick, StickKey, counters,
 };
 
 /// The node, element 0.
@@ -67,6 +67,10 @@ pub static FLOWS: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(131_072, 0);
 /// Connections that only one side has spoken on: a flood of them evicts none of the others.
 #[map]
 pub static HALF_OPEN: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(32_768, 0);
+
+/// The ports of datagrams that come in fragments, source in the low half.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::pinned(8_192, 0);
 
 /// Node-wide counters.
 #[map]

@@ -84,7 +84,7 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
 /// Finds the way to the endpoint and, where the source changes, an address of that way's device and a free port.
 #[inline(always)]
 fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config, masquerade: bool) -> bool {
-    match route::find(context, packet, &flow.becomes) {
+    match route::find(context, packet.tos, &flow.becomes) {
         Route::None => {
             count(counters::UNROUTABLE);
             return false;

@@ -1,22 +1,14 @@
 //! Reading an IPv4 packet and writing its addresses and ports.
 
-use core::mem::size_of;
-
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
 use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
-use orlop_ebpf::{FlowKey, TCP, UDP};
+use orlop_ebpf::{FlowKey, FragmentKey, TCP, UDP};
 
-/// Where the IP header begins.
-pub const ETHERNET: usize = 14;
-/// Where the transport header begins.
-pub const TRANSPORT: usize = ETHERNET + size_of::<Ipv4>();
-const ETH_P_IP: u16 = 0x0800_u16.to_be();
-/// Version 4, no options.
-pub const PLAIN_HEADER: u8 = 0x45;
-/// More fragments, or a fragment offset.
-const FRAGMENT: u16 = 0x3fff_u16.to_be();
+use crate::checksum::{fold16, fold32, replaced};
+use crate::headers::{ETH_P_IP, ETHERNET, FRAGMENT_OFFSET, Ipv4, MORE_FRAGMENTS, PLAIN_HEADER, TRANSPORT};
+use crate::maps::FRAGMENTS;
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -25,42 +17,15 @@ pub const RST: u8 = 4;
 /// The flag of an acknowledgement.
 pub const ACK: u8 = 16;
 
-/// An Ethernet header.
-#[repr(C)]
-pub struct Ethernet {
-    pub destination: [u16; 3],
-    pub source: [u16; 3],
-    pub protocol: u16,
-}
-
-/// An IPv4 header without options.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Ipv4 {
-    pub version: u8,
-    pub tos: u8,
-    pub length: u16,
-    pub identification: u16,
-    pub fragment: u16,
-    /// Time to live in the first byte, the protocol in the second: one word of the checksum.
-    pub ttl_protocol: u16,
-    pub checksum: u16,
-    pub source: u32,
-    pub destination: u32,
-}
-
-/// A TCP header without its options.
-#[repr(C)]
-pub struct Tcp {
-    pub source: u16,
-    pub destination: u16,
-    pub sequence: u32,
-    pub acknowledgement: u32,
-    /// The header's length in the first byte, flags in the second.
-    pub offset_flags: u16,
-    pub window: u16,
-    pub checksum: u16,
-    pub urgent: u16,
+/// How much of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// The beginning, with the ports.
+    First,
+    /// The rest.
+    Later,
 }
 
 /// A TCP or UDP packet over IPv4.
@@ -74,13 +39,15 @@ pub struct Packet {
     pub ttl: u8,
     /// For routing.
     pub tos: u8,
+    part: Part,
+    identification: u16,
 }
 
 impl Packet {
     /// Whether it may begin a connection.
     #[inline(always)]
     pub fn opens(&self) -> bool {
-        !self.is_tcp() || self.flags & (SYN | ACK | RST) == SYN
+        self.part != Part::Later && (!self.is_tcp() || self.flags & (SYN | ACK | RST) == SYN)
     }
 
     /// Whether it is TCP.
@@ -95,6 +62,15 @@ impl Packet {
         self.flags & FIN != 0
     }
 
+    /// Lets the fragments that follow a first one know its ports. Those that overtake it are left to the stack.
+    #[inline(always)]
+    pub fn remember(&self) {
+        if self.part == Part::First {
+            let key = fragment_key(self.key.source, self.key.destination, self.identification, self.key.protocol);
+            let _ = FRAGMENTS.insert(&key, &pair(&self.key), u64::from(BPF_ANY));
+        }
+    }
+
     /// Whether it ends the connection.
     #[inline(always)]
     pub fn reset(&self) -> bool {
@@ -102,7 +78,12 @@ impl Packet {
     }
 }
 
-/// Reads the packet, if it is one we could translate. Options and fragments are left to the stack.
+#[inline(always)]
+fn fragment_key(source: u32, destination: u32, identification: u16, protocol: u32) -> FragmentKey {
+    FragmentKey { source, destination, identification, protocol: protocol as u16 }
+}
+
+/// Reads the packet, if it is one we could translate. Those with options are left to the stack.
 #[inline(always)]
 pub fn read(context: &TcContext) -> Option<Packet> {
     // SAFETY: the context is the one this program was called with.
@@ -115,36 +96,49 @@ pub fn read(context: &TcContext) -> Option<Packet> {
         unsafe { bpf_skb_pull_data(context.as_ptr().cast(), (TRANSPORT + 20) as u32) };
     }
     let (data, end) = (context.data(), context.data_end());
+    if data + TRANSPORT > end {
+        return None;
+    }
+    // SAFETY: the header lies within the packet, as just checked.
+    let ip = unsafe { &*((data + ETHERNET) as *const Ipv4) };
+    let [ttl, protocol] = ip.ttl_protocol.to_ne_bytes();
+    if ip.version != PLAIN_HEADER || protocol != TCP && protocol != UDP {
+        return None;
+    }
+    let mut key = FlowKey {
+        source: ip.source,
+        destination: ip.destination,
+        source_port: 0,
+        destination_port: 0,
+        protocol: u32::from(protocol),
+    };
+    let part = match (ip.fragment & FRAGMENT_OFFSET != 0, ip.fragment & MORE_FRAGMENTS != 0) {
+        (true, _) => Part::Later,
+        (false, true) => Part::First,
+        (false, false) => Part::Whole,
+    };
+    let mut packet = Packet { key, flags: 0, ttl, tos: ip.tos, part, identification: ip.identification };
+    if part == Part::Later {
+        let fragment = fragment_key(key.source, key.destination, packet.identification, key.protocol);
+        // SAFETY: copied at once; an entry reused under us is of another datagram, and one fragment goes astray.
+        let ports = unsafe { *FRAGMENTS.get(&fragment)? };
+        (packet.key.source_port, packet.key.destination_port) = (ports as u16, (ports >> 16) as u16);
+        return Some(packet);
+    }
     if data + TRANSPORT + 8 > end {
         return None;
     }
-    // SAFETY: the header and eight bytes behind it lie within the packet, as just checked.
-    let (ip, ports) = unsafe {
-        let ip = (data + ETHERNET) as *const Ipv4;
-        ((&*ip), &*((data + TRANSPORT) as *const [u16; 2]))
-    };
-    if ip.version != PLAIN_HEADER || ip.fragment & FRAGMENT != 0 {
-        return None;
-    }
-    let [ttl, protocol] = ip.ttl_protocol.to_ne_bytes();
-    let mut flags = 0;
+    // SAFETY: just checked.
+    [key.source_port, key.destination_port] = unsafe { *((data + TRANSPORT) as *const [u16; 2]) };
+    packet.key = key;
     if protocol == TCP {
         if data + TRANSPORT + 20 > end {
             return None;
         }
         // SAFETY: just checked.
-        flags = unsafe { *((data + TRANSPORT + 13) as *const u8) };
-    } else if protocol != UDP {
-        return None;
+        packet.flags = unsafe { *((data + TRANSPORT + 13) as *const u8) };
     }
-    let key = FlowKey {
-        source: ip.source,
-        destination: ip.destination,
-        source_port: ports[0],
-        destination_port: ports[1],
-        protocol: u32::from(protocol),
-    };
-    Some(Packet { key, flags, ttl, tos: ip.tos })
+    Some(packet)
 }
 
 /// Gives the packet other addresses and ports, with its checksums, and takes `hops` from its time to live.
@@ -152,7 +146,7 @@ pub fn read(context: &TcContext) -> Option<Packet> {
 #[inline(always)]
 pub fn write(context: &TcContext, packet: &Packet, new: &FlowKey, hops: u8) -> Option<()> {
     let (data, end) = (context.data(), context.data_end());
-    if data + TRANSPORT + 8 > end {
+    if data + TRANSPORT > end {
         return None;
     }
     let old = &packet.key;
@@ -168,8 +162,15 @@ pub fn write(context: &TcContext, packet: &Packet, new: &FlowKey, hops: u8) -> O
         ip.checksum = !fold16(sum);
         ip.source = new.source;
         ip.destination = new.destination;
-        *((data + TRANSPORT) as *mut [u16; 2]) = [new.source_port, new.destination_port];
     }
+    if packet.part == Part::Later {
+        return Some(());
+    }
+    if data + TRANSPORT + 8 > end {
+        return None;
+    }
+    // SAFETY: within the packet, as just checked.
+    unsafe { *((data + TRANSPORT) as *mut [u16; 2]) = [new.source_port, new.destination_port] };
     let (offset, mangled) = if packet.is_tcp() { (16, 0) } else { (6, u64::from(BPF_F_MARK_MANGLED_0)) };
     let offset = (TRANSPORT + offset) as u32;
     let skb = context.skb.skb;
@@ -182,31 +183,8 @@ pub fn write(context: &TcContext, packet: &Packet, new: &FlowKey, hops: u8) -> O
     Some(())
 }
 
+/// Both ports, the source in the low half.
 #[inline(always)]
-fn pair(key: &FlowKey) -> u32 {
+pub fn pair(key: &FlowKey) -> u32 {
     u32::from(key.source_port) | u32::from(key.destination_port) << 16
-}
-
-/// What a checksum gains when a word becomes another.
-#[inline(always)]
-pub fn replaced(old: u32, new: u32) -> u64 {
-    u64::from(!old) + u64::from(new)
-}
-
-/// A sum as 32 bits.
-#[inline(always)]
-pub fn fold32(mut sum: u64) -> u32 {
-    sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum as u32
-}
-
-/// A sum as the 16 bits of a checksum.
-#[inline(always)]
-pub fn fold16(sum: u64) -> u16 {
-    let mut sum = (sum & 0xffff_ffff) + (sum >> 32);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum as u16
 }

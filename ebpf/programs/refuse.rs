@@ -6,25 +6,17 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
 use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail};
 use aya_ebpf::programs::TcContext;
 
-use crate::packet::{
-    ACK, ETHERNET, Ethernet, Ipv4, PLAIN_HEADER, Packet, RST, TRANSPORT, Tcp, fold16, fold32, replaced,
-};
+use crate::checksum::{fold16, fold32, replaced, sum};
+use crate::headers::{ETHERNET, Ethernet, ICMP, Icmp, Ipv4, PLAIN_HEADER, TRANSPORT, Tcp};
+use crate::packet::{ACK, Packet, RST};
 
 const UDP_HEADER: usize = 8;
 const TTL: u8 = 64;
-const ICMP: u8 = 1;
-/// Destination unreachable, port unreachable.
-const PORT_UNREACHABLE: u16 = u16::from_ne_bytes([3, 3]);
+/// ICMP's type and code for it.
+const DESTINATION_UNREACHABLE: u8 = 3;
+const PORT_UNREACHABLE: u8 = 3;
 /// What an ICMP error quotes of the packet it is about.
 const QUOTE: usize = size_of::<Ipv4>() + UDP_HEADER;
-
-/// An ICMP error's header.
-#[repr(C)]
-struct Icmp {
-    kind: u16,
-    checksum: u16,
-    unused: u32,
-}
 
 /// An ICMP error behind the Ethernet header, as words for its checksum.
 const ERROR: usize = size_of::<Ipv4>() + size_of::<Icmp>() + QUOTE;
@@ -107,22 +99,11 @@ fn unreachable(context: &TcContext) -> Option<()> {
         source: quoted.destination,
         destination: quoted.source,
     };
-    *icmp = Icmp { kind: PORT_UNREACHABLE, checksum: 0, unused: 0 };
+    *icmp = Icmp { kind: DESTINATION_UNREACHABLE, code: PORT_UNREACHABLE, checksum: 0, rest: 0 };
     // SAFETY: both are within the packet, and made of words.
     unsafe {
         ip.checksum = !fold16(sum(&*((data + ETHERNET) as *const [u32; size_of::<Ipv4>() / 4])));
         icmp.checksum = !fold16(sum(&*((data + TRANSPORT) as *const [u32; ERROR_WORDS])));
     }
     Some(())
-}
-
-#[inline(always)]
-fn sum<const N: usize>(words: &[u32; N]) -> u64 {
-    let mut sum = 0;
-    let mut i = 0;
-    while i < N {
-        sum += u64::from(words[i]);
-        i += 1;
-    }
-    sum
 }

@@ -11,8 +11,6 @@ use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::FlowKey;
 
-use crate::packet::Packet;
-
 const AF_INET: u8 = 2;
 /// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h).
 const SUCCESS: i64 = 0;
@@ -41,14 +39,14 @@ pub enum Route {
 
 /// Asks the FIB of the packet's network namespace where a packet with `key` goes.
 #[inline(always)]
-pub fn find(context: &TcContext, packet: &Packet, key: &FlowKey) -> Route {
+pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
     // SAFETY: plain integers.
     let mut lookup: Lookup = unsafe { zeroed() };
     lookup.family = AF_INET;
-    lookup.l4_protocol = packet.key.protocol as u8;
+    lookup.l4_protocol = key.protocol as u8;
     lookup.sport = key.source_port;
     lookup.dport = key.destination_port;
-    lookup.__bindgen_anon_2.tos = packet.tos;
+    lookup.__bindgen_anon_2.tos = tos;
     lookup.__bindgen_anon_3.ipv4_src = key.source;
     lookup.__bindgen_anon_4.ipv4_dst = key.destination;
     // SAFETY: the context is the one this program was called with, and the struct is of the size given.

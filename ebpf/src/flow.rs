@@ -37,6 +37,22 @@ impl FlowKey {
     }
 }
 
+/// A datagram that comes in fragments.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: u32,
+    /// Destination address.
+    pub destination: u32,
+    /// What its fragments have in common.
+    pub identification: u16,
+    /// IP protocol number.
+    pub protocol: u16,
+}
+
+plain!(FragmentKey { source: u32, destination: u32, identification: u16, protocol: u16 });
+
 /// Bits of [`Flow::flags`].
 pub mod flow_flags {
     /// These are the packets of the answering direction.

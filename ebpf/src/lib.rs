@@ -15,7 +15,7 @@ mod service;
 mod socket;
 
 pub use address::Address;
-pub use flow::{Flow, FlowKey, flow_flags};
+pub use flow::{Flow, FlowKey, FragmentKey, flow_flags};
 pub use hash::ABI_HASH;
 pub use node::{Cidr, Config, Device, address_flags, config_flags, counters};
 pub use plain::Plain;

@@ -25,6 +25,7 @@ impl Kind {
 
 pub const LOCAL: &str = "10.244.1.5:8080";
 pub const REMOTE: &str = "10.244.2.5:8080";
+pub const HOST: &str = "172.31.0.11:6443";
 pub const NODE_PORT: &str = "172.30.0.11:30001";
 
 /// The outside host is 172.30.0.200, the node 172.30.0.11 with pod 10.244.1.5, the other node's pod 10.244.2.5 is

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use crate::net::{Kind, LOCAL, NODE_PORT, Net, REMOTE};
+use crate::net::{HOST, Kind, LOCAL, NODE_PORT, Net, REMOTE};
 use crate::world::{ask, echo, talk};
 
 macro_rules! for_both {
@@ -30,6 +30,8 @@ for_both! {
     a_cluster_ip_without_endpoints_and_its_unused_ports_refuse_pods_whose_sockets_are_not_seen
     connections_survive_the_removal_of_their_endpoint_and_a_new_agent_and_new_ones_go_elsewhere
     datagrams_leave_an_endpoint_that_is_removed
+    datagrams_in_fragments_arrive_and_return
+    a_closed_port_of_an_endpoint_is_reported_to_the_client
 }
 
 fn a_node_port_from_outside_reaches_a_pod_of_this_node(kind: Kind) {
@@ -99,8 +101,8 @@ fn a_pod_whose_sockets_are_not_seen_keeps_its_address(kind: Kind) {
 }
 
 fn an_endpoint_in_the_nodes_own_namespace_answers_and_sees_the_client(kind: Kind) {
-    let net = Net::serving(kind, &["172.31.0.11:6443"]);
-    net.node.namespace.serve("host", "172.31.0.11:6443");
+    let net = Net::serving(kind, &[HOST]);
+    net.node.namespace.serve("host", HOST);
     net.outside.run(|| {
         let (mut connection, line) = talk(NODE_PORT).expect("connect to the NodePort");
         assert!(line.starts_with("host 172.30.0.200:"), "{line}");
@@ -165,4 +167,37 @@ fn datagrams_leave_an_endpoint_that_is_removed(kind: Kind) {
     net.outside.run(move || {
         assert!(ask(&socket, NODE_PORT).expect("an answer").1.starts_with("remote"));
     });
+}
+
+fn datagrams_in_fragments_arrive_and_return(kind: Kind) {
+    for endpoint in [LOCAL, REMOTE, HOST] {
+        let net = Net::serving(kind, &[endpoint]);
+        net.node.namespace.serve("host", HOST);
+        net.outside.run(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+            let sent: Vec<u8> = (0..5000_u32).map(|n| n as u8).collect();
+            for _ in 0..3 {
+                socket.send_to(&sent, NODE_PORT).expect("send");
+                let mut back = vec![0; 10_000];
+                let (count, from) = socket.recv_from(&mut back).unwrap_or_else(|error| panic!("{endpoint}: {error}"));
+                assert!(back[..count] == sent && from.to_string() == NODE_PORT, "{endpoint}: {count} from {from}");
+            }
+        });
+    }
+}
+
+fn a_closed_port_of_an_endpoint_is_reported_to_the_client(kind: Kind) {
+    for endpoint in ["10.244.1.5:9", "10.244.2.5:9", "172.31.0.11:9"] {
+        let net = Net::serving(kind, &[endpoint]);
+        net.outside.run(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
+            // Only a connected socket hears of ICMP errors, and only of those that quote what it sent.
+            socket.connect(NODE_PORT).expect("connect");
+            socket.send(b"?").expect("send");
+            let error = socket.recv(&mut [0; 10]).expect_err("nobody answers");
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{endpoint}: {error}");
+        });
+    }
 }

@@ -79,7 +79,7 @@ impl Namespace {
     }
 
     /// Starts a server that answers every TCP connection and UDP datagram with `name`, a space and the client's
-    /// address; TCP connections then echo.
+    /// address; TCP connections then echo, and so do datagrams of more than 1,000 bytes.
     pub fn serve(&self, name: &str, address: &str) {
         let address: SocketAddr = address.parse().expect("an address");
         let (name, udp_name) = (name.to_owned(), name.to_owned());
@@ -93,8 +93,12 @@ impl Namespace {
             });
             let udp = UdpSocket::bind(address).expect("bind a UDP server");
             thread::spawn(move || {
-                let mut buffer = [0; 2048];
-                while let Ok((_, client)) = udp.recv_from(&mut buffer) {
+                let mut buffer = [0; 65_536];
+                while let Ok((count, client)) = udp.recv_from(&mut buffer) {
+                    if count > 1_000 {
+                        let _ = udp.send_to(&buffer[..count], client);
+                        continue;
+                    }
                     let _ = udp.send_to(format!("{udp_name} {client}\n").as_bytes(), client);
                 }
             });
