@@ -13,11 +13,14 @@ mod garbage_collector;
 mod namespace;
 mod namespaced;
 mod node_ipam;
+mod node_lifecycle;
 mod owner;
+mod pod_gc;
 mod replicas;
 mod replication;
 mod run;
 mod service;
+mod taint_eviction;
 mod written;
 
 pub use orlop_runtime::{Informer, Key, Queue};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
@@ -15,7 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
-use crate::{Informer, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam};
+use crate::{
+    Informer, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle, pod_gc,
+    taint_eviction,
+};
 
 /// What the controllers must know.
 #[derive(Debug, Clone)]
@@ -69,6 +73,7 @@ pub async fn run(
     let services = Arc::new(Informer::<Service>::default());
     let slices = Arc::new(Informer::<EndpointSlice>::default());
     let endpoints = Arc::new(Informer::<Endpoints>::default());
+    let leases = Arc::new(Informer::<Lease>::default());
     let namespaces = Arc::new(Informer::<Namespace>::default());
     let service_accounts = Arc::new(Informer::<ServiceAccount>::default());
     let config_maps = Arc::new(Informer::<ConfigMap>::named(RootCa::NAME));
@@ -109,6 +114,10 @@ pub async fn run(
         stop.clone(),
     ));
 
+    let views = node_lifecycle::Views { nodes: nodes.clone(), leases: leases.clone(), pods: pods.clone() };
+    tasks.spawn(node_lifecycle::run(account(node_lifecycle::NAME), views, config.clone(), stop.clone()));
+    tasks.spawn(taint_eviction::run(account(node_lifecycle::NAME), nodes.clone(), pods.clone(), stop.clone()));
+    tasks.spawn(pod_gc::run(account(pod_gc::NAME), nodes.clone(), pods.clone(), stop.clone()));
     tasks.spawn(namespace::run(account(namespace::NAME), namespaces.clone(), stop.clone()));
     tasks.spawn(garbage_collector::run(account(garbage_collector::NAME), stop.clone()));
 
@@ -117,6 +126,7 @@ pub async fn run(
     tasks.spawn(services.run(reader.clone(), stop.clone()));
     tasks.spawn(slices.run(reader.clone(), stop.clone()));
     tasks.spawn(endpoints.run(reader.clone(), stop.clone()));
+    tasks.spawn(leases.run(reader.clone(), stop.clone()));
     tasks.spawn(namespaces.run(reader.clone(), stop.clone()));
     tasks.spawn(service_accounts.run(reader.clone(), stop.clone()));
     tasks.spawn(config_maps.run(reader.clone(), stop.clone()));

@@ -85,14 +85,16 @@ impl Cluster {
         Api::<K>::namespaced(self.client(), &namespace).create(&PostParams::default(), &object).await.unwrap()
     }
 
-    /// A Node that is Ready, and a kubelet that renews its Lease until the guard is dropped and makes its pods run.
+    /// A Node that is Ready (again), and a kubelet that renews its Lease until the guard is dropped and makes its pods run.
     pub async fn node(&self, name: &str) -> Kubelet {
         let nodes = Api::<Node>::all(self.client());
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}});
-        nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        if nodes.get_opt(name).await.unwrap().is_none() {
+            nodes.create(&PostParams::default(), &serde_json::from_value(node).unwrap()).await.unwrap();
+        }
         let stop = CancellationToken::new();
         let kubelet = Kubelet { stop: stop.clone() };
-        let (client, name) = (self.client(), name.to_owned());
+        let (client, name, own_name) = (self.client(), name.to_owned(), name.to_owned());
         let octet = name.bytes().map(u32::from).sum::<u32>() % 200;
         tokio::spawn(async move {
             let mut count = 0;
@@ -105,6 +107,11 @@ impl Cluster {
                 }
             }
         });
+        eventually(async || {
+            let spec = nodes.get(&own_name).await.unwrap().spec.unwrap_or_default();
+            if spec.taints.is_none() && spec.pod_cidr.is_some() { Ok(()) } else { Err(format!("{spec:?}")) }
+        })
+        .await;
         kubelet
     }
 }

@@ -4,4 +4,5 @@
 
 mod cluster;
 mod deletion;
+mod nodes;
 mod walk;
