@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -31,6 +32,9 @@ pub struct Up {
     /// The API server's port on 127.0.0.1.
     #[arg(long, default_value_t = 6443)]
     api_port: u16,
+    /// How long a machine may be silent before its pods get no more connections, as 1200ms or 40s.
+    #[arg(long, default_value = "1200ms", value_parser = crate::flags::duration)]
+    node_monitor_grace_period: Duration,
     /// A folder with bin/containerd, ctr, containerd-shim-runc-v2, runc and nft.
     #[arg(long, env = "ORLOP_TOOLS", default_value = "/usr")]
     tools_dir: PathBuf,
@@ -87,6 +91,7 @@ pub async fn up(flags: Up) -> Result<()> {
         overlay: flags.overlay,
         publish: flags.publish,
         api_port: flags.api_port,
+        node_monitor_grace_period: flags.node_monitor_grace_period,
         ..Options::new(flags.tools_dir, flags.images_dir)?
     };
     orlop_machine::up(options).await

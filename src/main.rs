@@ -1,6 +1,7 @@
 //! Orlop: Kubernetes on the lowest deck. Parses the command and calls a room; nothing else lives here.
 
 mod cni;
+mod flags;
 mod machines;
 mod node;
 mod server;

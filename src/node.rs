@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
@@ -74,6 +75,9 @@ pub struct Flags {
     /// The cgroup2 group of every process whose connections the proxy balances.
     #[arg(long, default_value = "/sys/fs/cgroup")]
     cgroup_root: PathBuf,
+    /// How long the node counts as alive after its last heartbeat (its Lease's leaseDurationSeconds; renewed four times as often).
+    #[arg(long, default_value = "40s", value_parser = crate::flags::duration)]
+    node_lease_duration: Duration,
 }
 
 /// Runs the rooms until one fails or all are told to stop.
@@ -153,5 +157,7 @@ async fn kubelet(flags: &Flags, stop: CancellationToken) -> Result<()> {
         orlop_kubelet::Config::new(flags.node_name.clone(), flags.node_ip, client, flags.cri_socket.clone(), tls);
     config.root_dir.clone_from(&flags.root_dir);
     config.log_dir.clone_from(&flags.log_dir);
+    config.node_lease_duration = flags.node_lease_duration;
+    config.node_lease_renew_interval = flags.node_lease_duration / 4;
     Ok(orlop_kubelet::run(config, stop).await?)
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -34,6 +35,12 @@ pub struct Flags {
     /// Addresses of pods.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: Ipv4Net,
+    /// How long a Node may be silent before it counts as unreachable.
+    #[arg(long, default_value = "50s", value_parser = crate::flags::duration)]
+    node_monitor_grace_period: Duration,
+    /// How often Nodes are looked at for that.
+    #[arg(long, default_value = "5s", value_parser = crate::flags::duration)]
+    node_monitor_period: Duration,
     /// A listening socket inherited from the parent process (several may be given).
     #[arg(long)]
     listen_fd: Vec<RawFd>,
@@ -56,6 +63,8 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         service_cidr: flags.service_cluster_ip_range,
         node_port_range: first..=last,
         cluster_cidr: flags.cluster_cidr,
+        node_monitor_grace_period: flags.node_monitor_grace_period,
+        node_monitor_period: flags.node_monitor_period,
     };
     orlop_server::run(config, stop).await
 }

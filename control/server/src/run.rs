@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use ipnet::{IpNet, Ipv4Net};
@@ -41,6 +41,10 @@ pub struct Config {
     pub node_port_range: RangeInclusive<u16>,
     /// Addresses of pods.
     pub cluster_cidr: Ipv4Net,
+    /// How long a Node may be silent before it counts as unreachable.
+    pub node_monitor_grace_period: Duration,
+    /// How often Nodes are looked at for that.
+    pub node_monitor_period: Duration,
 }
 
 /// Runs until cancelled.
@@ -95,7 +99,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     }
     tracing::info!(elapsed = ?started.elapsed(), address = %config.listen, "API server is serving");
 
-    let controllers = orlop_controllers::Config::new(config.cluster_cidr, pki.ca().certificate());
+    let controllers = orlop_controllers::Config {
+        node_monitor_grace_period: config.node_monitor_grace_period,
+        node_monitor_period: config.node_monitor_period,
+        ..orlop_controllers::Config::new(config.cluster_cidr, pki.ca().certificate())
+    };
     let clients = {
         let api = api.clone();
         move |user: &str| api.client(user_info(user))

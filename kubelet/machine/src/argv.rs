@@ -5,6 +5,7 @@ use crate::daemon::Daemon;
 use crate::layout::{Layout, NodeLayout};
 use crate::options::Options;
 use std::ffi::OsString;
+use std::time::Duration;
 
 /// Names the listening descriptor of the API server's second socket.
 pub(crate) const LISTEN_FD: &str = "--listen-fd";
@@ -15,6 +16,8 @@ pub(crate) fn server(layout: &Layout, options: &Options) -> Daemon {
     args.flag("--data-dir", layout.lib());
     args.flag("--advertise-address", address::node(1).to_string());
     args.flag("--secure-port", address::API_PORT.to_string());
+    args.flag("--node-monitor-grace-period", milliseconds(options.node_monitor_grace_period));
+    args.flag("--node-monitor-period", milliseconds(options.node_monitor_grace_period / 8));
     args.daemon("server", options)
 }
 
@@ -33,6 +36,7 @@ pub(crate) fn node(node: &NodeLayout, options: &Options) -> Daemon {
     args.flag("--overlay", &options.overlay);
     args.flag("--bpf-root", node.cluster.bpf().join(node.name()));
     args.flag("--cgroup-root", node.cgroup());
+    args.flag("--node-lease-duration", milliseconds(options.node_monitor_grace_period));
     args.daemon("node", options)
 }
 
@@ -44,6 +48,10 @@ pub(crate) fn publish(options: &Options) -> Daemon {
         args.flag("--port", port.to_string());
     }
     args.daemon("publish", options)
+}
+
+fn milliseconds(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
 }
 
 struct Args(Vec<OsString>);

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where clusters keep their files; the defaults are those of ARCHITECTURE.md.
 #[derive(Debug, Clone)]
@@ -35,6 +36,9 @@ pub struct Options {
     pub publish: Vec<u16>,
     /// The API server's port on the person's 127.0.0.1.
     pub api_port: u16,
+    /// How long a machine may be silent before its pods get no more connections (`--node-monitor-grace-period`). Machines of one kernel
+    /// can afford to speak often, so this is far below Kubernetes' 50 s.
+    pub node_monitor_grace_period: Duration,
     /// Where containerd, its shim, ctr, runc and nft are: in its `bin`, or directly.
     pub tools_dir: PathBuf,
     /// Image archives (`*.tar`) that every machine's containerd gets.
@@ -68,6 +72,7 @@ impl Options {
             overlay: "vxlan".into(),
             publish: Vec::new(),
             api_port: 6443,
+            node_monitor_grace_period: Duration::from_millis(1200),
             tools_dir,
             images_dir,
             binary: std::env::current_exe().context("finding the running orlop binary")?,
@@ -94,6 +99,11 @@ impl Options {
             !self.publish.contains(&self.api_port),
             "--publish {}: that is the API server's port; choose another --api-port",
             self.api_port
+        );
+        ensure!(
+            self.node_monitor_grace_period >= Duration::from_millis(400),
+            "--node-monitor-grace-period {:?}: choose 400ms or more, or a busy machine counts as dead",
+            self.node_monitor_grace_period
         );
         Ok(())
     }

@@ -31,6 +31,14 @@ impl Progress {
         }
     }
 
+    /// Something that stays to be read.
+    pub(crate) fn note(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(what),
+            None => eprintln!("{what}"),
+        }
+    }
+
     /// The end; returns the seconds it all took.
     pub(crate) fn finish(self) -> f64 {
         if let Some(bar) = self.bar {

@@ -1,17 +1,24 @@
-//! Waiting for the cluster as a client sees it: the API server's /readyz, then every Node's Ready condition.
+//! Waiting for the cluster as a client sees it: the API server's /readyz, every Node's Ready condition, every node's proxy.
 
 use crate::daemon::{Daemon, tail};
 use crate::layout::{Layout, NodeLayout};
+use crate::spaces;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long the API server and then the Nodes have.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where the proxy tells about itself on each node.
+const PROXY_METRICS_PORT: u16 = 10249;
 
 /// A client with the person's own kubeconfig, over the loopback socket that the person will use.
 pub(crate) async fn client(layout: &Layout) -> Result<Client> {
@@ -60,6 +67,41 @@ pub(crate) async fn nodes(client: &Client, layout: &Layout, count: u32) -> Resul
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Waits until every node's service proxy has programmed what it knows; the backend that each of them uses.
+pub(crate) async fn proxies(layout: &Layout, count: u32) -> Result<Vec<(String, String)>> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut modes = Vec::new();
+    for node in (1..=count).map(|n| layout.node(n)) {
+        loop {
+            let asked = node.clone();
+            let mode = spawn_blocking(move || spaces::inside(&asked, proxy_mode)).await?;
+            if let Ok(Ok(mode)) = &mode
+                && !mode.is_empty()
+            {
+                modes.push((node.name(), mode.clone()));
+                break;
+            }
+            if Instant::now() > deadline {
+                let log = node.run().join("node.log");
+                bail!("the service proxy of {} is not ready; {}:\n{}", node.name(), log.display(), tail(&log));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+    Ok(modes)
+}
+
+/// What the proxy's /proxyMode says, asked from within its network namespace.
+fn proxy_mode() -> std::io::Result<String> {
+    let patience = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, PROXY_METRICS_PORT).into(), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"GET /proxyMode HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.trim().to_owned()).unwrap_or_default())
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -66,6 +66,12 @@ pub async fn up(options: Options) -> Result<()> {
         publish.ensure(&first, &v1, Some(loopback(options.publish.clone())))?;
     }
     ready::nodes(&client, &layout, options.nodes).await?;
+    for (node, mode) in ready::proxies(&layout, options.nodes).await? {
+        if mode != options.proxy_mode {
+            let log = layout.run().join(&node).join("node.log");
+            progress.note(&format!("{node} proxies Services with {mode}, not {}: {} says why", options.proxy_mode, log.display()));
+        }
+    }
     let seconds = progress.finish();
     print!("{}", what_to_try(&layout, &options, seconds));
     Ok(())

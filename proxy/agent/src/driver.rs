@@ -21,13 +21,15 @@ pub(crate) fn drive(config: &Config, mailbox: &Mailbox, health: &Health, metrics
         None => return Ok(()),
     };
     let Opened { mut backend, mode } = open(config, &plan).map_err(Error::Backend)?;
-    health.set_mode(mode);
     tracing::info!(mode, frontends = plan.frontends.len(), "programming services");
     let mut driver = Driver { backend: &mut *backend, wanted: plan, programmed: None, retry: FIRST_RETRY };
     let mut checked = Instant::now();
     loop {
         let patience = match driver.step(health, metrics, &mut triggers) {
-            Ok(()) => config.sync_period.saturating_sub(checked.elapsed()),
+            Ok(()) => {
+                health.set_mode(mode);
+                config.sync_period.saturating_sub(checked.elapsed())
+            }
             Err(error) => {
                 let pause = driver.back_off();
                 tracing::error!(%error, mode, retry_in = ?pause, "cannot program services; the kernel keeps what it has");

@@ -46,7 +46,7 @@ impl Health {
         self.lock().mode = mode;
     }
 
-    /// The backend in use; empty while none is.
+    /// The backend in use; empty until it has programmed the first plan.
     pub fn mode(&self) -> &'static str {
         self.lock().mode
     }
