@@ -69,7 +69,11 @@ pub async fn up(options: Options) -> Result<()> {
     for (node, mode) in ready::proxies(&layout, options.nodes).await? {
         if mode != options.proxy_mode {
             let log = layout.run().join(&node).join("node.log");
-            progress.note(&format!("{node} proxies Services with {mode}, not {}: {} says why", options.proxy_mode, log.display()));
+            progress.note(&format!(
+                "{node} proxies Services with {mode}, not {}: {} says why",
+                options.proxy_mode,
+                log.display()
+            ));
         }
     }
     let seconds = progress.finish();
