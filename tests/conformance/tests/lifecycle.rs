@@ -1,0 +1,114 @@
+//! `up` and `down` in any state: twice, interrupted, and after a kill -9 of everything.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::Duration;
+
+use orlop_conformance::{Cluster, Wanted, caller, eventually};
+
+const MANIFEST: &str = "
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: echo}
+spec:
+  replicas: 2
+  selector: {app: echo}
+  template:
+    metadata: {labels: {app: echo}}
+    spec:
+      containers: [{name: web, image: 'localhost/orlop/web:v1'}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: echo}
+spec:
+  type: NodePort
+  selector: {app: echo}
+  ports: [{name: tcp, port: 9000, nodePort: 30090}]
+";
+
+fn wanted(name: &'static str, api_port: u16) -> Wanted {
+    Wanted { name, nodes: 1, proxy_mode: "ebpf", overlay: "vxlan", api_port, publish: None }
+}
+
+fn containers(cluster: &Cluster) -> BTreeMap<String, String> {
+    let path = "jsonpath={range .items[*]}{.metadata.name}={.status.containerStatuses[0].containerID}\n{end}";
+    let text = cluster.kubectl(&["get", "pods", "-l", "app=echo", "-o", path]).unwrap();
+    text.lines().filter_map(|line| line.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
+}
+
+fn answers(cluster: &Cluster) {
+    let pods = cluster.ready_pods("echo", 2).unwrap();
+    cluster.endpoints("echo", &pods).unwrap();
+    let address = cluster.node_port(1, 30090).unwrap();
+    let answers = caller::calls(&cluster.netns("outside"), 20, address, caller::tcp).unwrap();
+    assert!(answers.iter().all(|name| pods.names().contains(name)), "{answers:?}");
+}
+
+#[test]
+fn up_again_changes_nothing_and_an_interrupted_down_is_no_harm() {
+    let mut cluster = Cluster::up(wanted("life-up", 16461)).unwrap();
+    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    answers(&cluster);
+    let before = containers(&cluster);
+    cluster.again().unwrap();
+    assert_eq!(containers(&cluster), before, "a second `up` restarts nobody");
+    answers(&cluster);
+
+    let binary = std::env::var_os("ORLOP_BINARY").unwrap();
+    let mut down = Command::new(binary).args(["down", "--name", cluster.name()]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(60));
+    let _ = down.kill();
+    down.wait().unwrap();
+    cluster.again().unwrap();
+    cluster.kubectl(&["get", "nodes"]).unwrap();
+}
+
+#[test]
+fn a_kill_of_the_agents_restarts_no_container() {
+    let mut cluster = Cluster::up(wanted("life-agents", 16462)).unwrap();
+    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    answers(&cluster);
+    let before = containers(&cluster);
+    for daemon in ["server", "node"] {
+        kill(&format!("{}/node1/{daemon}", cluster.name()), cluster.name());
+    }
+    // The data path needs no agent.
+    let address = "172.30.0.11:30090".parse().unwrap();
+    let answers_meanwhile = caller::calls(&cluster.netns("outside"), 20, address, caller::tcp).unwrap();
+    assert!(answers_meanwhile.iter().all(|name| before.contains_key(name)), "{answers_meanwhile:?}");
+    cluster.again().unwrap();
+    answers(&cluster);
+    assert_eq!(containers(&cluster), before, "new agents find their pods and go on");
+}
+
+#[test]
+fn after_a_kill_of_everything_what_was_acknowledged_is_there_and_runs() {
+    let mut cluster = Cluster::up(wanted("life-all", 16463)).unwrap();
+    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    answers(&cluster);
+    cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]).unwrap();
+    kill(cluster.name(), cluster.name());
+    cluster.again().unwrap();
+    let kept = cluster.kubectl(&["get", "configmap", "kept", "-o", "jsonpath={.data.a}"]).unwrap();
+    assert_eq!(kept, "b");
+    eventually("every container to run again", Duration::from_secs(60), || {
+        let pods = cluster.pods("echo")?;
+        Ok((pods.all_ready(2)).then_some(()))
+    })
+    .unwrap();
+    answers(&cluster);
+}
+
+/// Kills every process of a cgroup2 group at once, and waits until it is empty.
+fn kill(group: &str, cluster: &str) {
+    let directory = format!("/run/orlop/{cluster}/cgroup/{group}");
+    std::fs::write(format!("{directory}/cgroup.kill"), "1").unwrap();
+    eventually("the group to be empty", Duration::from_secs(10), || {
+        let events = std::fs::read_to_string(format!("{directory}/cgroup.events"))?;
+        Ok(events.contains("populated 0").then_some(()))
+    })
+    .unwrap();
+}
