@@ -1,5 +1,6 @@
 //! Everything a developer types: setup, build-ebpf, codegen, up, down, outside, image, test, bench.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod cluster;
@@ -31,6 +32,8 @@ enum Xtask {
     Outside(cluster::Passed),
     /// Set up, build, and run every test.
     Test(test::Test),
+    /// Set up, build the release profile, and measure: tables here, target/bench/NAME.json for machines.
+    Bench(bench::Bench),
 }
 
 fn main() -> Result<()> {
@@ -43,5 +46,6 @@ fn main() -> Result<()> {
         Xtask::Down(flags) => cluster::pass("down", &flags),
         Xtask::Outside(flags) => cluster::pass("outside", &flags),
         Xtask::Test(test) => test.run(),
+        Xtask::Bench(bench) => bench.run(),
     }
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::pods::Pods;
 use crate::{eventually, stdout};
@@ -96,6 +97,13 @@ impl Cluster {
         let output = child.wait_with_output()?;
         ensure!(output.status.success(), "kubectl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// A client with the person's own kubeconfig.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let file = Kubeconfig::read_from(&self.kubeconfig)?;
+        let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+        Ok(kube::Client::try_from(config)?)
     }
 
     fn kubectl_command(&self) -> Command {

@@ -1,1 +1,0 @@
-//! Benchmarks: ratios against a peer or baseline in the same run.

@@ -1,0 +1,58 @@
+//! How long `orlop server` takes from its start to /readyz, with an empty store and with a used one.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::report::{Baseline, Report, quantile};
+
+const ROUNDS: usize = 5;
+
+/// Measures.
+pub fn run(report: &mut Report) -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let first = start(directory.path())?;
+    let again: Vec<f64> = (0..ROUNDS).map(|_| start(directory.path())).collect::<Result<_>>()?;
+    // Of kube-apiserver 1.36 with etcd, on a machine of this kind.
+    let peer = || Baseline::recorded(2.35, "kube-apiserver + etcd");
+    report.row("orlop server: start to /readyz, new cluster", first, "s", peer(), Some(0.3));
+    report.row("orlop server: start to /readyz, p50", quantile(&again, 0.5), "s", peer(), Some(0.3));
+    Ok(())
+}
+
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(data: &Path) -> Result<f64> {
+    // A port that was free a moment ago.
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let log = data.join("server.log");
+    let binary = std::env::var_os("ORLOP_BINARY").context("ORLOP_BINARY is not set: use `cargo xtask bench`")?;
+    let mut command = Command::new(binary);
+    command.arg("server").arg("--data-dir").arg(data).args(["--bind-address", "127.0.0.1"]);
+    command.args(["--advertise-address", "127.0.0.1", "--secure-port", &port.to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
+    let begun = Instant::now();
+    let mut server = Server(command.spawn().context("starting orlop server")?);
+    let url = format!("https://127.0.0.1:{port}/readyz");
+    loop {
+        // The certificate is not what is measured.
+        let answer = orlop_conformance::output(Command::new("curl").args(["-sk", "-m", "1", &url]))?;
+        if answer.stdout == b"ok" {
+            return Ok(begun.elapsed().as_secs_f64());
+        }
+        let ended = server.0.try_wait()?;
+        ensure!(ended.is_none(), "orlop server ended: {}", std::fs::read_to_string(&log)?);
+        ensure!(begun.elapsed() < Duration::from_secs(60), "not ready: {}", std::fs::read_to_string(&log)?);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
