@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Measures.
 pub fn run(report: &mut Report) -> Result<()> {
-    let wanted = Wanted { name: NAME, nodes: 1, proxy_mode: "ebpf", overlay: "vxlan", api_port: 16471, publish: None };
+    let wanted = Wanted { name: NAME, nodes: 1, proxy_mode: "ebpf", overlay: "vxlan", publish: None };
     let cluster = Cluster::up(wanted)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Memory settles after a start.

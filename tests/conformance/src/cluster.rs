@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,6 @@ pub struct Wanted {
     pub proxy_mode: &'static str,
     /// `vxlan` or `host-gw`.
     pub overlay: &'static str,
-    /// Port of the API server on the loopback; no two tests use the same.
-    pub api_port: u16,
     /// A NodePort to serve on the loopback.
     pub publish: Option<u16>,
 }
@@ -38,6 +36,7 @@ pub struct Wanted {
 pub struct Cluster {
     wanted: Wanted,
     binary: PathBuf,
+    api_port: u16,
     kubeconfig: PathBuf,
     /// What `up` printed.
     pub printed: String,
@@ -62,7 +61,7 @@ impl Cluster {
         let mut up = Command::new(&self.binary);
         up.args(["up", "--name", wanted.name, "--nodes", &wanted.nodes.to_string()]);
         up.args(["--proxy-mode", wanted.proxy_mode, "--overlay", wanted.overlay]);
-        up.args(["--api-port", &wanted.api_port.to_string()]);
+        up.args(["--api-port", &self.api_port.to_string()]);
         if let Some(port) = wanted.publish {
             up.args(["--publish", &port.to_string()]);
         }
@@ -189,6 +188,11 @@ impl Cluster {
         }
         text
     }
+}
+
+/// A port of the loopback that was free a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 impl Drop for Cluster {

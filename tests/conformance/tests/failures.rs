@@ -38,19 +38,12 @@ const GRACE: Duration = Duration::from_secs(2);
 
 #[test]
 fn nftables_leaves_the_dead_alone() {
-    deaths(Wanted {
-        name: "dead-n",
-        nodes: 2,
-        proxy_mode: "nftables",
-        overlay: "vxlan",
-        api_port: 16451,
-        publish: None,
-    });
+    deaths(Wanted { name: "dead-n", nodes: 2, proxy_mode: "nftables", overlay: "vxlan", publish: None });
 }
 
 #[test]
 fn ebpf_leaves_the_dead_alone() {
-    deaths(Wanted { name: "dead-e", nodes: 2, proxy_mode: "ebpf", overlay: "vxlan", api_port: 16452, publish: None });
+    deaths(Wanted { name: "dead-e", nodes: 2, proxy_mode: "ebpf", overlay: "vxlan", publish: None });
 }
 
 fn deaths(wanted: Wanted) {

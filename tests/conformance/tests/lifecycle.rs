@@ -29,8 +29,8 @@ spec:
   ports: [{name: tcp, port: 9000, nodePort: 30090}]
 ";
 
-fn wanted(name: &'static str, api_port: u16) -> Wanted {
-    Wanted { name, nodes: 1, proxy_mode: "ebpf", overlay: "vxlan", api_port, publish: None }
+fn wanted(name: &'static str) -> Wanted {
+    Wanted { name, nodes: 1, proxy_mode: "ebpf", overlay: "vxlan", publish: None }
 }
 
 fn containers(cluster: &Cluster) -> BTreeMap<String, String> {
@@ -49,7 +49,7 @@ fn answers(cluster: &Cluster) {
 
 #[test]
 fn up_again_changes_nothing_and_an_interrupted_down_is_no_harm() {
-    let mut cluster = Cluster::up(wanted("life-up", 16461)).unwrap();
+    let mut cluster = Cluster::up(wanted("life-up")).unwrap();
     cluster.kubectl_with(&["create"], MANIFEST).unwrap();
     answers(&cluster);
     let before = containers(&cluster);
@@ -68,7 +68,7 @@ fn up_again_changes_nothing_and_an_interrupted_down_is_no_harm() {
 
 #[test]
 fn a_kill_of_the_agents_restarts_no_container() {
-    let mut cluster = Cluster::up(wanted("life-agents", 16462)).unwrap();
+    let mut cluster = Cluster::up(wanted("life-agents")).unwrap();
     cluster.kubectl_with(&["create"], MANIFEST).unwrap();
     answers(&cluster);
     let before = containers(&cluster);
@@ -86,7 +86,7 @@ fn a_kill_of_the_agents_restarts_no_container() {
 
 #[test]
 fn after_a_kill_of_everything_what_was_acknowledged_is_there_and_runs() {
-    let mut cluster = Cluster::up(wanted("life-all", 16463)).unwrap();
+    let mut cluster = Cluster::up(wanted("life-all")).unwrap();
     cluster.kubectl_with(&["create"], MANIFEST).unwrap();
     answers(&cluster);
     cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]).unwrap();

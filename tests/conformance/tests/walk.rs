@@ -48,26 +48,26 @@ spec:
 
 #[test]
 fn nftables_over_vxlan() {
-    walk(Wanted { name: "walk-nv", proxy_mode: "nftables", overlay: "vxlan", api_port: 16441, ..wanted() });
+    walk(Wanted { name: "walk-nv", proxy_mode: "nftables", overlay: "vxlan", ..wanted() });
 }
 
 #[test]
 fn nftables_over_host_gw() {
-    walk(Wanted { name: "walk-nh", proxy_mode: "nftables", overlay: "host-gw", api_port: 16442, ..wanted() });
+    walk(Wanted { name: "walk-nh", proxy_mode: "nftables", overlay: "host-gw", ..wanted() });
 }
 
 #[test]
 fn ebpf_over_vxlan() {
-    walk(Wanted { name: "walk-ev", proxy_mode: "ebpf", overlay: "vxlan", api_port: 16443, ..wanted() });
+    walk(Wanted { name: "walk-ev", proxy_mode: "ebpf", overlay: "vxlan", ..wanted() });
 }
 
 #[test]
 fn ebpf_over_host_gw() {
-    walk(Wanted { name: "walk-eh", proxy_mode: "ebpf", overlay: "host-gw", api_port: 16444, ..wanted() });
+    walk(Wanted { name: "walk-eh", proxy_mode: "ebpf", overlay: "host-gw", ..wanted() });
 }
 
 fn wanted() -> Wanted {
-    Wanted { name: "walk", nodes: 2, proxy_mode: "ebpf", overlay: "vxlan", api_port: 16440, publish: Some(30001) }
+    Wanted { name: "walk", nodes: 2, proxy_mode: "ebpf", overlay: "vxlan", publish: Some(30001) }
 }
 
 fn walk(wanted: Wanted) {
