@@ -48,8 +48,14 @@ impl Cluster {
     pub fn up(wanted: Wanted) -> Result<Self> {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let binary = std::env::var_os("ORLOP_BINARY").context("ORLOP_BINARY is not set: use `cargo xtask test`")?;
-        let mut cluster =
-            Self { kubeconfig: PathBuf::new(), binary: binary.into(), wanted, printed: String::new(), _turn: turn };
+        let mut cluster = Self {
+            wanted,
+            binary: binary.into(),
+            api_port: free_port()?,
+            kubeconfig: PathBuf::new(),
+            printed: String::new(),
+            _turn: turn,
+        };
         cluster.down()?;
         cluster.again()?;
         Ok(cluster)
