@@ -2,9 +2,12 @@
 
 #![allow(clippy::expect_used)]
 
+mod cost;
 mod crash;
 mod devices;
+mod frame;
 mod net;
+mod oracle;
 mod overlay;
 mod plans;
 mod scale;
