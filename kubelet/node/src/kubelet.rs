@@ -39,6 +39,8 @@ pub struct Kubelet {
     pub health: watch::Sender<RuntimeHealth>,
     /// The node's resolver configuration.
     pub resolv_conf: RwLock<ResolvConf>,
+    /// Counts reconnections, see [`crate::watches`].
+    pub reconnected: watch::Sender<u64>,
     /// Calls to the runtime that must come to their end.
     pub calls: TaskTracker,
     /// Cached `nodeInfo.containerRuntimeVersion`.

@@ -29,6 +29,7 @@ mod spec;
 mod state;
 mod turns;
 mod volumes;
+mod watches;
 mod within;
 mod worker;
 
@@ -56,7 +57,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         std::fs::create_dir_all(path).map_err(|source| KubeletError::Directory { path: path.clone(), source })?;
     }
     let client = config.client.clone();
-    let (services, _watch) = objects::Services::start(client.clone());
+    let reconnected = watch::channel(0).0;
+    let (services, _watch) = objects::Services::start(client.clone(), reconnected.subscribe());
     let machine = node::Machine::look(&config);
     let kubelet = Arc::new(kubelet::Kubelet {
         cri: CriClient::new(&config.cri_socket),
@@ -68,6 +70,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         machine,
         health: watch::channel(kubelet::RuntimeHealth::default()).0,
         calls: TaskTracker::new(),
+        reconnected,
         resolv_conf: RwLock::default(),
         runtime_version: Mutex::default(),
         config,

@@ -25,7 +25,7 @@ pub async fn keep(kubelet: Arc<Kubelet>) {
     kubelet.recorder.normal(reference(&kubelet.config.node_name), "Starting", "Starting kubelet.");
     // The Lease belongs to the Node: it must know when the Node has become another one.
     let (owner, owned) = watch::channel(uid(&node));
-    tokio::join!(keep_status(&kubelet, &api, node, owner), lease::keep(&kubelet.config, owned));
+    tokio::join!(keep_status(&kubelet, &api, node, owner), lease::keep(&kubelet, owned));
 }
 
 async fn keep_status(kubelet: &Kubelet, api: &Api<Node>, mut current: Node, owner: watch::Sender<String>) {

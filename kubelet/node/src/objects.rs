@@ -13,6 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::env::ServiceView;
 use crate::error::PodError;
+use crate::watches::{self, Reconnected};
 use crate::within::{CALL, within};
 
 /// How long a fetched object serves containers and volumes of running pods. A pod that starts fetches anew.
@@ -99,15 +100,13 @@ pub type ServicesWatch = AbortOnDropHandle<()>;
 
 impl Services {
     /// Starts to watch.
-    pub fn start(client: kube::Client) -> (Arc<Self>, ServicesWatch) {
+    pub fn start(client: kube::Client, reconnected: Reconnected) -> (Arc<Self>, ServicesWatch) {
         let services = Arc::new(Self { all: RwLock::default(), listed: watch::channel(false).0 });
         let watched = services.clone();
         let task = tokio::spawn(async move {
             let api: Api<Service> = Api::all(client);
-            let mut events = std::pin::pin!(kube::runtime::WatchStreamExt::default_backoff(watcher(
-                api,
-                watcher::Config::default().any_semantic()
-            )));
+            let config = watcher::Config::default().any_semantic();
+            let mut events = std::pin::pin!(watches::watch(api, config, reconnected));
             let mut listed = HashMap::new();
             loop {
                 match events.next().await {

@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::Api;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use orlop_cri::CriError;
 use tokio::task::JoinSet;
 use tokio_util::task::AbortOnDropHandle;
@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::kubelet::Kubelet;
 use crate::pod;
 use crate::spec::labels;
+use crate::watches;
 use crate::worker::{Handle, Update, Worker};
 use changes::Changes;
 
@@ -55,7 +56,7 @@ impl Pods {
     pub async fn run(mut self) {
         let api: Api<Pod> = Api::all(self.kubelet.config.client.clone());
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.kubelet.config.node_name));
-        let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut events = std::pin::pin!(watches::watch(api, config, self.kubelet.reconnected.subscribe()));
         let mut changes = Changes::follow(self.kubelet.cri.clone());
         let mut listing = HashSet::new();
         loop {

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::pod;
+use crate::watches::Reconnected;
 use crate::within::{CALL, still_has, within};
 use merge_patch::difference;
 use rate::Rate;
@@ -35,7 +36,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts from what the API server has.
-    pub fn start(client: kube::Client, pod: &Pod) -> Self {
+    pub fn start(client: kube::Client, pod: &Pod, reconnected: Reconnected) -> Self {
         let (wanted, receiver) = watch::channel(Wanted::default());
         let (done, sent) = watch::channel(0);
         let api = Api::namespaced(client, pod::namespace(pod));
@@ -45,6 +46,7 @@ impl Publisher {
             uid: pod::uid(pod).to_owned(),
             base: serde_json::to_value(pod::status(pod)).unwrap_or_default(),
             done,
+            reconnected,
         };
         Self { wanted, sent, task: tokio::spawn(sender.run(receiver)) }
     }
@@ -81,9 +83,20 @@ struct Sender {
     /// The status as the API server has it.
     base: Value,
     done: watch::Sender<u64>,
+    reconnected: Reconnected,
 }
 
 impl Sender {
+    /// Sends a patch; gives it up when the API server was reached again on another connection.
+    async fn send(&mut self, patch: &Patch<Value>) -> kube::Result<Pod> {
+        self.reconnected.mark_unchanged();
+        let parameters = PatchParams::default();
+        tokio::select! {
+            answer = within(CALL, self.api.patch_status(&self.name, &parameters, patch)) => answer,
+            Ok(()) = self.reconnected.changed() => Err(kube::Error::Service("the connection was cut off".into())),
+        }
+    }
+
     async fn run(mut self, mut wanted: watch::Receiver<Wanted>) {
         let mut rate = Rate::new(5.0, 5.0);
         let mut failures = 0;
@@ -100,7 +113,7 @@ impl Sender {
                 rate.take(std::time::Instant::now());
                 let body = json!({ "metadata": { "uid": self.uid }, "status": patch });
                 let patch = Patch::Merge(body);
-                match within(CALL, self.api.patch_status(&self.name, &PatchParams::default(), &patch)).await {
+                match self.send(&patch).await {
                     Ok(answer) => {
                         self.base = serde_json::to_value(pod::status(&answer)).unwrap_or_default();
                         self.done.send_replace(newest.version);

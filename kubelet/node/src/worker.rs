@@ -97,7 +97,7 @@ impl Worker {
         let (sender, updates) = watch::channel(update);
         let (probes, findings) = Probes::new(kubelet.clone());
         let worker = Self {
-            publisher: Publisher::start(kubelet.config.client.clone(), &pod),
+            publisher: Publisher::start(kubelet.config.client.clone(), &pod, kubelet.reconnected.subscribe()),
             reporter: Reporter { node_ips: kubelet.node_ips() },
             kubelet,
             updates,

@@ -9,25 +9,31 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::kubelet::Kubelet;
 use crate::within::within;
 
 const NAMESPACE: &str = "kube-node-lease";
 
 /// Renews the Lease for ever. `owner` is the Node's UID.
-pub async fn keep(config: &Config, owner: watch::Receiver<String>) {
+pub async fn keep(kubelet: &Kubelet, owner: watch::Receiver<String>) {
+    let config = &kubelet.config;
     let api: Api<Lease> = Api::namespaced(config.client.clone(), NAMESPACE);
     let interval = config.node_lease_renew_interval;
     let first = interval.min(Duration::from_millis(200));
-    let mut pause = first;
+    let (mut pause, mut failed) = (first, false);
     loop {
         let uid = owner.borrow().clone();
         match within(interval.max(Duration::from_secs(1)), renew(&api, config, &uid)).await {
             Ok(()) => {
+                if std::mem::take(&mut failed) {
+                    kubelet.reconnected.send_modify(|count| *count += 1);
+                }
                 pause = first;
                 tokio::time::sleep(interval).await;
             }
             Err(error) => {
                 tracing::warn!(%error, node = config.node_name, "the Lease was not renewed");
+                failed = true;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(interval).min(Duration::from_secs(7));
             }

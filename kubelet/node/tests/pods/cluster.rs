@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cable::Cable;
 pub use machine::IMAGE;
 use machine::Machine;
 
@@ -32,6 +33,8 @@ pub struct Cluster {
     pub client: kube::Client,
     pub cri: CriClient,
     pub pki: ClusterPki,
+    /// Between the kubelet and the API server.
+    pub cable: Cable,
     server: Arc<ApiServer>,
     kubelet: Option<(CancellationToken, JoinHandle<()>)>,
 }
@@ -93,7 +96,7 @@ impl Cluster {
             let _ = namespaces.create(&PostParams::default(), &namespace).await;
         }
         let cri = CriClient::new(machine.socket());
-        let mut cluster = Self { machine, client, cri, pki, server, kubelet: None };
+        let mut cluster = Self { machine, client, cri, pki, cable: Cable::new(), server, kubelet: None };
         cluster.start_kubelet();
         eventually("the Node is ready", async || {
             let nodes: Api<Node> = Api::all(cluster.client.clone());
@@ -107,7 +110,7 @@ impl Cluster {
     /// Starts the kubelet, as the user that it is in a real cluster.
     pub fn start_kubelet(&mut self) {
         let user = UserInfo::new("system:node:node1", ["system:nodes"]);
-        let client = self.server.client(user);
+        let client = self.cable.through(self.server.client(user));
         let config = Config {
             root_dir: self.machine.dir("kubelet"),
             log_dir: self.machine.dir("pods"),

@@ -118,3 +118,28 @@ fn a_runtime_that_is_killed_and_started_again_takes_no_container_with_it() {
         cluster.until("restarted", "stays", |pod| container(pod).restart_count == 1).await;
     });
 }
+
+#[test]
+fn a_node_that_was_cut_off_soon_does_what_it_missed() {
+    with_cluster(async |cluster| {
+        for name in ["stays", "goes"] {
+            cluster.create(name, json!({ "containers": [guest(&["wait"])] })).await;
+        }
+        let before = cluster.ready("stays").await;
+        cluster.ready("goes").await;
+        cluster.cable.cut();
+        cluster.delete("goes").await;
+        cluster.create("new", json!({ "containers": [guest(&["wait"])] })).await;
+        cluster.kill_container(&before, "c").await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        assert!(cluster.pods().get_opt("goes").await.unwrap().is_some(), "nobody told the node");
+        cluster.cable.mend();
+        let mended = Instant::now();
+        cluster.ready("new").await;
+        cluster.gone("goes").await;
+        // The containers were looked after all the time.
+        cluster.until("restarted", "stays", |pod| container(pod).restart_count == 1 && is_ready(pod)).await;
+        println!("mended to caught up: {:?}", mended.elapsed());
+        assert!(mended.elapsed() < Duration::from_secs(8), "{:?}", mended.elapsed());
+    });
+}
