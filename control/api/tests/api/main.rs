@@ -4,6 +4,7 @@
 mod apply;
 mod cluster;
 mod concurrency;
+mod helm;
 mod in_process;
 mod kubectl;
 mod logs;
