@@ -9,6 +9,7 @@ use orlop_auth::UserInfo;
 
 use crate::request::{Query, RequestInfo};
 use crate::rest::Call;
+use crate::serve::Closing;
 use crate::server::ApiServer;
 use crate::status::Status;
 use crate::wire::{self, Accept, Body, Encoding};
@@ -85,7 +86,11 @@ impl ApiServer {
             self.catalog().get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };
-        Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes)?.run().await
+        let closing = match parts.extensions.get() {
+            Some(Closing(token)) => token.clone(),
+            None => self.stop_token(),
+        };
+        Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes, closing)?.run().await
     }
 
     /// Paths that are no resources.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response};
 use orlop_auth::UserInfo;
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::catalog::Resource;
@@ -48,11 +49,14 @@ pub struct Call {
     pub accept: Accept,
     /// The body.
     pub body: Bytes,
+    /// Ends a request that lasts.
+    pub closing: CancellationToken,
     warnings: Mutex<Vec<String>>,
 }
 
 impl Call {
     /// A call.
+    #[allow(clippy::too_many_arguments)]
     pub fn new(
         server: Arc<ApiServer>,
         user: Arc<UserInfo>,
@@ -61,9 +65,10 @@ impl Call {
         resource: Arc<Resource>,
         headers: HeaderMap,
         body: Bytes,
+        closing: CancellationToken,
     ) -> Result<Self, Status> {
         let accept = Accept::from_headers(&headers)?;
-        Ok(Self { server, user, info, query, resource, headers, accept, body, warnings: Mutex::default() })
+        Ok(Self { server, user, info, query, resource, headers, accept, body, closing, warnings: Mutex::default() })
     }
 
     /// Runs it.

@@ -25,8 +25,12 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Streams of one HTTP/2 connection (client-go and kubelets keep many watches on one).
 const MAX_STREAMS: u32 = 1000;
 
+/// Tells a request that lasts that its listener is being closed. Travels as a request extension.
+#[derive(Debug, Clone)]
+pub struct Closing(pub CancellationToken);
+
 impl ApiServer {
-    /// Serves a listener until `stop`; then lets requests in flight finish for a moment.
+    /// Serves a listener until `stop`; then ends watches and logs, and lets other requests in flight finish for a moment.
     pub async fn serve(
         self: Arc<Self>,
         listener: TcpListener,
@@ -63,10 +67,12 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
     let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let identity =
         certificate.and_then(|der| orlop_auth::user_of_certificate(der)).map(|user| Identity(Arc::new(user)));
+    let closing = Closing(stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (server, identity) = (server.clone(), identity.clone());
+        let (server, identity, closing) = (server.clone(), identity.clone(), closing.clone());
         async move {
             let (mut parts, body) = request.into_parts();
+            parts.extensions.insert(closing);
             if let Some(identity) = identity {
                 parts.extensions.insert(identity);
             }

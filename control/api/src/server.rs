@@ -83,9 +83,9 @@ impl ApiServer {
         self.stop.cancel();
     }
 
-    /// Resolves when the server is being stopped.
-    pub(crate) fn stopping(&self) -> impl Future<Output = ()> + '_ {
-        self.stop.cancelled()
+    /// Cancelled when the server is being stopped.
+    pub(crate) fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
     }
 
     /// Whether the server is being stopped.

@@ -173,7 +173,7 @@ impl Watch {
             let standing = self.call.server.registry().hub().revision();
             tokio::select! {
                 biased;
-                () = self.call.server.stopping() => return None,
+                () = self.call.closing.cancelled() => return None,
                 changes = self.changes.next() => {
                     let Ok(changes) = changes else {
                         let status = Status::expired("too old resource version: the watch fell behind and was cut off");

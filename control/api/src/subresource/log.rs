@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, BodyStream, Empty, StreamBody};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
@@ -35,7 +36,9 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         .await
         .map_err(|error| Status::internal(format!("Get \"https://{address}:{port}{path}\": {error}")))?;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    Ok(response)
+    // A log that is followed ends with the listener.
+    let closing = call.closing.clone().cancelled_owned();
+    Ok(response.map(|body| StreamBody::new(BodyStream::new(body).take_until(Box::pin(closing))).boxed_unsync()))
 }
 
 /// What the kubelet is asked, as a query string.

@@ -29,6 +29,7 @@ pub struct Cluster {
     pub address: SocketAddr,
     pub pki: ClusterPki,
     stop: CancellationToken,
+    serving: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Cluster {
@@ -83,8 +84,9 @@ impl Cluster {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(server.clone().serve(listener, Arc::new(tls), stop.clone()));
-        let cluster = Self { server, directory, address, pki, stop };
+        let serving = tokio::spawn(server.clone().serve(listener, Arc::new(tls), stop.clone()));
+        let serving = Some(serving);
+        let cluster = Self { server, directory, address, pki, stop, serving };
         cluster.kubeconfig("admin", &["system:masters"]);
         cluster
     }
@@ -114,6 +116,12 @@ impl Cluster {
 
     pub fn admin(&self) -> kube::Client {
         self.server.client(UserInfo::new("admin", ["system:masters"]))
+    }
+
+    /// Closes the listener and waits until nothing is served any more.
+    pub async fn close(&mut self) {
+        self.stop.cancel();
+        self.serving.take().unwrap().await.unwrap();
     }
 
     /// Stops and gives back what it stored.

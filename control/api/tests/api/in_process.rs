@@ -115,6 +115,7 @@ async fn a_list_of_the_past_is_exact() {
     let then = maps.list(&exact).await.unwrap();
     assert_eq!(then.metadata.resource_version.as_deref(), Some(version.as_str()));
     assert_eq!(then.items.len(), 1);
+    assert_eq!(maps.list(&ListParams::default()).await.unwrap().items.len(), 2);
     let newer = ListParams::default().at(&version).matching(kube::api::VersionMatch::NotOlderThan);
     assert_eq!(maps.list(&newer).await.unwrap().items.len(), 2);
     let future = ListParams::default().at("999999").matching(kube::api::VersionMatch::NotOlderThan);

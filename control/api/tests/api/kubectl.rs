@@ -120,3 +120,20 @@ async fn kubectl_applies_a_deployment_and_changes_it() {
     assert!(invalid.contains("spec.replicas: Invalid value: -1: must be greater than or equal to 0"), "{invalid}");
     assert!(run("delete deploy --all").await.unwrap().contains("deleted"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_that_closes_ends_its_watches() {
+    let mut cluster = Cluster::start().await;
+    let config = cluster.directory.path().join("admin.kubeconfig");
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::config::Kubeconfig::read_from(config).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(config, &options).await.unwrap();
+    let namespaces: kube::Api<k8s_openapi::api::core::v1::Namespace> =
+        kube::Api::all(kube::Client::try_from(config).unwrap());
+    let mut events = Box::pin(namespaces.watch(&Default::default(), "0").await.unwrap());
+    assert!(futures::StreamExt::next(&mut events).await.unwrap().is_ok());
+    let started = std::time::Instant::now();
+    cluster.close().await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "the grace is for requests that do not last");
+    while futures::StreamExt::next(&mut events).await.is_some() {}
+}
