@@ -30,11 +30,11 @@ pub static CONNECTIONS: Array<u64> = Array::pinned(262_144, 0);
 
 /// Slots of endpoint sets.
 #[map]
-pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::pinned(1_048_576, BPF_F_NO_PREALLOC);
+pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
 
 /// Members of endpoint sets.
 #[map]
-pub static MEMBERS: HashMap<MemberKey, u32> = HashMap::pinned(1_048_576, BPF_F_NO_PREALLOC);
+pub static MEMBERS: HashMap<MemberKey, u32> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
 
 /// The endpoint a client stays with.
 #[map]

@@ -16,28 +16,30 @@ pub(crate) struct Opened {
 
 /// Opens a backend and gives it its first plan, so that what does not work here shows now.
 pub(crate) fn open(config: &Config, plan: &Plan) -> Result<Opened, BackendError> {
-    if config.mode == Mode::Ebpf {
-        match open_ebpf(config, plan) {
-            Ok(backend) => return Ok(Opened { mode: backend.mode(), backend: Box::new(backend) }),
-            Err(reason) => tracing::warn!(%reason, "eBPF does not work here; falling back to nftables"),
-        }
-    }
-    let mut backend = NftAfterEbpf { nft: NftBackend::open()?, bpf_root: config.bpf_root.clone(), draining: true };
-    backend.resync(plan)?;
-    Ok(Opened { mode: backend.mode(), backend: Box::new(backend) })
-}
-
-fn options(config: &Config) -> Options {
-    Options {
+    let options = Options {
         bpf_root: config.bpf_root.clone(),
         cgroup_root: config.cgroup_root.clone(),
         node_port_range: config.node_port_range,
         tcx: true,
-    }
+    };
+    open_with(config.mode, options, plan)
 }
 
-fn open_ebpf(config: &Config, plan: &Plan) -> Result<EbpfWithSctp, BackendError> {
-    let mut ebpf = EbpfBackend::open(options(config))?;
+fn open_with(mode: Mode, options: Options, plan: &Plan) -> Result<Opened, BackendError> {
+    let bpf_root = options.bpf_root.clone();
+    if mode == Mode::Ebpf {
+        match open_ebpf(options, plan) {
+            Ok(backend) => return Ok(Opened { mode: backend.mode(), backend: Box::new(backend) }),
+            Err(reason) => tracing::warn!(%reason, "eBPF does not work here; falling back to nftables"),
+        }
+    }
+    let mut backend = NftAfterEbpf { nft: NftBackend::open()?, bpf_root, draining: true };
+    backend.resync(plan)?;
+    Ok(Opened { mode: backend.mode(), backend: Box::new(backend) })
+}
+
+fn open_ebpf(options: Options, plan: &Plan) -> Result<EbpfWithSctp, BackendError> {
+    let mut ebpf = EbpfBackend::open(options)?;
     ebpf.resync(plan)?;
     let nft = NftBackend::open().map_err(|error| tracing::warn!(%error, "SCTP Services are not proxied")).ok();
     let mut both = EbpfWithSctp { ebpf, nft };
@@ -133,5 +135,32 @@ impl Backend for EbpfWithSctp {
     fn cleanup(&mut self) -> Result<(), BackendError> {
         self.ebpf.cleanup()?;
         self.nft.as_mut().map_or(Ok(()), NftBackend::cleanup)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    #[test]
+    fn where_ebpf_lacks_something_nftables_takes_its_place() {
+        let opened = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (root is needed)");
+            // No bpffs.
+            let root = PathBuf::from("/proc/nowhere");
+            let options = Options { bpf_root: root.clone(), cgroup_root: root, node_port_range: (1, 2), tcx: true };
+            let refused = open_ebpf(options.clone(), &Plan::default()).map(drop).map_err(|error| error.to_string());
+            let mut opened = open_with(Mode::Ebpf, options, &Plan::default()).expect("a backend");
+            opened.backend.resync(&Plan::default()).expect("it works");
+            (refused, opened.mode)
+        });
+        let (refused, mode) = opened.join().expect("the test");
+        let refused = refused.expect_err("no bpffs");
+        assert!(refused.contains("a bpffs at bpf_root /proc/nowhere"), "{refused}");
+        assert_eq!(mode, "nftables");
     }
 }

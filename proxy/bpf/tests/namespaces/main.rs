@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod bridge;
 mod cost;
 mod crash;
 mod devices;
