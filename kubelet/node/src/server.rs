@@ -1,10 +1,12 @@
 //! The kubelet's HTTP API on port 10250. `tls` verifies client certificates, `authorize` asks the API server about every caller,
-//! `routes` says what is served, `logs` and `follow` read containers' logs.
+//! `routes` says what is served, `logs` and `follow` read containers' logs, `streaming` connects clients with containers.
 
 mod authorize;
 mod follow;
 mod logs;
+mod query;
 mod routes;
+mod streaming;
 mod tls;
 
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub async fn serve(kubelet: Arc<Kubelet>, known: Known, listener: TcpListener) {
                 async move { Ok::<_, std::convert::Infallible>(routes::answer(&kubelet, &known, &owner, request).await) }
             });
             let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
+            if let Err(error) = server.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
                 tracing::debug!(%error, "a connection ended");
             }
         });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,31 +20,18 @@ use super::logs::{LogOptions, tail_start};
 use super::routes::{Body, plain};
 use crate::kubelet::Kubelet;
 use crate::pod;
-use crate::pods::Known;
 use crate::spec::labels;
 
 /// How long the end of a followed log is left alone.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Answers with the log of one container.
-pub async fn answer(
-    kubelet: &Kubelet,
-    known: &Known,
-    (namespace, name, container): (&str, &str, &str),
-    options: LogOptions,
-) -> Response<Body> {
-    let found = {
-        let known = known.read().unwrap_or_else(PoisonError::into_inner);
-        known.values().find(|pod| pod::namespace(pod) == namespace && pod::name(pod) == name).cloned()
-    };
-    let Some(pod) = found else {
-        return plain(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"));
-    };
-    if pod::container(&pod, container).is_none() {
-        let words = format!("container {container} is not valid for pod {name}");
+pub async fn answer(kubelet: &Kubelet, pod: &Arc<Pod>, container: &str, options: LogOptions) -> Response<Body> {
+    if pod::container(pod, container).is_none() {
+        let words = format!("container {container} is not valid for pod {}", pod::name(pod));
         return plain(StatusCode::BAD_REQUEST, words);
     }
-    let (id, path) = match locate(kubelet, &pod, container, options.previous).await {
+    let (id, path) = match locate(kubelet, pod, container, options.previous).await {
         Ok(found) => found,
         Err(words) => return plain(StatusCode::BAD_REQUEST, words),
     };

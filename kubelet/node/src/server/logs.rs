@@ -4,6 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::query::Query;
+
 /// `PodLogOptions`, as the API server passes them on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LogOptions {
@@ -28,8 +30,7 @@ impl LogOptions {
     /// Reads a query string. What is unknown is left to newer kubelets.
     pub fn parse(query: &str) -> Result<Self, String> {
         let mut options = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        for (key, value) in Query::parse(query).pairs() {
             let number = || value.parse::<u64>().map_err(|_| format!("Invalid value: {value:?} for {key}"));
             let flag = || value.is_empty() || value == "1" || value.eq_ignore_ascii_case("true");
             match key {
@@ -43,7 +44,8 @@ impl LogOptions {
                     options.since = Timestamp::now().checked_sub(SignedDuration::from_secs(seconds)).ok();
                 }
                 "sinceTime" => {
-                    let time = value.replace("%3A", ":").replace("%3a", ":").replace("%2B", "+");
+                    // A plus sign that nobody encoded has become a space.
+                    let time = value.replace(' ', "+");
                     options.since = Some(time.parse().map_err(|_| format!("Invalid value: {value:?} for {key}"))?);
                 }
                 "stream" => {

@@ -1,6 +1,6 @@
 //! What is served under which path.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
@@ -12,7 +12,9 @@ use serde_json::json;
 use super::authorize::{Certified, Refusal, check};
 use super::follow;
 use super::logs::LogOptions;
+use super::streaming::{self, Target};
 use crate::kubelet::Kubelet;
+use crate::pod;
 use crate::pods::Known;
 
 /// What is answered: bytes at once, or a stream.
@@ -39,23 +41,43 @@ pub async fn answer<B>(kubelet: &Kubelet, known: &Known, owner: &Certified, requ
         Err(Refusal::Forbidden(words)) => return plain(StatusCode::FORBIDDEN, words),
         Err(Refusal::Unknown(words)) => return plain(StatusCode::INTERNAL_SERVER_ERROR, words),
     }
+    let path = path.to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (request.method(), parts.as_slice()) {
         (&Method::GET, ["healthz", ..]) => healthz(kubelet),
         (&Method::GET, ["pods"]) => pods(known),
         (&Method::GET, ["metrics"]) => metrics(kubelet, known),
-        (&Method::GET, ["containerLogs", namespace, pod, container]) => {
+        (&Method::GET, ["containerLogs", namespace, name, container]) => {
+            let Some(pod) = find(known, namespace, name) else { return no_pod(name) };
             match LogOptions::parse(request.uri().query().unwrap_or_default()) {
-                Ok(options) => follow::answer(kubelet, known, (namespace, pod, container), options).await,
+                Ok(options) => follow::answer(kubelet, &pod, container, options).await,
                 Err(words) => plain(StatusCode::UNPROCESSABLE_ENTITY, words),
             }
         }
-        (_, ["exec" | "attach" | "portForward" | "run", ..]) => {
-            let words = "this kubelet does not serve exec, attach and port-forward yet";
-            plain(StatusCode::NOT_IMPLEMENTED, words)
+        // The pod's UID may stand before the container.
+        (&Method::GET | &Method::POST, ["exec", namespace, name, .., container]) if parts.len() <= 5 => {
+            let Some(pod) = find(known, namespace, name) else { return no_pod(name) };
+            streaming::answer(kubelet, &pod, Target::Exec(container), request).await
+        }
+        (&Method::GET | &Method::POST, ["attach", namespace, name, .., container]) if parts.len() <= 5 => {
+            let Some(pod) = find(known, namespace, name) else { return no_pod(name) };
+            streaming::answer(kubelet, &pod, Target::Attach(container), request).await
+        }
+        (&Method::GET | &Method::POST, ["portForward", namespace, name, ..]) if parts.len() <= 4 => {
+            let Some(pod) = find(known, namespace, name) else { return no_pod(name) };
+            streaming::answer(kubelet, &pod, Target::PortForward, request).await
         }
         _ => plain(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
+}
+
+fn find(known: &Known, namespace: &str, name: &str) -> Option<Arc<Pod>> {
+    let known = known.read().unwrap_or_else(PoisonError::into_inner);
+    known.values().find(|pod| pod::namespace(pod) == namespace && pod::name(pod) == name).cloned()
+}
+
+fn no_pod(name: &str) -> Response<Body> {
+    plain(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found\n"))
 }
 
 fn healthz(kubelet: &Kubelet) -> Response<Body> {

@@ -11,3 +11,4 @@ mod probes;
 mod restart;
 mod start;
 mod stop;
+mod stream;
