@@ -139,3 +139,17 @@ async fn a_selector_sees_objects_come_and_go() {
     let WatchEvent::Deleted(left) = events.next().await.unwrap().unwrap() else { panic!() };
     assert_eq!(left.metadata.labels.unwrap()["on"], "yes", "as it last matched");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_alone_can_be_listed_and_watched() {
+    let cluster = Cluster::start().await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.admin(), "default");
+    let mut map = config_map("one");
+    map.data = Some([("secret".to_owned(), "value".to_owned())].into());
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let list = maps.list_metadata(&ListParams::default()).await.unwrap();
+    assert_eq!(list.items[0].metadata.name.as_deref(), Some("one"));
+    let mut events = maps.watch_metadata(&WatchParams::default(), "0").await.unwrap().boxed();
+    let event = events.next().await.unwrap().unwrap();
+    assert!(matches!(&event, WatchEvent::Added(m) if m.metadata.name.as_deref() == Some("one")), "{event:?}");
+}

@@ -110,3 +110,42 @@ async fn what_is_not_served_is_said_so() {
     assert_eq!(code("POST", "/api/v1/namespaces/default/pods/x/log").await, 405);
     assert_eq!(code("POST", "/api/v1/namespaces/default/pods/x/exec").await, 501);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_workload_with_replicas_has_a_scale() {
+    let cluster = Cluster::start().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let matching = json!({"matchLabels": {"a": "b"}});
+    for (path, api_version, kind, selector) in [
+        ("/api/v1/namespaces/default/replicationcontrollers", "v1", "ReplicationController", json!({"a": "b"})),
+        ("/apis/apps/v1/namespaces/default/replicasets", "apps/v1", "ReplicaSet", matching.clone()),
+        ("/apis/apps/v1/namespaces/default/deployments", "apps/v1", "Deployment", matching.clone()),
+        ("/apis/apps/v1/namespaces/default/statefulsets", "apps/v1", "StatefulSet", matching),
+    ] {
+        let mut object = json!({
+            "kind": kind, "apiVersion": api_version, "metadata": {"name": "x"},
+            "spec": {"replicas": 2, "selector": selector, "template": template},
+        });
+        if kind == "StatefulSet" {
+            object["spec"]["serviceName"] = "x".into();
+        }
+        let (code, made) = cluster.json("POST", path, object).await;
+        assert_eq!(code, 201, "{made}");
+        let scale = format!("{path}/x/scale");
+        let (_, mut shown) = cluster.json("GET", &scale, Value::Null).await;
+        assert_eq!(
+            (&shown["kind"], &shown["spec"]["replicas"], &shown["status"]["selector"]),
+            (&json!("Scale"), &json!(2), &json!("a=b"))
+        );
+        shown["spec"]["replicas"] = 5.into();
+        assert_eq!(cluster.json("PUT", &scale, shown.clone()).await.1["spec"]["replicas"], 5);
+        // It names the version that it builds on, which is gone.
+        assert_eq!(cluster.json("PUT", &scale, shown).await.0, 409);
+        let (code, patched) = cluster.json("PATCH", &scale, json!({"spec": {"replicas": 0}})).await;
+        // As Go writes a zero.
+        assert_eq!((code, &patched["spec"]), (200, &json!({})), "{patched}");
+        let (_, object) = cluster.json("GET", &format!("{path}/x"), Value::Null).await;
+        assert_eq!((&object["spec"]["replicas"], &object["metadata"]["generation"]), (&json!(0), &json!(3)), "{kind}");
+        assert_eq!(cluster.json("PATCH", &scale, json!({"spec": {"replicas": -1}})).await.0, 422);
+    }
+}
