@@ -6,6 +6,7 @@
 //! as upstream's shared informers do. Nothing is remembered that a restart would need.
 
 mod controller;
+mod deployment;
 mod discovery;
 mod endpoint_slice;
 mod endpoints;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    Informer, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle, pod_gc,
+    Informer, deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle, pod_gc,
     taint_eviction,
 };
 
@@ -78,6 +78,7 @@ pub async fn run(
     let service_accounts = Arc::new(Informer::<ServiceAccount>::default());
     let config_maps = Arc::new(Informer::<ConfigMap>::named(RootCa::NAME));
     let replication_controllers = Arc::new(Informer::<ReplicationController>::default());
+    let deployments = Arc::new(Informer::<Deployment>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
 
     tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
@@ -88,6 +89,9 @@ pub async fn run(
         stop.clone(),
     ));
     tasks.spawn(replication::run(account(ReplicaSet::CONTROLLER), replica_sets.clone(), pods.clone(), stop.clone()));
+    let views =
+        deployment::Views { deployments: deployments.clone(), replica_sets: replica_sets.clone(), pods: pods.clone() };
+    tasks.spawn(deployment::run(account(deployment::NAME), views, stop.clone()));
     let views = endpoint_slice::Views {
         services: services.clone(),
         pods: pods.clone(),
@@ -131,6 +135,7 @@ pub async fn run(
     tasks.spawn(service_accounts.run(reader.clone(), stop.clone()));
     tasks.spawn(config_maps.run(reader.clone(), stop.clone()));
     tasks.spawn(replication_controllers.run(reader.clone(), stop.clone()));
+    tasks.spawn(deployments.run(reader.clone(), stop.clone()));
     tasks.spawn(replica_sets.run(reader, stop.clone()));
 
     while let Some(ended) = tasks.join_next().await {

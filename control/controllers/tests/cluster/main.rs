@@ -4,5 +4,6 @@
 
 mod cluster;
 mod deletion;
+mod deployments;
 mod nodes;
 mod walk;
