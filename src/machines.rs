@@ -35,6 +35,9 @@ pub struct Up {
     /// How long a machine may be silent before its pods get no more connections, as 1200ms or 40s.
     #[arg(long, default_value = "1200ms", value_parser = crate::flags::duration)]
     node_monitor_grace_period: Duration,
+    /// How the person calls this command, for the lines that say what to try.
+    #[arg(long, hide = true, default_value = "orlop")]
+    called_as: String,
     /// A folder with bin/containerd, ctr, containerd-shim-runc-v2, runc and nft.
     #[arg(long, env = "ORLOP_TOOLS", default_value = "/usr")]
     tools_dir: PathBuf,
@@ -91,6 +94,7 @@ pub async fn up(flags: Up) -> Result<()> {
         overlay: flags.overlay,
         publish: flags.publish,
         api_port: flags.api_port,
+        called_as: flags.called_as,
         node_monitor_grace_period: flags.node_monitor_grace_period,
         ..Options::new(flags.tools_dir, flags.images_dir)?
     };

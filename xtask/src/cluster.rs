@@ -25,6 +25,10 @@ pub fn up(passed: &Passed) -> Result<()> {
     image::run()?;
     let mut up = Command::new(binary);
     up.arg("up").arg("--tools-dir").arg(run::tools()).arg("--images-dir").arg(run::images());
+    up.args(["--called-as", "cargo xtask"]);
+    if !run::succeeds(Command::new("kubectl").args(["version", "--client"])) {
+        run::step(&format!("kubectl is not installed here: export PATH=$PATH:{}/bin has one", run::tools().display()));
+    }
     become_it(up.args(&passed.rest).env("PATH", run::path()?))
 }
 

@@ -39,6 +39,8 @@ pub struct Options {
     /// How long a machine may be silent before its pods get no more connections (`--node-monitor-grace-period`). Machines of one kernel
     /// can afford to speak often, so this is far below Kubernetes' 50 s.
     pub node_monitor_grace_period: Duration,
+    /// How the person calls this program: `orlop`, or what stands before it.
+    pub called_as: String,
     /// Where containerd, its shim, ctr, runc and nft are: in its `bin`, or directly.
     pub tools_dir: PathBuf,
     /// Image archives (`*.tar`) that every machine's containerd gets.
@@ -72,6 +74,7 @@ impl Options {
             overlay: "vxlan".into(),
             publish: Vec::new(),
             api_port: 6443,
+            called_as: "orlop".into(),
             node_monitor_grace_period: Duration::from_millis(1200),
             tools_dir,
             images_dir,

@@ -152,14 +152,17 @@ fn machines(nodes: u32) -> String {
 
 fn what_to_try(layout: &Layout, options: &Options, seconds: f64) -> String {
     let name = if layout.name == "orlop" { String::new() } else { format!(" --name {}", layout.name) };
+    let (node, last) = (crate::address::node(1), crate::address::node(options.nodes));
+    let orlop = &options.called_as;
     let mut text = format!("Cluster {} is up: {} Ready in {seconds:.1} s.\n\n", layout.name, machines(options.nodes));
     text += &format!("  export KUBECONFIG={}\n", layout.admin_kubeconfig().display());
-    text += "  kubectl get nodes -o wide\n";
     text += "  kubectl create -f examples/mytomcat.rc.yaml -f examples/mytomcat.svc.yaml\n";
-    text += &format!("  orlop outside{name} -- curl -s http://{}:30001/\n", crate::address::node(options.nodes));
+    text += "  kubectl get nodes,rc,pods,svc,endpoints -o wide\n";
+    text += &format!("  {orlop} outside{name} -- curl -s http://{last}:30001/        # from a host that is no node\n");
+    text += &format!("  {orlop} outside{name} --node 1 -- curl -s http://{node}:30001/   # from node 1\n");
     for port in &options.publish {
-        text += &format!("  curl -s http://127.0.0.1:{port}/\n");
+        text += &format!("  curl -s http://127.0.0.1:{port}/        # from here\n");
     }
-    text += &format!("  orlop down{name}\n");
+    text += &format!("  {orlop} down{name}\n");
     text
 }
