@@ -122,5 +122,6 @@ fn is_long_running(request: &Request<Body>) -> bool {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     query.flag("watch")
         || path.split('/').nth(3) == Some("watch")
-        || ["/log", "/exec", "/attach", "/portforward", "/proxy"].iter().any(|s| path.ends_with(s))
+        || ["/log", "/exec", "/attach", "/portforward"].iter().any(|s| path.ends_with(s))
+        || path.contains("/proxy/")
 }

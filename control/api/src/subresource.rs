@@ -12,9 +12,11 @@ use crate::wire::{self, Body};
 mod binding;
 mod eviction;
 mod log;
+mod proxy;
 mod review;
 mod scale;
 mod token;
+mod upstream;
 
 /// Carries out a call for a subresource other than `status`, or for a review.
 pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
@@ -41,6 +43,7 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         "eviction" => eviction::answer(call).await,
         "token" => token::answer(call).await,
         "log" => log::answer(call).await,
+        "proxy" => proxy::answer(call).await,
         // Other views of the same object: the kind's strategy knows what they may change.
         _ => call.generic().await,
     }
@@ -48,7 +51,7 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
 
 /// Whether a subresource is answered; one that needs a connection to the pod is not.
 pub fn is_served(name: &str) -> bool {
-    !matches!(name, "attach" | "exec" | "portforward" | "proxy")
+    !matches!(name, "attach" | "exec" | "portforward")
 }
 
 /// `Status` of an action that has no object to show.

@@ -37,6 +37,16 @@ async fn cluster() -> (Cluster, Arc<RootCertStore>) {
     (Cluster::start_with(directory, |config| config.kubelet_client = Some(Arc::new(tls))).await, roots)
 }
 
+fn node(port: u16) -> Value {
+    json!({
+        "kind": "Node", "apiVersion": "v1", "metadata": {"name": "node1"},
+        "status": {
+            "addresses": [{"type": "Hostname", "address": "node1"}, {"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        },
+    })
+}
+
 /// A kubelet at 127.0.0.1 that takes the API server's certificate only, answers in two pieces, and tells what it was asked.
 async fn kubelet(cluster: &Cluster, roots: Arc<RootCertStore>) -> (u16, Arc<Mutex<Vec<String>>>) {
     let usage = Usage::Server { names: vec![], addresses: vec!["127.0.0.1".parse().unwrap()] };
@@ -88,14 +98,7 @@ async fn kubelet(cluster: &Cluster, roots: Arc<RootCertStore>) -> (u16, Arc<Mute
 async fn kubectl_reads_a_log_through_the_kubelet() {
     let (cluster, roots) = cluster().await;
     let (port, asked) = kubelet(&cluster, roots).await;
-    let node = json!({
-        "kind": "Node", "apiVersion": "v1", "metadata": {"name": "node1"},
-        "status": {
-            "addresses": [{"type": "Hostname", "address": "node1"}, {"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-        },
-    });
-    assert_eq!(cluster.json("POST", "/api/v1/nodes", node).await.0, 201);
+    assert_eq!(cluster.json("POST", "/api/v1/nodes", node(port)).await.0, 201);
     default_account(&cluster).await;
     cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
     let unbound = cluster.kubectl("logs one").await.unwrap_err();
@@ -112,16 +115,32 @@ async fn kubectl_reads_a_log_through_the_kubelet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kubelet_is_reached_through_its_node() {
+    let (cluster, roots) = cluster().await;
+    let (port, asked) = kubelet(&cluster, roots).await;
+    cluster.json("POST", "/api/v1/nodes", node(port)).await;
+    assert_eq!(cluster.kubectl("get --raw /api/v1/nodes/node1/proxy/pods?a=b%20c").await.unwrap(), "first\nsecond\n");
+    let line = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(line, "kube-apiserver-kubelet-client: GET /pods?a=b+c HTTP/1.1");
+    assert!(cluster.kubectl("get --raw /api/v1/nodes/node1/proxy/gone?x").await.is_err());
+    assert_eq!(cluster.json("GET", "/api/v1/nodes/node2/proxy/pods", Value::Null).await.0, 404);
+    assert_eq!(cluster.json("GET", "/api/v1/nodes/node1/proxy", Value::Null).await.0, 301);
+    default_account(&cluster).await;
+    cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
+    cluster
+        .json("PATCH", "/api/v1/namespaces/default/pods/one/status", json!({"status": {"podIP": "127.0.0.1"}}))
+        .await;
+    let (code, refused) = cluster.json("GET", "/api/v1/namespaces/default/pods/one/proxy/", Value::Null).await;
+    assert_eq!((code, &refused["message"]), (400, &json!("address not allowed")));
+    let (code, refused) =
+        cluster.json("GET", "/api/v1/namespaces/default/services/kubernetes:nope/proxy/x", Value::Null).await;
+    assert_eq!(code, 503, "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kubelet_that_is_away_is_an_error_with_its_address() {
     let (cluster, _) = cluster().await;
-    let node = json!({
-        "kind": "Node", "apiVersion": "v1", "metadata": {"name": "node1"},
-        "status": {
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": 1}},
-        },
-    });
-    cluster.json("POST", "/api/v1/nodes", node).await;
+    cluster.json("POST", "/api/v1/nodes", node(1)).await;
     default_account(&cluster).await;
     cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
     bind(&cluster, "one", "node1").await;

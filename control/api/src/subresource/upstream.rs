@@ -1,0 +1,100 @@
+//! A server that requests are passed on to: a kubelet over TLS, or a pod over plain HTTP. One connection for each request; it
+//! ends when the answer's body has been read or is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::ServerName;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::sync::CancellationToken;
+
+use crate::rest::Call;
+use crate::status::Status;
+use crate::wire::{Body, BoxError};
+
+const KUBELET_PORT: u16 = 10250;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where requests are passed on to.
+pub struct Upstream {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// How to speak TLS; `None` is plain HTTP.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Upstream {
+    /// The kubelet of a node, at its preferred address.
+    pub fn kubelet(call: &Call, node: &str) -> Result<Self, Status> {
+        let tls = call.server.config().kubelet_client.clone();
+        let tls = tls.ok_or_else(|| Status::internal("this server has no client certificate for kubelets"))?;
+        let cache = call.server.registry().hub().cache_at("minions");
+        let object = cache.and_then(|c| c.get(node)).ok_or_else(|| Status::not_found_as("", "nodes", node))?.value();
+        let status = &object["status"];
+        let addresses = status["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let of = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());
+        let host = of("InternalIP").or(of("Hostname")).or(of("ExternalIP")).ok_or_else(|| {
+            Status::internal(format!("no preferred addresses found; known addresses: [] of node {node}"))
+        })?;
+        let port = &status["daemonEndpoints"]["kubeletEndpoint"]["Port"];
+        let port = port.as_u64().and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
+        Ok(Self { host: host.to_owned(), port: port.unwrap_or(KUBELET_PORT), tls: Some(tls) })
+    }
+
+    /// The URL of a path there, for error texts.
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.authority())
+    }
+
+    fn authority(&self) -> String {
+        let (host, port) = (&self.host, self.port);
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// Sends a request; the answer's body streams until it ends or `closing` is cancelled.
+    pub async fn send(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        closing: CancellationToken,
+    ) -> Result<Response<Body>, BoxError> {
+        request.headers_mut().insert(header::HOST, HeaderValue::from_str(&self.authority())?);
+        let stream = TcpStream::connect((self.host.as_str(), self.port));
+        let stream = tokio::time::timeout(PATIENCE, stream).await??;
+        let response = match self.tls.clone() {
+            None => exchange(TokioIo::new(stream), request).await?,
+            Some(tls) => {
+                let name = ServerName::try_from(self.host.clone())?;
+                let stream = TlsConnector::from(tls).connect(name, stream);
+                exchange(TokioIo::new(tokio::time::timeout(PATIENCE, stream).await??), request).await?
+            }
+        };
+        let closing = Box::pin(closing.cancelled_owned());
+        let body = |body: hyper::body::Incoming| BodyStream::new(body.map_err(BoxError::from)).take_until(closing);
+        Ok(response.map(|b| StreamBody::new(body(b)).boxed_unsync()))
+    }
+}
+
+async fn exchange<T>(stream: T, request: Request<Full<Bytes>>) -> Result<Response<hyper::body::Incoming>, BoxError>
+where
+    T: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    // Ends when the answer's body is dropped or read to its end.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
+}
+
+/// The names in a list of an object, as of containers.
+pub fn names(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|c| c["name"].as_str().map(Into::into)).collect()
+}
