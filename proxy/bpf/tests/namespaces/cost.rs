@@ -12,7 +12,7 @@ use crate::frame::{Action, Frame, Runner};
 use crate::plans::{ip, plan, target};
 use crate::world::{Namespace, Node};
 
-const REPEAT: u32 = 200_000;
+const REPEAT: u32 = 50_000;
 
 /// A packet of a known connection and one that is nobody's, in the quieter of a few rounds.
 fn measure(services: u32) -> [Duration; 2] {

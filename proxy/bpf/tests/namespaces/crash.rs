@@ -86,14 +86,14 @@ fn a_killed_agent_loses_no_connection() {
                 (made, kept)
             })
         });
-        for _ in 0..5 {
+        for _ in 0..3 {
             let mut agent = start(&node, &ready);
             let begun = Instant::now();
             while fs::remove_file(&ready).is_err() {
                 assert!(begun.elapsed() < Duration::from_secs(10), "the agent does not start");
                 thread::sleep(Duration::from_millis(10));
             }
-            thread::sleep(Duration::from_millis(300));
+            thread::sleep(Duration::from_millis(200));
             assert!(agent.try_wait().expect("look at the agent").is_none(), "the agent ended by itself");
             agent.kill().expect("kill -9");
             agent.wait().expect("it ends");
@@ -101,6 +101,6 @@ fn a_killed_agent_loses_no_connection() {
         done.store(true, Ordering::Relaxed);
         clients.join().expect("clients")
     });
-    assert!(made > 100, "{made}");
+    assert!(made > 50, "{made}");
     drop(kept);
 }

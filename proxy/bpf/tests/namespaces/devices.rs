@@ -128,6 +128,29 @@ fn a_pod_that_starts_later_is_covered() {
 }
 
 #[test]
+fn what_a_build_with_another_abi_left_is_replaced() {
+    let net = Net::serving(Kind::Ebpf, &[REMOTE]);
+    let root = net.node.options().bpf_root;
+    let pins = move || {
+        let names = std::fs::read_dir(&root).expect("the root").flatten().map(|entry| entry.file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        (root.clone(), names)
+    };
+    let before = net.node.namespace.run(pins.clone());
+    let (root, names) = before.clone();
+    net.node.namespace.run(move || {
+        std::fs::rename(root.join(&names[0]), root.join("0123456789abcdef")).expect("rename");
+        std::fs::create_dir(root.join("somebody-elses")).expect("a directory");
+    });
+    net.serve(&[LOCAL]);
+    let (_, mut names) = net.node.namespace.run(pins);
+    assert_eq!(names.pop().as_deref(), Some("somebody-elses"));
+    assert_eq!(names, before.1);
+    net.outside.run(|| assert!(talk(NODE_PORT).expect("connect to the NodePort").1.starts_with("local")));
+}
+
+#[test]
 fn connections_that_nftables_began_go_on_when_ebpf_takes_over() {
     let net = Net::serving(Kind::Nftables, &[LOCAL, REMOTE]);
     let mut old = net.outside.run(|| (0..10).map(|_| talk(NODE_PORT).expect("connect").0).collect::<Vec<_>>());

@@ -30,7 +30,9 @@ fn measure(services: u32) -> (Duration, Duration) {
     let options = node.options();
     node.namespace.run(move || {
         let mut plan = plan(&["172.30.0.11"]);
+        let empty = resident();
         (1..=services).for_each(|service| put(&mut plan, service, 5));
+        let planned = resident();
         let start = Instant::now();
         let mut backend = EbpfBackend::open(options.clone()).expect("open the backend");
         let loading = start.elapsed();
@@ -56,7 +58,8 @@ fn measure(services: u32) -> (Duration, Duration) {
         backend.resync(&plan).expect("adopt the maps");
         eprintln!(
             "{services} Services x 5: programs {loading:?}, cold {cold:?}, change p50 {:?} p99 {:?}, then programs \
-             {loading_again:?}, adoption {:?}; resident {} KiB, maps {} KiB",
+             {loading_again:?}, adoption {:?}; resident {empty} KiB, with the plan {planned}, at the end {}, \
+             maps {} KiB",
             changes[50],
             changes[98],
             start.elapsed(),

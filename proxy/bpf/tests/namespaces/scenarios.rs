@@ -170,9 +170,10 @@ fn datagrams_leave_an_endpoint_that_is_removed(kind: Kind) {
 }
 
 fn datagrams_in_fragments_arrive_and_return(kind: Kind) {
+    let net = Net::new(kind);
+    net.node.namespace.serve("host", HOST);
     for endpoint in [LOCAL, REMOTE, HOST] {
-        let net = Net::serving(kind, &[endpoint]);
-        net.node.namespace.serve("host", HOST);
+        net.serve(&[endpoint]);
         net.outside.run(move || {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
@@ -188,8 +189,9 @@ fn datagrams_in_fragments_arrive_and_return(kind: Kind) {
 }
 
 fn a_closed_port_of_an_endpoint_is_reported_to_the_client(kind: Kind) {
+    let net = Net::new(kind);
     for endpoint in ["10.244.1.5:9", "10.244.2.5:9", "172.31.0.11:9"] {
-        let net = Net::serving(kind, &[endpoint]);
+        net.serve(&[endpoint]);
         net.outside.run(move || {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
             socket.set_read_timeout(Some(Duration::from_secs(2))).expect("a timeout");
