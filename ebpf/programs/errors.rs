@@ -49,7 +49,7 @@ pub fn pass_on(context: &TcContext, now: u64) -> i32 {
         protocol: u32::from(ICMP),
     };
     let (device, next_hop) = match route::find(context, quote.tos, &way) {
-        Route::Out { device, next_hop } => (device, next_hop),
+        Route::Out { device, next_hop, .. } => (device, next_hop),
         Route::Here => (0, 0),
         Route::None => return TC_ACT_SHOT,
     };

@@ -10,6 +10,8 @@ pub const TRANSPORT: usize = ETHERNET + size_of::<Ipv4>();
 pub const ETH_P_IP: u16 = 0x0800_u16.to_be();
 /// IP version 4, no options.
 pub const PLAIN_HEADER: u8 = 0x45;
+/// Routers must not cut it.
+pub const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// More fragments follow.
 pub const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
 /// Where in its datagram a fragment begins.

@@ -12,7 +12,7 @@ use crate::counter::count;
 use crate::errors;
 use crate::open::{Opened, open};
 use crate::packet::{self, Packet};
-use crate::refuse::refuse;
+use crate::refuse::{refuse, too_big};
 use crate::route::{self, Route};
 use crate::track::{self, Table};
 
@@ -74,17 +74,21 @@ fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table,
     // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
     let mut flow = unsafe { *entry };
     if now.saturating_sub(flow.routed) > ROUTE_AGE {
-        let (device, next_hop) = match route::find(context, packet.tos, &flow.becomes) {
-            Route::Out { device, next_hop } => (device, next_hop),
-            Route::Here => (0, 0),
+        let (device, next_hop, mtu) = match route::find(context, packet.tos, &flow.becomes) {
+            Route::Out { device, next_hop, mtu } => (device, next_hop, mtu),
+            Route::Here => (0, 0, 0),
             Route::None => {
                 count(counters::UNROUTABLE);
                 return TC_ACT_SHOT;
             }
         };
-        (flow.device, flow.next_hop, flow.routed) = (device, next_hop, now);
+        (flow.device, flow.next_hop, flow.mtu, flow.routed) = (device, next_hop, mtu, now);
         // SAFETY: as above.
-        unsafe { ((*entry).device, (*entry).next_hop, (*entry).routed) = (device, next_hop, now) };
+        unsafe { ((*entry).device, (*entry).next_hop, (*entry).mtu, (*entry).routed) = (device, next_hop, mtu, now) };
+    }
+    if flow.mtu != 0 && packet.is_larger_than(context, flow.mtu) {
+        count(counters::TOO_BIG);
+        return too_big(context, flow.mtu);
     }
     track::advance(entry, table, packet, now);
     packet.remember();

@@ -67,6 +67,8 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         flags: 0,
         device: 0,
         next_hop: 0,
+        mtu: 0,
+        zero: 0,
         seen: now,
         routed: now,
         packets: 0,
@@ -94,7 +96,7 @@ fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config,
             flow.flags |= flow_flags::HOST;
             return track::open(&packet.key, flow);
         }
-        Route::Out { device, next_hop } => (flow.device, flow.next_hop) = (device, next_hop),
+        Route::Out { device, next_hop, mtu } => (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu),
     }
     // Without masquerading the answers of two Services' connections between the same ports could be the same.
     if !masquerade && track::open(&packet.key, flow) {

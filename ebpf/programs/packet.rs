@@ -7,7 +7,9 @@ use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{FlowKey, FragmentKey, TCP, UDP};
 
 use crate::checksum::{fold16, fold32, replaced};
-use crate::headers::{ETH_P_IP, ETHERNET, FRAGMENT_OFFSET, Ipv4, MORE_FRAGMENTS, PLAIN_HEADER, TRANSPORT};
+use crate::headers::{
+    DONT_FRAGMENT, ETH_P_IP, ETHERNET, FRAGMENT_OFFSET, Ipv4, MORE_FRAGMENTS, PLAIN_HEADER, TRANSPORT,
+};
 use crate::maps::FRAGMENTS;
 
 const FIN: u8 = 1;
@@ -41,6 +43,8 @@ pub struct Packet {
     pub tos: u8,
     part: Part,
     identification: u16,
+    /// The whole of it, zero if routers may cut it.
+    uncut: u16,
 }
 
 impl Packet {
@@ -69,6 +73,14 @@ impl Packet {
             let key = fragment_key(self.key.source, self.key.destination, self.identification, self.key.protocol);
             let _ = FRAGMENTS.insert(&key, &pair(&self.key), u64::from(BPF_ANY));
         }
+    }
+
+    /// Whether a device with this MTU cannot take it and nobody may cut it. What is segmented later fits: its size was
+    /// agreed on by both ends.
+    #[inline(always)]
+    pub fn is_larger_than(&self, context: &TcContext, mtu: u32) -> bool {
+        // SAFETY: the context is the one this program was called with.
+        u32::from(self.uncut) > mtu && unsafe { (*context.skb.skb).gso_size } == 0
     }
 
     /// Whether it ends the connection.
@@ -117,7 +129,8 @@ pub fn read(context: &TcContext) -> Option<Packet> {
         (false, true) => Part::First,
         (false, false) => Part::Whole,
     };
-    let mut packet = Packet { key, flags: 0, ttl, tos: ip.tos, part, identification: ip.identification };
+    let uncut = if ip.fragment & DONT_FRAGMENT != 0 { u16::from_be(ip.length) } else { 0 };
+    let mut packet = Packet { key, flags: 0, ttl, tos: ip.tos, part, identification: ip.identification, uncut };
     if part == Part::Later {
         let fragment = fragment_key(key.source, key.destination, packet.identification, key.protocol);
         // SAFETY: copied at once; an entry reused under us is of another datagram, and one fragment goes astray.

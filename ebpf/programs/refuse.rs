@@ -1,4 +1,5 @@
-//! Refusing: what a host with a closed port would answer, sent back from the Service's address.
+//! Answering in another's place: what a host with a closed port would say, or a router before a narrow way; sent back
+//! from the address the packet was for.
 
 use core::mem::size_of;
 
@@ -12,9 +13,10 @@ use crate::packet::{ACK, Packet, RST};
 
 const UDP_HEADER: usize = 8;
 const TTL: u8 = 64;
-/// ICMP's type and code for it.
+/// ICMP's type and codes (RFC 792).
 const DESTINATION_UNREACHABLE: u8 = 3;
 const PORT_UNREACHABLE: u8 = 3;
+const FRAGMENTATION_NEEDED: u8 = 4;
 /// What an ICMP error quotes of the packet it is about.
 const QUOTE: usize = size_of::<Ipv4>() + UDP_HEADER;
 
@@ -25,7 +27,17 @@ const ERROR_WORDS: usize = (ERROR - size_of::<Ipv4>()) / 4;
 /// Turns the packet around as its refusal.
 #[inline(always)]
 pub fn refuse(context: &TcContext, packet: &Packet) -> i32 {
-    let answer = if packet.is_tcp() { reset(context) } else { unreachable(context) };
+    send_back(context, if packet.is_tcp() { reset(context) } else { unreachable(context, PORT_UNREACHABLE, 0) })
+}
+
+/// Tells the sender which size the way has room for (RFC 1191).
+#[inline(always)]
+pub fn too_big(context: &TcContext, mtu: u32) -> i32 {
+    send_back(context, unreachable(context, FRAGMENTATION_NEEDED, mtu.to_be()))
+}
+
+#[inline(always)]
+fn send_back(context: &TcContext, answer: Option<()>) -> i32 {
     match answer {
         // SAFETY: takes numbers; the context is the one this program was called with.
         Some(()) => unsafe { bpf_redirect((*context.skb.skb).ifindex, 0) as i32 },
@@ -64,9 +76,9 @@ fn reset(context: &TcContext) -> Option<()> {
     Some(())
 }
 
-/// A datagram becomes the ICMP error that quotes it.
+/// A packet becomes the ICMP error that quotes it.
 #[inline(always)]
-fn unreachable(context: &TcContext) -> Option<()> {
+fn unreachable(context: &TcContext, code: u8, rest: u32) -> Option<()> {
     let skb = context.skb.skb;
     let room = size_of::<Ipv4>() + size_of::<Icmp>();
     // SAFETY: the context is the one this program was called with; packet pointers are read afresh below.
@@ -99,7 +111,7 @@ fn unreachable(context: &TcContext) -> Option<()> {
         source: quoted.destination,
         destination: quoted.source,
     };
-    *icmp = Icmp { kind: DESTINATION_UNREACHABLE, code: PORT_UNREACHABLE, checksum: 0, rest: 0 };
+    *icmp = Icmp { kind: DESTINATION_UNREACHABLE, code, checksum: 0, rest };
     // SAFETY: both are within the packet, and made of words.
     unsafe {
         ip.checksum = !fold16(sum(&*((data + ETHERNET) as *const [u32; size_of::<Ipv4>() / 4])));

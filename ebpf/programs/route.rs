@@ -30,6 +30,8 @@ pub enum Route {
         device: u32,
         /// Network order.
         next_hop: u32,
+        /// The largest packet it takes; zero when unknown.
+        mtu: u32,
     },
     /// Up this node's stack.
     Here,
@@ -60,7 +62,9 @@ pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
         }
         match result {
             SUCCESS | NO_NEIGHBOUR | FRAGMENTATION_NEEDED => {
-                Route::Out { device: lookup.ifindex, next_hop: lookup.__bindgen_anon_4.ipv4_dst }
+                // Without a packet length in the question this is the device's MTU; without a neighbour it is not set.
+                let mtu = u32::from(lookup.__bindgen_anon_1.mtu_result);
+                Route::Out { device: lookup.ifindex, next_hop: lookup.__bindgen_anon_4.ipv4_dst, mtu }
             }
             NOT_FORWARDED => Route::Here,
             _ => Route::None,

@@ -85,6 +85,10 @@ pub struct Flow {
     pub device: u32,
     /// The next hop, network order.
     pub next_hop: u32,
+    /// The largest packet that device takes; zero when unknown.
+    pub mtu: u32,
+    /// Zero.
+    pub zero: u32,
     /// The last packet, in nanoseconds of the monotonic clock.
     pub seen: u64,
     /// When the route was last looked up.
@@ -99,6 +103,8 @@ plain!(Flow {
     flags: u32,
     device: u32,
     next_hop: u32,
+    mtu: u32,
+    zero: u32,
     seen: u64,
     routed: u64,
     packets: u64

@@ -79,6 +79,8 @@ pub mod counters {
     pub const UNROUTABLE: u32 = 5;
     /// Packets translated at a device.
     pub const TRANSLATED: u32 = 6;
+    /// Packets larger than the way, whose senders were told.
+    pub const TOO_BIG: u32 = 7;
     /// How many there are.
     pub const LEN: u32 = 8;
 }

@@ -32,6 +32,7 @@ for_both! {
     datagrams_leave_an_endpoint_that_is_removed
     datagrams_in_fragments_arrive_and_return
     a_closed_port_of_an_endpoint_is_reported_to_the_client
+    the_sender_of_what_is_too_large_for_the_way_learns_its_size
 }
 
 fn a_node_port_from_outside_reaches_a_pod_of_this_node(kind: Kind) {
@@ -202,4 +203,23 @@ fn a_closed_port_of_an_endpoint_is_reported_to_the_client(kind: Kind) {
             assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{endpoint}: {error}");
         });
     }
+}
+
+fn the_sender_of_what_is_too_large_for_the_way_learns_its_size(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL]);
+    net.node.namespace.ip("link set pod mtu 1300");
+    net.pod.ip("link set eth0 mtu 1300");
+    net.outside.run(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+        socket.connect(NODE_PORT).expect("connect");
+        let sent = [7; 1_400];
+        let attempt = || {
+            // The error is about an earlier attempt.
+            let _ = socket.send(&sent).or_else(|_| socket.send(&sent)).expect("send");
+            socket.recv(&mut [0; 2_000])
+        };
+        let answers: Vec<_> = (0..4).map(|_| attempt()).collect();
+        assert!(matches!(answers.last(), Some(Ok(1_400))), "{answers:?}");
+    });
 }
