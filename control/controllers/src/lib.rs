@@ -11,6 +11,7 @@ mod discovery;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod job;
 mod namespace;
 mod namespaced;
 mod node_ipam;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    Informer, deployment, endpoint_slice, endpoints, garbage_collector, namespace, node_ipam, node_lifecycle, pod_gc,
-    taint_eviction,
+    Informer, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
+    pod_gc, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -79,6 +80,7 @@ pub async fn run(
     let config_maps = Arc::new(Informer::<ConfigMap>::named(RootCa::NAME));
     let replication_controllers = Arc::new(Informer::<ReplicationController>::default());
     let deployments = Arc::new(Informer::<Deployment>::default());
+    let jobs = Arc::new(Informer::<Job>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
 
     tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
@@ -92,6 +94,8 @@ pub async fn run(
     let views =
         deployment::Views { deployments: deployments.clone(), replica_sets: replica_sets.clone(), pods: pods.clone() };
     tasks.spawn(deployment::run(account(deployment::NAME), views, stop.clone()));
+    tasks.spawn(job::run(account(job::NAME), jobs.clone(), pods.clone(), stop.clone()));
+    tasks.spawn(job::run_ttl(account(job::TTL_NAME), jobs.clone(), stop.clone()));
     let views = endpoint_slice::Views {
         services: services.clone(),
         pods: pods.clone(),
@@ -136,6 +140,7 @@ pub async fn run(
     tasks.spawn(config_maps.run(reader.clone(), stop.clone()));
     tasks.spawn(replication_controllers.run(reader.clone(), stop.clone()));
     tasks.spawn(deployments.run(reader.clone(), stop.clone()));
+    tasks.spawn(jobs.run(reader.clone(), stop.clone()));
     tasks.spawn(replica_sets.run(reader, stop.clone()));
 
     while let Some(ended) = tasks.join_next().await {

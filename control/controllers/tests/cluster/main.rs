@@ -5,5 +5,6 @@
 mod cluster;
 mod deletion;
 mod deployments;
+mod jobs;
 mod nodes;
 mod walk;
