@@ -1,6 +1,6 @@
 //! Opening the backend that the configuration asks for, or the one that works.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
@@ -47,9 +47,10 @@ fn open_ebpf(options: Options, plan: &Plan) -> Result<EbpfWithSctp, BackendError
     Ok(both)
 }
 
-/// Removes from the kernel everything that any mode left. Nothing is forwarded afterwards.
-pub fn cleanup(config: &Config) -> Result<(), BackendError> {
-    orlop_bpf::remove(&config.bpf_root)?;
+/// Removes everything that an agent of any mode left in the network namespace of this thread and under
+/// [`Config::bpf_root`]. Nothing is forwarded afterwards.
+pub fn cleanup(bpf_root: &Path) -> Result<(), BackendError> {
+    orlop_bpf::remove(bpf_root)?;
     NftBackend::open()?.cleanup()
 }
 
@@ -156,6 +157,7 @@ mod tests {
             let refused = open_ebpf(options.clone(), &Plan::default()).map(drop).map_err(|error| error.to_string());
             let mut opened = open_with(Mode::Ebpf, options, &Plan::default()).expect("a backend");
             opened.backend.resync(&Plan::default()).expect("it works");
+            cleanup(Path::new("/proc/nowhere")).expect("it goes");
             (refused, opened.mode)
         });
         let (refused, mode) = opened.join().expect("the test");

@@ -40,7 +40,7 @@ impl Follower {
         let thread = thread::Builder::new()
             .name("ebpf-devices".into())
             .spawn(move || follow.follow(&changes, &stopped))
-            .map_err(Error::Netlink)?;
+            .map_err(Error::Thread)?;
         Ok(Self { attacher, stop: Some(stop), thread: Some(thread) })
     }
 
@@ -76,15 +76,18 @@ impl Attacher {
         let mut edits = Edits { set, gone: Vec::new() };
         edits.less_held(self.map.dump()?);
         self.map.update(&edits.set)?;
+        let mut first_error = Ok(());
         for index in devices.keys() {
             match self.programs.attach_to_device(*index) {
                 // It went while we looked.
                 Err(Error::Bpf { source, .. }) if source.raw_os_error() == Some(libc::ENODEV) => {}
-                other => other?,
+                // One that refuses must not keep the others from being covered.
+                other => first_error = first_error.and(other),
             }
         }
         self.programs.keep_devices(|index| devices.contains_key(&index))?;
-        self.map.delete(&edits.gone)
+        self.map.delete(&edits.gone)?;
+        first_error
     }
 
     fn follow(&self, changes: &Changes, stopped: &UnixStream) {
