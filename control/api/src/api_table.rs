@@ -6,7 +6,7 @@ use std::fmt::Write;
 use orlop_schema::Schema;
 
 use crate::catalog::{Catalog, Resource};
-use crate::{strategy, subresource};
+use crate::strategy;
 
 const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
 
@@ -16,7 +16,7 @@ Made by `cargo run -p orlop-api --example api-table > docs/api-table.md` from th
 
 - A verb is `yes`, `absent` (Kubernetes has it, this server answers 405) or empty (Kubernetes has none, 405 as well).
 - defaults, validation, strategy, columns: `own` where the kind has rules of its own, `general` where only the rules for all kinds hold (for some of these Kubernetes checks more).
-- Subresources in brackets are `absent`: they answer 501.
+- Subresources in brackets are absent: they answer 404.
 - Resources that are absent answer 404.
 - `patch` takes JSON Patch, JSON Merge Patch, strategic merge patch and server-side apply.
 ";
@@ -70,8 +70,11 @@ fn row(resource: &Resource) -> String {
     }
     let mut subs: Vec<String> = Vec::new();
     for sub in known.into_iter().flat_map(|k| &k.subresources) {
-        let served = resource.subresource(&sub.name).is_some() && subresource::is_served(&sub.name);
-        subs.push(if served { sub.name.to_string() } else { format!("({})", sub.name) });
+        subs.push(if resource.subresource(&sub.name).is_some() {
+            sub.name.to_string()
+        } else {
+            format!("({})", sub.name)
+        });
     }
     let _ = writeln!(row, " {} |", subs.join(", "));
     row

@@ -79,18 +79,21 @@ impl ApiServer {
         user: Arc<UserInfo>,
         info: RequestInfo,
         query: Query,
-        parts: http::request::Parts,
+        mut parts: http::request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Status> {
         let resource =
             self.catalog().get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };
+        let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
         let closing = match parts.extensions.get() {
             Some(Closing(token)) => token.clone(),
             None => self.stop_token(),
         };
-        Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes, closing)?.run().await
+        Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes, closing, upgrade)?
+            .run()
+            .await
     }
 
     /// Paths that are no resources.

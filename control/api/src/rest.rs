@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response};
+use hyper::upgrade::OnUpgrade;
 use orlop_auth::UserInfo;
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +52,7 @@ pub struct Call {
     pub body: Bytes,
     /// Ends a request that lasts.
     pub closing: CancellationToken,
+    upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
 }
 
@@ -66,9 +68,22 @@ impl Call {
         headers: HeaderMap,
         body: Bytes,
         closing: CancellationToken,
+        upgrade: Option<OnUpgrade>,
     ) -> Result<Self, Status> {
         let accept = Accept::from_headers(&headers)?;
-        Ok(Self { server, user, info, query, resource, headers, accept, body, closing, warnings: Mutex::default() })
+        Ok(Self {
+            server,
+            user,
+            info,
+            query,
+            resource,
+            headers,
+            accept,
+            body,
+            closing,
+            upgrade: Mutex::new(upgrade),
+            warnings: Mutex::default(),
+        })
     }
 
     /// Runs it.
@@ -151,6 +166,12 @@ impl Call {
             }
         }
         Ok(dry)
+    }
+
+    /// The connection itself, if the client asks to speak something else on it; once.
+    pub fn upgrade(&self) -> Option<OnUpgrade> {
+        let asked = self.headers.contains_key(http::header::UPGRADE);
+        self.upgrade.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| asked)
     }
 
     /// Adds a `Warning` header to the answer.

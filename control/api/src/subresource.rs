@@ -15,6 +15,7 @@ mod log;
 mod proxy;
 mod review;
 mod scale;
+mod stream;
 mod token;
 mod upstream;
 
@@ -34,9 +35,6 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     if !sub.verbs.iter().any(|v| v == info.verb) {
         return Err(Status::method_not_supported(resource, info.verb));
     }
-    if !is_served(&sub.name) {
-        return Err(Status::not_implemented(format!("{}/{}", resource.plural, sub.name)));
-    }
     match sub.name.as_str() {
         "scale" => scale::answer(call).await,
         "binding" => binding::answer(call).await,
@@ -44,14 +42,10 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         "token" => token::answer(call).await,
         "log" => log::answer(call).await,
         "proxy" => proxy::answer(call).await,
+        "attach" | "exec" | "portforward" => stream::answer(call).await,
         // Other views of the same object: the kind's strategy knows what they may change.
         _ => call.generic().await,
     }
-}
-
-/// Whether a subresource is answered; one that needs a connection to the pod is not.
-pub fn is_served(name: &str) -> bool {
-    !matches!(name, "attach" | "exec" | "portforward")
 }
 
 /// `Status` of an action that has no object to show.

@@ -37,7 +37,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
 }
 
 /// The kubelet's refusal, in its own words.
-async fn refused(response: Response<Body>) -> Status {
+pub(super) async fn refused(response: Response<Body>) -> Status {
     let code = response.status().as_u16();
     let text = wire::read(response.into_body()).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).trim().to_owned();
@@ -60,7 +60,7 @@ fn options(call: &Call) -> String {
 }
 
 /// The container asked for, or the only one.
-fn container(call: &Call, pod: &Value) -> Result<String, Status> {
+pub(super) fn container(call: &Call, pod: &Value) -> Result<String, Status> {
     let spec = &pod["spec"];
     let (main, init) = (names(&spec["containers"]), names(&spec["initContainers"]));
     let name = meta(pod, "name");

@@ -90,7 +90,7 @@ where
 {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
     // Ends when the answer's body is dropped or read to its end.
-    tokio::spawn(connection);
+    tokio::spawn(connection.with_upgrades());
     Ok(sender.send_request(request).await?)
 }
 

@@ -75,6 +75,19 @@ async fn kubelet(cluster: &Cluster, roots: Arc<RootCertStore>) -> (u16, Arc<Mute
                 head.push(stream.read_u8().await.unwrap());
             }
             let line = String::from_utf8(head).unwrap().lines().next().unwrap().to_owned();
+            if line.contains("/exec/") {
+                stream
+                    .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: test\r\n\r\n")
+                    .await
+                    .unwrap();
+                seen.lock().unwrap().push(format!("{user}: {line}"));
+                let mut word = [0; 4];
+                stream.read_exact(&mut word).await.unwrap();
+                word.reverse();
+                stream.write_all(&word).await.unwrap();
+                let _ = stream.shutdown().await;
+                continue;
+            }
             let missing = line.contains("/gone?");
             seen.lock().unwrap().push(format!("{user}: {line}"));
             let answer = if missing {
@@ -112,6 +125,47 @@ async fn kubectl_reads_a_log_through_the_kubelet() {
     }
     let wrong = cluster.kubectl("logs one -c nope").await.unwrap_err();
     assert!(wrong.contains("container nope is not valid for pod one"), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_in_a_container_is_spoken_to_both_ways() {
+    let (cluster, roots) = cluster().await;
+    let (port, asked) = kubelet(&cluster, roots.clone()).await;
+    cluster.json("POST", "/api/v1/nodes", node(port)).await;
+    default_account(&cluster).await;
+    cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
+    bind(&cluster, "one", "node1").await;
+    let (chain, key) =
+        pair(&cluster.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    let stream = tokio::net::TcpStream::connect(cluster.address).await.unwrap();
+    let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let path = "/api/v1/namespaces/default/pods/one/exec?command=sh&command=-c&stdin=true&stdout=true&container=web";
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("upgrade: test"), "{head}");
+    stream.write_all(b"ping").await.unwrap();
+    let mut back = Vec::new();
+    let _ = stream.read_to_end(&mut back).await;
+    assert_eq!(back, b"gnip");
+    let line = asked.lock().unwrap().pop().unwrap();
+    assert_eq!(
+        line,
+        "kube-apiserver-kubelet-client: POST /exec/default/one/web?input=1&output=1&command=sh&command=-c HTTP/1.1"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -108,7 +108,7 @@ async fn what_is_not_served_is_said_so() {
     assert_eq!(code("DELETE", "/api/v1/namespaces").await, 405);
     assert_eq!(code("GET", "/apis/authorization.k8s.io/v1/subjectaccessreviews").await, 405);
     assert_eq!(code("POST", "/api/v1/namespaces/default/pods/x/log").await, 405);
-    assert_eq!(code("POST", "/api/v1/namespaces/default/pods/x/exec").await, 501);
+    assert_eq!(code("POST", "/api/v1/namespaces/default/pods/x/exec").await, 400, "no upgrade is asked for");
 }
 
 #[tokio::test(flavor = "multi_thread")]

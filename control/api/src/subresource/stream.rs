@@ -1,0 +1,98 @@
+//! `pods/exec`, `pods/attach` and `pods/portforward`: the client's upgrade request goes on to the kubelet, and then bytes both
+//! ways. What is spoken over them (SPDY or WebSocket) is between the client and the container runtime.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+
+use super::log::{container, refused};
+use super::upstream::Upstream;
+use crate::object::meta;
+use crate::request::RequestInfo;
+use crate::rest::Call;
+use crate::status::Status;
+use crate::wire::{self, Body};
+
+/// Options of exec and attach, as the API and as kubelets name them.
+const STREAMS: &[(&str, &str)] = &[("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
+
+/// Who asks is our business, not the kubelet's.
+const DROPPED: &[HeaderName] = &[header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH];
+
+pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
+    // A WebSocket begins with GET, but what it does is no reading.
+    let creation = RequestInfo { verb: "create", ..call.info.clone() };
+    call.server.authorizer().check(&call.user, &creation, &call.query)?;
+    let client = call.upgrade().ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    let pod = call.find().await?.value();
+    let path = path(call, &pod)?;
+    let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+    if node.is_empty() {
+        return Err(Status::bad_request(format!("pod {} does not have a host assigned", meta(&pod, "name"))));
+    }
+    let kubelet = Upstream::kubelet(call, node)?;
+    let unreachable = |why: &dyn std::fmt::Display| {
+        Status::internal(format!("error sending request: Get \"{}\": {why}", kubelet.url(&path)))
+    };
+    let mut request = Request::new(Full::new(Bytes::new()));
+    *request.method_mut() = if call.info.verb == "create" { Method::POST } else { Method::GET };
+    *request.uri_mut() = path.parse().map_err(|e: http::uri::InvalidUri| unreachable(&e))?;
+    *request.headers_mut() = passed_on(&call.headers);
+    let mut response = kubelet.send(request, call.closing.clone()).await.map_err(|e| unreachable(&e))?;
+    let upgraded = response.extensions_mut().remove::<OnUpgrade>();
+    let Some(upstream) = upgraded.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
+        return Err(refused(response).await);
+    };
+    let closing = call.closing.clone();
+    tokio::spawn(async move {
+        let (client, upstream) = match tokio::try_join!(client, upstream) {
+            Ok(both) => both,
+            Err(error) => return tracing::debug!(%error, "a stream was not connected"),
+        };
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        tokio::select! {
+            // An error is the end of one side: the other learns of it by the end of its connection.
+            _ = tokio::io::copy_bidirectional(&mut client, &mut upstream) => {}
+            () = closing.cancelled() => {}
+        }
+    });
+    Ok(response.map(|_| wire::full("")))
+}
+
+/// What the kubelet is asked.
+fn path(call: &Call, pod: &Value) -> Result<String, Status> {
+    let (namespace, name) = (call.namespace(), meta(pod, "name"));
+    if call.info.subresource == "portforward" {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(call.query.all("ports").map(|ports| ("port", ports)));
+        return Ok(with_query(format!("/portForward/{namespace}/{name}"), &query.finish()));
+    }
+    if let Some(phase @ ("Succeeded" | "Failed")) = pod["status"]["phase"].as_str() {
+        let why = format!("cannot exec in or attach to a completed pod; current phase is {phase}");
+        return Err(Status::bad_request(why));
+    }
+    let container = container(call, pod)?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (ours, theirs) in STREAMS {
+        if call.query.flag(ours) {
+            query.append_pair(theirs, "1");
+        }
+    }
+    query.extend_pairs(call.query.all("command").map(|word| ("command", word)));
+    Ok(with_query(format!("/{}/{namespace}/{name}/{container}", call.info.subresource), &query.finish()))
+}
+
+fn with_query(path: String, query: &str) -> String {
+    if query.is_empty() { path } else { format!("{path}?{query}") }
+}
+
+fn passed_on(headers: &HeaderMap) -> HeaderMap {
+    let kept = |name: &HeaderName| !DROPPED.contains(name) && !name.as_str().starts_with("impersonate-");
+    headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
