@@ -38,7 +38,7 @@ fn run(verb: &[&str]) {
         // So many numbered lines of 100 bytes, each after a moment.
         ["count", lines] => for line in 0..lines.parse::<u32>().unwrap() {
             println!("{line:099}");
-            std::thread::sleep(Duration::from_micros(200));
+            std::thread::sleep(Duration::from_micros(500));
         },
         ["env"] => std::env::vars().for_each(|(name, value)| println!("{name}={value}")),
         ["cat", path] => match std::fs::read_to_string(path) {

@@ -16,6 +16,8 @@ use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_cri::CriClient;
 use orlop_kubelet::Config;
 use orlop_store::{Embedded, Options};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -78,7 +80,7 @@ impl Cluster {
             port: 6443,
             ca_pem: pki.ca().certificate().to_owned(),
             tokens: Arc::new(tokens),
-            kubelet_client: None,
+            kubelet_client: Some(client_tls(&pki, "kube-apiserver-kubelet-client", &["system:masters"])),
         })
         .await
         .unwrap();
@@ -117,7 +119,8 @@ impl Cluster {
             cluster_dns: vec!["10.96.0.10".parse().unwrap()],
             container_log_max_size: LOG_SIZE,
             container_log_max_files: 3,
-            container_log_monitor_interval: Duration::from_millis(200),
+            // Rotated logs are named by the second.
+            container_log_monitor_interval: Duration::from_millis(1050),
             node_status_update_frequency: Duration::from_millis(300),
             node_lease_duration: Duration::from_secs(1),
             node_lease_renew_interval: Duration::from_millis(300),
@@ -182,6 +185,32 @@ impl Cluster {
     pub async fn create_service(&self, value: Value) {
         let api: Api<Service> = Api::default_namespaced(self.client.clone());
         api.create(&PostParams::default(), &serde_json::from_value(value).unwrap()).await.unwrap();
+    }
+
+    /// Serves the API on this machine's port 6443 and returns what starts `kubectl` for it, as a member of `system:masters`.
+    pub fn kubectl(&self) -> impl Fn() -> tokio::process::Command {
+        let dir = self.machine.dir("kubectl");
+        let issued = self.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap();
+        let write = |name: &str, text: &str| {
+            std::fs::write(dir.join(name), text).unwrap();
+            dir.join(name)
+        };
+        let ca = write("ca.crt", self.pki.ca().certificate());
+        let (certificate, key) = (write("admin.crt", &issued.certificate), write("admin.key", &issued.key));
+        let unpacked = std::env::var_os("ORLOP_TOOLS").map(|tools| std::path::Path::new(&tools).join("bin/kubectl"));
+        let program = unpacked.filter(|program| program.exists()).unwrap_or_else(|| "kubectl".into());
+        let (server, tls) = (self.server.clone(), self.tls());
+        tokio::spawn(async move {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:6443").await.unwrap();
+            server.serve(listener, tls, CancellationToken::new()).await;
+        });
+        move || {
+            let mut command = tokio::process::Command::new(&program);
+            command.arg("--server=https://127.0.0.1:6443").arg("--certificate-authority").arg(&ca);
+            command.arg("--client-certificate").arg(&certificate).arg("--client-key").arg(&key);
+            command.env("HOME", &dir).env_remove("KUBECONFIG").stdout(std::process::Stdio::piped()).kill_on_drop(true);
+            command
+        }
     }
 
     /// Asks the kubelet's HTTP API with curl; status and body. With a client certificate for `user`, or without.
@@ -277,6 +306,23 @@ impl Cluster {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.lines().filter_map(|line| line.splitn(4, ' ').nth(3)).map(|line| format!("{line}\n")).collect()
     }
+}
+
+/// What a client with a certificate for this user needs to speak to the cluster's servers.
+pub fn client_tls(pki: &ClusterPki, user: &str, groups: &[&str]) -> Arc<rustls::ClientConfig> {
+    let issued = pki.ca().issue(&Subject::new(user, groups), &Usage::Client).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(pki.ca().certificate().as_bytes()).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    Arc::new(config)
 }
 
 pub fn is_ready(pod: &Pod) -> bool {

@@ -1,37 +1,21 @@
 //! Commands in containers, and connections to pods, through the kubelet's API as a WebSocket client sees it.
 
-use std::sync::Arc;
-
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::cluster::*;
-use orlop_auth::pki::{Subject, Usage};
 
 type Stream = TlsStream<TcpStream>;
 
 async fn connect(cluster: &Cluster) -> Stream {
-    let issued = cluster.pki.ca().issue(&Subject::new("api", &["system:masters"]), &Usage::Client).unwrap();
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(cluster.pki.ca().certificate().as_bytes()).unwrap()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
-        )
-        .unwrap();
+    let config = client_tls(&cluster.pki, "api", &["system:masters"]);
     let stream = TcpStream::connect("127.0.0.1:10250").await.unwrap();
     let name = ServerName::try_from("127.0.0.1").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    TlsConnector::from(config).connect(name, stream).await.unwrap()
 }
 
 /// Asks for a WebSocket and returns the head of the answer, up to the empty line.
@@ -123,5 +107,36 @@ fn a_port_of_a_pod_is_reached_through_the_kubelet() {
             }
         }
         assert!(answer.starts_with(b"HTTP/1.1 200 OK"), "{}", String::from_utf8_lossy(&answer));
+    });
+}
+
+#[test]
+fn kubectl_runs_commands_and_forwards_ports_through_the_api_server() {
+    with_cluster(async |cluster| {
+        cluster.create("web", json!({ "containers": [guest(&["serve", "80"])] })).await;
+        cluster.ready("web").await;
+        let kubectl = cluster.kubectl();
+        let run = async |arguments: &[&str]| {
+            let output = kubectl().args(arguments).output().await.unwrap();
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+            (output.status.code(), text(output.stdout), text(output.stderr))
+        };
+        let (code, stdout, stderr) = run(&["exec", "web", "--", "/guest", "echo", "hello  there"]).await;
+        assert_eq!((code, stdout.as_str()), (Some(0), "hello  there\n"), "{stderr}");
+        let (code, _, stderr) = run(&["exec", "web", "-c", "c", "--", "/guest", "exit", "3"]).await;
+        assert_eq!(code, Some(3), "{stderr}");
+        let (code, stdout, stderr) = run(&["logs", "web"]).await;
+        assert_eq!((code, stdout.as_str()), (Some(0), "serving\n"), "{stderr}");
+
+        let mut forward = kubectl().args(["port-forward", "pod/web", "8080:80"]).spawn().unwrap();
+        let mut lines = BufReader::new(forward.stdout.take().unwrap()).lines();
+        let line = lines.next_line().await.unwrap().unwrap();
+        assert!(line.starts_with("Forwarding from 127.0.0.1:8080"), "{line}");
+        let mut stream = TcpStream::connect("127.0.0.1:8080").await.unwrap();
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with("hi\n"), "{answer}");
+        forward.kill().await.unwrap();
     });
 }
