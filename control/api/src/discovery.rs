@@ -54,7 +54,18 @@ pub fn paths(catalog: &Catalog) -> Value {
         paths.extend(versions.iter().map(|v| format!("/apis/{group}/{v}")));
     }
     paths.extend(
-        ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz", "/version"].map(Into::into),
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openapi/v2",
+            "/openapi/v3",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version",
+        ]
+        .map(Into::into),
     );
     json!({"paths": paths})
 }

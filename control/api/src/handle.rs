@@ -110,6 +110,8 @@ impl ApiServer {
         match segments.as_slice() {
             ["version"] => Ok(wire::json(200, &crate::version::info())),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
+            [".well-known", "openid-configuration"] => Ok(crate::openid::configuration(self)),
+            ["openid", "v1", "jwks"] => Ok(crate::openid::key_set(self)),
             ["metrics"] => self.metrics().answer(self),
             ["openapi", rest @ ..] => crate::openapi::answer(self.catalog(), rest, query, &parts.headers).await,
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),

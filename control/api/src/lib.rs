@@ -23,6 +23,7 @@ mod impersonate;
 mod metrics;
 mod object;
 mod openapi;
+mod openid;
 mod registry;
 mod request;
 mod rest;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use ring::digest;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::UserInfo;
 
@@ -168,9 +169,17 @@ impl TokenAuthority {
         &self.audiences
     }
 
-    /// The public key, PEM, for `/openid/v1/jwks`.
-    pub fn public_key_pem(&self) -> &str {
-        &self.public_pem
+    /// The public key as a JSON Web Key Set (RFC 7517), for `/openid/v1/jwks`.
+    pub fn key_set(&self) -> Value {
+        use base64::Engine as _;
+        let der = der(&self.public_pem);
+        // An uncompressed P-256 point is the end of the key's DER: 4, x, y.
+        let (x, y) = der.last_chunk::<64>().map_or((&[][..], &[][..]), |point| point.split_at(32));
+        let text = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+        json!({"keys": [{
+            "use": "sig", "kty": "EC", "kid": key_id(&self.public_pem), "crv": "P-256", "alg": "ES256",
+            "x": text(x), "y": text(y),
+        }]})
     }
 
     /// Signs a token.
@@ -217,7 +226,12 @@ impl TokenAuthority {
 /// kube-apiserver's key id: base64url of the SHA-256 of the public key's DER.
 fn key_id(public_pem: &str) -> String {
     use base64::Engine as _;
-    let der: String = public_pem.lines().filter(|line| !line.starts_with("-----")).collect();
-    let der = base64::engine::general_purpose::STANDARD.decode(der).unwrap_or_default();
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, &der))
+    let digest = digest::digest(&digest::SHA256, &der(public_pem));
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(digest)
+}
+
+fn der(pem: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    let text: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    base64::engine::general_purpose::STANDARD.decode(text).unwrap_or_default()
 }

@@ -74,3 +74,27 @@ async fn a_lifetime_under_ten_minutes_is_refused() {
     );
     assert_eq!(review(&cluster, &"nonsense".into()).await["error"], "invalid bearer token");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_can_verify_a_token_with_the_published_key() {
+    use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
+    let cluster = Cluster::start().await;
+    default_account(&cluster).await;
+    let (_, granted) = cluster.json("POST", TOKEN, request(json!({"audiences": ["somebody"]}))).await;
+    let token = granted["status"]["token"].as_str().unwrap();
+    // An account may read the key of those who vouch for it.
+    let (_, own) = cluster.json("POST", TOKEN, request(json!({}))).await;
+    cluster.token_kubeconfig("default", own["status"]["token"].as_str().unwrap());
+    let read = async |path: &str| cluster.kubectl_as("default", &format!("get --raw {path}"), "").await.unwrap();
+    let configuration: Value = serde_json::from_str(&read("/.well-known/openid-configuration").await).unwrap();
+    assert_eq!(configuration["jwks_uri"], "https://172.30.0.11:6443/openid/v1/jwks");
+    let keys: JwkSet = serde_json::from_str(&read("/openid/v1/jwks").await).unwrap();
+    let key = keys.find(&decode_header(token).unwrap().kid.unwrap()).unwrap();
+    let mut validation = Validation::new(Algorithm::ES256);
+    validation.set_audience(&["somebody"]);
+    validation.set_issuer(&[configuration["issuer"].as_str().unwrap()]);
+    let claims = decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims;
+    assert_eq!(claims["sub"], "system:serviceaccount:default:default");
+    let status = review(&cluster, &token.into()).await;
+    assert!(status["authenticated"].is_null(), "it is not for this server: {status}");
+}
