@@ -174,7 +174,7 @@ impl Backend for EbpfBackend {
 }
 
 /// Removes what any agent attached in this network namespace and pinned under this directory, whatever its build;
-/// nothing is translated afterwards.
+/// nothing is translated when the kernel has let go of them, a moment later.
 pub fn remove(bpf_root: &Path) -> Result<(), Error> {
     Pins::under(bpf_root).remove_all()?;
     programs::detach_filters()

@@ -60,8 +60,10 @@ struct Program {
 impl Programs {
     /// Loads them, over the maps that are pinned or fresh ones.
     pub fn load(pins: &Pins, tcx: bool) -> Result<Self, Error> {
+        // Nothing in them depends on this kernel's types: reading its BTF would only take time and 20 MiB.
+        let mut loader = EbpfLoader::new();
         let mut ebpf =
-            EbpfLoader::new().default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
+            loader.btf(None).default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
         for hook in SOCKET_HOOKS.into_iter().chain(DEVICE_HOOKS) {
             let fd = running_or_new(pins, &mut ebpf, hook)?;
@@ -142,7 +144,9 @@ impl Programs {
                 Err(error) => return Err(Error::bpf(format!("replace program of link {name}"))(error)),
             }
         }
-        let link = sys::link_create(program.fd.as_fd(), target, hook.attach_type)
+        // While another build's programs are still attached, new connections are ours.
+        let flags = if DEVICE_HOOKS.contains(&hook) { sys::FIRST } else { 0 };
+        let link = sys::link_create(program.fd.as_fd(), target, hook.attach_type, flags)
             .map_err(Error::bpf(format!("attach {name}")))?;
         sys::pin(link.as_fd(), &path).map_err(Error::bpf(format!("pin link {name}")))
     }

@@ -199,9 +199,12 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     unsafe { bpf(BPF_OBJ_GET, &mut attributes).map(|fd| owned(fd)) }
 }
 
+/// `BPF_F_BEFORE`: of TCX, before every program that is there.
+pub const FIRST: u32 = 1 << 3;
+
 /// Attaches a program to a cgroup (a descriptor) or device (an index).
-pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: u32) -> io::Result<OwnedFd> {
-    let mut attributes = LinkCreate { program: raw(program), target, attach_type, flags: 0, extra: [0; 4] };
+pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
+    let mut attributes = LinkCreate { program: raw(program), target, attach_type, flags, extra: [0; 4] };
     // SAFETY: no pointers.
     unsafe { bpf(BPF_LINK_CREATE, &mut attributes).map(|fd| owned(fd)) }
 }

@@ -147,6 +147,7 @@ fn what_a_build_with_another_abi_left_is_replaced() {
     let (_, mut names) = net.node.namespace.run(pins);
     assert_eq!(names.pop().as_deref(), Some("somebody-elses"));
     assert_eq!(names, before.1);
+    // What is gone may run for a moment yet, but behind what took its place.
     net.outside.run(|| assert!(talk(NODE_PORT).expect("connect to the NodePort").1.starts_with("local")));
 }
 

@@ -35,7 +35,7 @@ fn measure(services: u32) -> (Duration, Duration) {
         let planned = resident();
         let start = Instant::now();
         let mut backend = EbpfBackend::open(options.clone()).expect("open the backend");
-        let loading = start.elapsed();
+        let (loading, loaded) = (start.elapsed(), resident());
         let start = Instant::now();
         backend.resync(&plan).expect("fill the maps");
         let cold = start.elapsed();
@@ -58,7 +58,7 @@ fn measure(services: u32) -> (Duration, Duration) {
         backend.resync(&plan).expect("adopt the maps");
         eprintln!(
             "{services} Services x 5: programs {loading:?}, cold {cold:?}, change p50 {:?} p99 {:?}, then programs \
-             {loading_again:?}, adoption {:?}; resident {empty} KiB, with the plan {planned}, at the end {}, \
+             {loading_again:?}, adoption {:?}; resident {empty} KiB, with the plan {planned}, the programs {loaded}, at the end {}, \
              maps {} KiB",
             changes[50],
             changes[98],

@@ -7,7 +7,7 @@ use std::net::UdpSocket;
 use orlop_plan::{Backend as _, Changes, Plan, Protocol, diff};
 
 use crate::plans::{cluster_ip, node_port, plan};
-use crate::world::{Node, ask, echo, talk};
+use crate::world::{Node, ask, echo, eventually, talk};
 
 const VIP: &str = "10.96.0.10:80";
 
@@ -184,6 +184,6 @@ fn cleanup_leaves_nothing_behind() {
         backend.cleanup().expect("clean up");
         assert_eq!(std::fs::read_dir(root).expect("the root").count(), 0);
         // Without hooks the cluster IP is just an address that nobody has.
-        assert!(talk(VIP).is_err());
+        eventually(|| talk(VIP).is_err());
     });
 }

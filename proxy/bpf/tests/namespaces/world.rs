@@ -11,7 +11,7 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -221,6 +221,15 @@ fn join_cgroup() -> PathBuf {
 fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("run ip (iproute2)");
     assert!(status.success(), "ip {arguments}: {status}");
+}
+
+/// Waits for what the kernel does a moment later.
+pub fn eventually(mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(2), "not within two seconds");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// Connects and gives the connection and the server's first line.
