@@ -16,13 +16,12 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
-use orlop_runtime::Recorder;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Next};
 use crate::owner::controller_of;
-use crate::written::Written;
+use crate::pod_control::PodControl;
 use crate::{Informer, Key, Queue};
 
 use plan::{Plan, finished, plan};
@@ -33,11 +32,9 @@ const MANAGED_BY: &str = "kubernetes.io/job-controller";
 const WORKERS: usize = 5;
 
 struct Jobs {
-    client: Client,
-    recorder: Recorder,
+    control: PodControl,
     jobs: Arc<Informer<Job>>,
     pods: Arc<Informer<Pod>>,
-    written: Written,
 }
 
 /// Runs the controller until cancelled.
@@ -59,8 +56,7 @@ pub(crate) async fn run(client: Client, jobs: Arc<Informer<Job>>, pods: Arc<Info
     });
     jobs.synced().await;
     pods.synced().await;
-    let recorder = Recorder::new(client.clone(), NAME);
-    let this = Arc::new(Jobs { client, recorder, jobs, pods, written: Written::default() });
+    let this = Arc::new(Jobs { control: PodControl::new(client, NAME), jobs, pods });
     let reconcile = move |key: Key| {
         let this = this.clone();
         async move { this.reconcile(&key).await }
@@ -71,11 +67,13 @@ pub(crate) async fn run(client: Client, jobs: Arc<Informer<Job>>, pods: Arc<Info
 impl Jobs {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         let Some(job) = self.jobs.get(key) else {
-            self.written.forget(key);
+            self.control.written.forget(key);
             return self.release_orphans(key).await;
         };
         let managed_by = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
-        if managed_by.is_some_and(|manager| manager != MANAGED_BY) || !self.written.settled(key, self.pods.seen()) {
+        if managed_by.is_some_and(|manager| manager != MANAGED_BY)
+            || !self.control.written.settled(key, self.pods.seen())
+        {
             return Ok(Next::Settled);
         }
         let mut pods = self.pods.list(&key.namespace);
@@ -101,51 +99,17 @@ impl Jobs {
         // What is released was stored before, so the order does not matter; what is created should be seen to be started.
         if job.status.as_ref() != Some(&plan.status) {
             let updated = Job { status: Some(plan.status.clone()), ..job.clone() };
-            let api = Api::<Job>::namespaced(self.client.clone(), &key.namespace);
+            let api = Api::<Job>::namespaced(self.control.client.clone(), &key.namespace);
             api.replace_status(&key.name, &PostParams::default(), &updated).await?;
             self.tell(job, &plan);
         }
         self.release(&plan.release).await?;
         self.release(&plan.discard).await?;
-        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
-        for pod in plan.end.iter().chain(&plan.discard) {
-            let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
-            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-            controller::gone_is_fine(api.delete(&pod.name_any(), &parameters).await)?;
-            self.recorder.normal(job.object_ref(&()), "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
-        }
-        self.create(key, job, &plan.create).await
-    }
-
-    /// Creates pods in batches that double, so that a template that is refused costs one request.
-    async fn create(&self, key: &Key, job: &Job, indexes: &[Option<i32>]) -> Result<(), kube::Error> {
-        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
-        let (mut left, mut batch) = (indexes, 1);
-        while !left.is_empty() {
-            let (now, rest) = left.split_at(batch.min(left.len()));
-            let new: Vec<Pod> = now.iter().map(|index| pods::new(job, *index)).collect();
-            let parameters = PostParams::default();
-            let mut failure = None;
-            for result in join_all(new.iter().map(|pod| api.create(&parameters, pod))).await {
-                match result {
-                    Ok(pod) => {
-                        self.written.note(key, &pod);
-                        let note = format!("Created pod: {}", pod.name_any());
-                        self.recorder.normal(job.object_ref(&()), "SuccessfulCreate", note);
-                    }
-                    Err(error) => failure = Some(error),
-                }
-            }
-            if let Some(error) = failure {
-                if controller::is_namespace_terminating(&error) {
-                    return Ok(());
-                }
-                self.recorder.warning(job.object_ref(&()), "FailedCreate", format!("Error creating: {error}"));
-                return Err(error);
-            }
-            (left, batch) = (rest, batch * 2);
-        }
-        Ok(())
+        let about = job.object_ref(&());
+        self.control.delete(&about, &plan.end).await?;
+        self.control.delete(&about, &plan.discard).await?;
+        let new: Vec<Pod> = plan.create.iter().map(|index| pods::new(job, *index)).collect();
+        self.control.create(key, &about, &new).await
     }
 
     fn tell(&self, job: &Job, plan: &Plan) {
@@ -154,11 +118,19 @@ impl Jobs {
             return;
         }
         if end.type_ == "Complete" {
-            self.recorder.normal(job.object_ref(&()), "Completed", "Job completed");
+            self.control.recorder.normal(job.object_ref(&()), "Completed", "Job completed");
         } else if end.reason.as_deref() == Some("DeadlineExceeded") {
-            self.recorder.warning(job.object_ref(&()), "DeadlineExceeded", end.message.clone().unwrap_or_default());
+            self.control.recorder.warning(
+                job.object_ref(&()),
+                "DeadlineExceeded",
+                end.message.clone().unwrap_or_default(),
+            );
         } else {
-            self.recorder.warning(job.object_ref(&()), "BackoffLimitExceeded", end.message.clone().unwrap_or_default());
+            self.control.recorder.warning(
+                job.object_ref(&()),
+                "BackoffLimitExceeded",
+                end.message.clone().unwrap_or_default(),
+            );
         }
     }
 
@@ -179,7 +151,7 @@ impl Jobs {
             let patch = json!({"metadata": {
                 "uid": pod.uid(), "resourceVersion": pod.resource_version(), "finalizers": kept,
             }});
-            let api = Api::<Pod>::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+            let api = Api::<Pod>::namespaced(self.control.client.clone(), &pod.namespace().unwrap_or_default());
             let result = api.patch(&pod.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
             controller::gone_is_fine(result)
         });

@@ -6,22 +6,26 @@
 //! as upstream's shared informers do. Nothing is remembered that a restart would need.
 
 mod controller;
+mod daemon_set;
 mod deployment;
 mod discovery;
 mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
+mod history;
 mod job;
 mod namespace;
 mod namespaced;
 mod node_ipam;
 mod node_lifecycle;
 mod owner;
+mod pod_control;
 mod pod_gc;
 mod replicas;
 mod replication;
 mod run;
 mod service;
+mod stateful_set;
 mod taint_eviction;
 mod written;
 

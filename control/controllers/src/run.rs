@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    Informer, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
-    pod_gc, taint_eviction,
+    Informer, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam,
+    node_lifecycle, pod_gc, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -81,6 +81,9 @@ pub async fn run(
     let replication_controllers = Arc::new(Informer::<ReplicationController>::default());
     let deployments = Arc::new(Informer::<Deployment>::default());
     let jobs = Arc::new(Informer::<Job>::default());
+    let daemon_sets = Arc::new(Informer::<DaemonSet>::default());
+    let revisions = Arc::new(Informer::<ControllerRevision>::default());
+    let stateful_sets = Arc::new(Informer::<StatefulSet>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
 
     tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
@@ -96,6 +99,16 @@ pub async fn run(
     tasks.spawn(deployment::run(account(deployment::NAME), views, stop.clone()));
     tasks.spawn(job::run(account(job::NAME), jobs.clone(), pods.clone(), stop.clone()));
     tasks.spawn(job::run_ttl(account(job::TTL_NAME), jobs.clone(), stop.clone()));
+    let views = daemon_set::Views {
+        daemon_sets: daemon_sets.clone(),
+        revisions: revisions.clone(),
+        pods: pods.clone(),
+        nodes: nodes.clone(),
+    };
+    tasks.spawn(daemon_set::run(account(daemon_set::NAME), views, stop.clone()));
+    let views =
+        stateful_set::Views { stateful_sets: stateful_sets.clone(), revisions: revisions.clone(), pods: pods.clone() };
+    tasks.spawn(stateful_set::run(account(stateful_set::NAME), views, stop.clone()));
     let views = endpoint_slice::Views {
         services: services.clone(),
         pods: pods.clone(),
@@ -141,6 +154,9 @@ pub async fn run(
     tasks.spawn(replication_controllers.run(reader.clone(), stop.clone()));
     tasks.spawn(deployments.run(reader.clone(), stop.clone()));
     tasks.spawn(jobs.run(reader.clone(), stop.clone()));
+    tasks.spawn(daemon_sets.run(reader.clone(), stop.clone()));
+    tasks.spawn(revisions.run(reader.clone(), stop.clone()));
+    tasks.spawn(stateful_sets.run(reader.clone(), stop.clone()));
     tasks.spawn(replica_sets.run(reader, stop.clone()));
 
     while let Some(ended) = tasks.join_next().await {

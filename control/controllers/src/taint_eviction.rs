@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint, Toleration};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
+use orlop_placement::taints::tolerates;
 use orlop_runtime::Recorder;
 use serde_json::json;
 use tokio::time::Instant;
@@ -41,18 +42,6 @@ fn stay(tolerations: &[Toleration], taints: &[Taint]) -> Stay {
         }
     }
     shortest.map_or(Stay::Forever, Stay::For)
-}
-
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
-    let agrees = |field: &Option<String>, text: &str| field.as_deref().is_none_or(|f| f.is_empty() || f == text);
-    let value = |value: &Option<String>| value.clone().unwrap_or_default();
-    agrees(&toleration.effect, &taint.effect)
-        && agrees(&toleration.key, &taint.key)
-        && match toleration.operator.as_deref().unwrap_or_default() {
-            "" | "Equal" => value(&toleration.value) == value(&taint.value),
-            "Exists" => true,
-            _ => false,
-        }
 }
 
 fn no_execute(node: &Node) -> Vec<Taint> {

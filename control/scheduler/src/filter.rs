@@ -1,9 +1,7 @@
 //! The filters that look at one Node alone: why it cannot take a pod. Texts are kube-scheduler's.
 
-pub(crate) mod node_affinity;
-pub(crate) mod taints;
-
 use k8s_openapi::api::core::v1::Taint;
+use orlop_placement::taints;
 
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
@@ -22,7 +20,7 @@ pub(crate) fn reasons(pod: &PodInfo, node: &NodeInfo) -> Vec<String> {
 
 fn unschedulable(pod: &PodInfo, node: &NodeInfo) -> Option<&'static str> {
     let taint = Taint { key: UNSCHEDULABLE_TAINT.into(), effect: "NoSchedule".into(), ..Taint::default() };
-    let refuses = node.is_unschedulable() && !taints::tolerates(pod.spec(), &taint);
+    let refuses = node.is_unschedulable() && !taints::tolerated(pod.tolerations(), &taint);
     refuses.then_some("node(s) were unschedulable")
 }
 
@@ -32,11 +30,11 @@ fn node_name(pod: &PodInfo, node: &NodeInfo) -> Option<&'static str> {
 }
 
 fn tainted(pod: &PodInfo, node: &NodeInfo) -> Option<&'static str> {
-    taints::untolerated(pod.spec(), node.taints()).map(|_| "node(s) had untolerated taint(s)")
+    taints::untolerated(pod.tolerations(), node.taints()).map(|_| "node(s) had untolerated taint(s)")
 }
 
 fn affinity(pod: &PodInfo, node: &NodeInfo) -> Option<&'static str> {
-    (!node_affinity::required(pod, node)).then_some("node(s) didn't match Pod's node affinity/selector")
+    (!node.is_demanded(pod)).then_some("node(s) didn't match Pod's node affinity/selector")
 }
 
 fn ports(pod: &PodInfo, node: &NodeInfo) -> Option<&'static str> {

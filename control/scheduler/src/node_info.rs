@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::ResourceExt as _;
+use orlop_placement::node_affinity;
 
 use crate::pod_info::PodInfo;
 use crate::resources::Resources;
@@ -52,6 +53,12 @@ impl NodeInfo {
     pub(crate) fn taints(&self) -> &[Taint] {
         let spec = self.node.as_ref().and_then(|node| node.spec.as_ref());
         spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default()
+    }
+
+    /// Whether the Node is among those that a pod's selector and affinity demand.
+    pub(crate) fn is_demanded(&self, pod: &PodInfo) -> bool {
+        let (Some(spec), Some(node)) = (pod.spec(), &self.node) else { return true };
+        node_affinity::required(spec, node)
     }
 
     pub(crate) fn is_unschedulable(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Toleration};
 use kube::ResourceExt as _;
 
 use crate::resources::{Resources, requests, scored_requests};
@@ -47,6 +47,10 @@ impl PodInfo {
 
     pub(crate) fn spec(&self) -> Option<&PodSpec> {
         self.pod.spec.as_ref()
+    }
+
+    pub(crate) fn tolerations(&self) -> &[Toleration] {
+        self.spec().and_then(|spec| spec.tolerations.as_deref()).unwrap_or_default()
     }
 
     pub(crate) fn namespace(&self) -> &str {

@@ -1,9 +1,9 @@
 //! Scores: of the Nodes that can take a pod, how good each is, 0 to 100 by each measure, summed with kube-scheduler's weights.
 
 use kube::core::Selector;
+use orlop_placement::{node_affinity, taints};
 
 use crate::cache::Cache;
-use crate::filter::{node_affinity, taints};
 use crate::node_info::NodeInfo;
 use crate::pod_affinity::{self, NamespaceLabels};
 use crate::pod_info::PodInfo;
@@ -29,14 +29,18 @@ pub(crate) fn scores(
             *total += weight * score;
         }
     };
-    let disliked = candidates.iter().map(|node| taints::disliked(pod.spec(), node.taints()));
+    let disliked = candidates.iter().map(|node| taints::disliked(pod.tolerations(), node.taints()));
     let disliked = disliked.map(|count| i64::try_from(count).unwrap_or(i64::MAX)).collect();
     add(TAINT_TOLERATION, to_hundred(disliked).into_iter().map(|score| 100 - score).collect());
-    let preferred = candidates.iter().map(|node| node_affinity::preferred(pod, node)).collect();
+    let preferred = candidates.iter().map(|node| preferred(pod, node)).collect();
     add(NODE_AFFINITY, to_hundred(preferred));
     add(SPREAD, spread::scores(pod, default_selector, candidates, cache.nodes()).unwrap_or_default());
     add(POD_AFFINITY, pod_affinity::scores(pod, candidates, cache.nodes(), namespace_labels).unwrap_or_default());
     totals
+}
+
+fn preferred(pod: &PodInfo, node: &NodeInfo) -> i64 {
+    pod.spec().zip(node.node.as_ref()).map_or(0, |(spec, node)| node_affinity::preferred(spec, node))
 }
 
 /// In proportion, 100 for the highest.

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::TopologySpreadConstraint;
 use kube::core::{Expression, Selector, SelectorExt as _};
+use orlop_placement::taints;
 
-use crate::filter::{node_affinity, taints};
 use crate::node_info::NodeInfo;
 use crate::pod_info::PodInfo;
 
@@ -57,8 +57,8 @@ impl Constraint {
 
     /// Whether a Node's pods count.
     fn includes(&self, pod: &PodInfo, node: &NodeInfo) -> bool {
-        (!self.honor_affinity || node_affinity::required(pod, node))
-            && (!self.honor_taints || taints::untolerated(pod.spec(), node.taints()).is_none())
+        (!self.honor_affinity || node.is_demanded(pod))
+            && (!self.honor_taints || taints::untolerated(pod.tolerations(), node.taints()).is_none())
     }
 
     fn selects(&self, labels: Option<&BTreeMap<String, String>>) -> bool {

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 
+use crate::history::hash;
 use crate::owner::controller_reference;
 
 use super::strategy::{max_surge, min_ready_seconds, replicas};
@@ -135,19 +136,4 @@ pub(super) fn annotate_sizes(deployment: &Deployment, set: &mut ReplicaSet) {
     let annotations = set.metadata.annotations.get_or_insert_default();
     annotations.insert(DESIRED.into(), replicas(deployment).to_string());
     annotations.insert(MAX.into(), (replicas(deployment) + max_surge(deployment)).to_string());
-}
-
-/// A short name for a template, without vowels so that it spells nothing (FNV-1a over its JSON; upstream's is over Go's
-/// printing of it, which nobody else can repeat).
-fn hash(template: &PodTemplateSpec, collisions: Option<i32>) -> String {
-    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-    let mut bytes = serde_json::to_vec(template).unwrap_or_default();
-    if let Some(collisions) = collisions {
-        bytes.extend(collisions.to_le_bytes());
-    }
-    let mut hash: u32 = 0x811c_9dc5;
-    for byte in bytes {
-        hash = (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    }
-    hash.to_string().bytes().map(|byte| char::from(ALPHABET[usize::from(byte) % ALPHABET.len()])).collect()
 }

@@ -3,8 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod cluster;
+mod daemons;
 mod deletion;
 mod deployments;
 mod jobs;
 mod nodes;
+mod stateful;
 mod walk;

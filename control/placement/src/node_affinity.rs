@@ -1,14 +1,12 @@
 //! `spec.nodeSelector` and `spec.affinity.nodeAffinity`.
 
-use k8s_openapi::api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm};
+use std::cmp::Ordering;
 
-use crate::node_info::NodeInfo;
-use crate::pod_info::PodInfo;
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, PodSpec};
 
 /// Whether a Node is among those that a pod demands.
-pub(crate) fn required(pod: &PodInfo, node: &NodeInfo) -> bool {
-    let Some(spec) = pod.spec() else { return true };
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| node.label(key) == Some(value));
+pub fn required(spec: &PodSpec, node: &Node) -> bool {
+    let selected = spec.node_selector.iter().flatten().all(|(key, value)| label(node, key) == Some(value));
     let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let required = affinity.and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref());
     // Terms are alternatives.
@@ -16,21 +14,24 @@ pub(crate) fn required(pod: &PodInfo, node: &NodeInfo) -> bool {
 }
 
 /// The weights of the preferences that a Node meets, summed.
-pub(crate) fn preferred(pod: &PodInfo, node: &NodeInfo) -> i64 {
-    let affinity = pod.spec().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
+pub fn preferred(spec: &PodSpec, node: &Node) -> i64 {
+    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
     let terms = affinity.and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_ref());
     let met = terms.into_iter().flatten().filter(|term| matches(&term.preference, node));
     met.map(|term| i64::from(term.weight)).sum()
 }
 
+fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
 /// A term without anything in it matches nothing; otherwise all of it must match.
-fn matches(term: &NodeSelectorTerm, node: &NodeInfo) -> bool {
+fn matches(term: &NodeSelectorTerm, node: &Node) -> bool {
     let (expressions, fields) =
         (term.match_expressions.as_deref().unwrap_or_default(), term.match_fields.as_deref().unwrap_or_default());
-    let name = node.name();
-    let field = |key: &str| (key == "metadata.name").then_some(name.as_str());
+    let field = |key: &str| node.metadata.name.as_deref().filter(|_| key == "metadata.name");
     (!expressions.is_empty() || !fields.is_empty())
-        && expressions.iter().all(|requirement| meets(requirement, node.label(&requirement.key)))
+        && expressions.iter().all(|requirement| meets(requirement, label(node, &requirement.key)))
         && fields.iter().all(|requirement| meets(requirement, field(&requirement.key)))
 }
 
@@ -47,8 +48,8 @@ fn meets(requirement: &NodeSelectorRequirement, value: Option<&str>) -> bool {
         "NotIn" => !listed(),
         "Exists" => value.is_some(),
         "DoesNotExist" => value.is_none(),
-        "Gt" => compared(std::cmp::Ordering::Greater),
-        "Lt" => compared(std::cmp::Ordering::Less),
+        "Gt" => compared(Ordering::Greater),
+        "Lt" => compared(Ordering::Less),
         _ => false,
     }
 }
