@@ -83,11 +83,11 @@ fn matters(node: &Node) -> impl PartialEq {
 impl DaemonSets {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         let Some(set) = self.views.daemon_sets.get(key) else {
-            self.control.written.forget(key);
+            self.control.in_flight.forget(key);
             return Ok(Next::Settled);
         };
         let leaving = set.metadata.deletion_timestamp.is_some();
-        if leaving || !self.control.written.settled(key, self.views.pods.seen()) {
+        if leaving || !self.control.in_flight.settled(key, &self.views.pods) {
             return Ok(Next::Settled);
         }
         let Some(spec) = &set.spec else { return Ok(Next::Settled) };
@@ -106,7 +106,7 @@ impl DaemonSets {
             self.control.recorder.warning(about.clone(), "FailedDaemonPod", note);
         }
         let new: Vec<Pod> = plan.create.iter().map(|node| pods::new(&set, node, history.hash())).collect();
-        let deleted = self.control.delete(&about, &plan.delete).await;
+        let deleted = self.control.delete(key, &about, &plan.delete).await;
         let created = self.control.create(key, &about, &new).await;
         if set.status.as_ref() != Some(&plan.status) {
             let updated = DaemonSet { status: Some(plan.status), ..set.as_ref().clone() };

@@ -67,13 +67,11 @@ pub(crate) async fn run(client: Client, jobs: Arc<Informer<Job>>, pods: Arc<Info
 impl Jobs {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         let Some(job) = self.jobs.get(key) else {
-            self.control.written.forget(key);
+            self.control.in_flight.forget(key);
             return self.release_orphans(key).await;
         };
         let managed_by = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
-        if managed_by.is_some_and(|manager| manager != MANAGED_BY)
-            || !self.control.written.settled(key, self.pods.seen())
-        {
+        if managed_by.is_some_and(|manager| manager != MANAGED_BY) || !self.control.in_flight.settled(key, &self.pods) {
             return Ok(Next::Settled);
         }
         let mut pods = self.pods.list(&key.namespace);
@@ -106,8 +104,8 @@ impl Jobs {
         self.release(&plan.release).await?;
         self.release(&plan.discard).await?;
         let about = job.object_ref(&());
-        self.control.delete(&about, &plan.end).await?;
-        self.control.delete(&about, &plan.discard).await?;
+        self.control.delete(key, &about, &plan.end).await?;
+        self.control.delete(key, &about, &plan.discard).await?;
         let new: Vec<Pod> = plan.create.iter().map(|index| pods::new(job, *index)).collect();
         self.control.create(key, &about, &new).await
     }

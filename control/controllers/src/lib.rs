@@ -13,6 +13,7 @@ mod endpoint_slice;
 mod endpoints;
 mod garbage_collector;
 mod history;
+mod in_flight;
 mod job;
 mod namespace;
 mod namespaced;

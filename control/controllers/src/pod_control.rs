@@ -12,20 +12,21 @@ use serde_json::json;
 
 use crate::Key;
 use crate::controller;
+use crate::in_flight::InFlight;
 use crate::owner::{controller_of, controller_reference};
 use crate::replicas::is_active;
-use crate::written::Written;
 
 /// Writes pods as one controller.
 pub(crate) struct PodControl {
     pub(crate) client: Client,
     pub(crate) recorder: Recorder,
-    pub(crate) written: Written,
+    /// What was done and is not in the view of pods yet.
+    pub(crate) in_flight: InFlight,
 }
 
 impl PodControl {
     pub(crate) fn new(client: Client, component: &str) -> Self {
-        Self { recorder: Recorder::new(client.clone(), component), client, written: Written::default() }
+        Self { recorder: Recorder::new(client.clone(), component), client, in_flight: InFlight::default() }
     }
 
     /// Creates pods in batches that double, so that a template that is refused costs one request and not five hundred.
@@ -39,7 +40,7 @@ impl PodControl {
             for result in join_all(now.iter().map(|pod| api.create(&parameters, pod))).await {
                 match result {
                     Ok(pod) => {
-                        self.written.note(key, &pod);
+                        self.in_flight.created(key, &pod);
                         let note = format!("Created pod: {}", pod.name_any());
                         self.recorder.normal(about.clone(), "SuccessfulCreate", note);
                     }
@@ -59,13 +60,23 @@ impl PodControl {
     }
 
     /// Deletes pods; those that are on their way already are left alone.
-    pub(crate) async fn delete(&self, about: &ObjectReference, pods: &[Arc<Pod>]) -> Result<(), kube::Error> {
+    pub(crate) async fn delete(
+        &self,
+        key: &Key,
+        about: &ObjectReference,
+        pods: &[Arc<Pod>],
+    ) -> Result<(), kube::Error> {
         let leaving = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         let results = join_all(leaving.map(async |pod| {
             let api = Api::<Pod>::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
             let preconditions = Preconditions { uid: pod.uid(), resource_version: None };
             let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-            controller::gone_is_fine(api.delete(&pod.name_any(), &parameters).await)?;
+            self.in_flight.deleting(key, pod);
+            let result = api.delete(&pod.name_any(), &parameters).await;
+            if result.is_err() {
+                self.in_flight.not_deleted(key, pod);
+            }
+            controller::gone_is_fine(result)?;
             self.recorder.normal(about.clone(), "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
             Ok(())
         }))

@@ -85,11 +85,11 @@ fn selects(set: &StatefulSet, pod: &Pod) -> bool {
 impl StatefulSets {
     async fn reconcile(&self, key: &Key) -> Result<Next, kube::Error> {
         let Some(set) = self.views.stateful_sets.get(key) else {
-            self.control.written.forget(key);
+            self.control.in_flight.forget(key);
             return Ok(Next::Settled);
         };
         let Some(spec) = &set.spec else { return Ok(Next::Settled) };
-        if !self.control.written.settled(key, self.views.pods.seen()) {
+        if !self.control.in_flight.settled(key, &self.views.pods) {
             return Ok(Next::Settled);
         }
         let all = self.views.pods.list(&key.namespace);
@@ -113,7 +113,7 @@ impl StatefulSets {
             new.push(pods::new(&set, template, revision, *ordinal));
         }
         let about = set.object_ref(&());
-        let deleted = self.control.delete(&about, &plan.delete).await;
+        let deleted = self.control.delete(key, &about, &plan.delete).await;
         let created = self.control.create(key, &about, &new).await;
         if set.status.as_ref() != Some(&plan.status) {
             let updated = StatefulSet { status: Some(plan.status), ..set.as_ref().clone() };

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
+use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec, ReplicationController, ReplicationControllerStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use k8s_openapi::api::core::v1::{
+    Pod, PodTemplateSpec, ReplicationController, ReplicationControllerCondition, ReplicationControllerStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::core::{Selector, SelectorExt as _};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
@@ -14,6 +17,32 @@ use serde::de::DeserializeOwned;
 
 use crate::owner::{controller_reference, selects};
 use crate::replicas::Counts;
+
+use super::Failure;
+
+/// The conditions of a status with `ReplicaFailure` as it should be: there while pods cannot be made or removed. (Two types of
+/// one shape; no trait joins them.)
+macro_rules! conditions {
+    ($condition:ident, $old:expr, $failure:expr, $now:expr) => {{
+        let mut conditions = $old.unwrap_or_default();
+        let is = |condition: &$condition| condition.type_ == "ReplicaFailure";
+        match $failure {
+            None => conditions.retain(|condition| !is(condition)),
+            Some(Failure { reason, error }) => {
+                if !conditions.iter().any(is) {
+                    conditions.push($condition {
+                        type_: "ReplicaFailure".into(),
+                        status: "True".into(),
+                        reason: Some((*reason).to_owned()),
+                        message: Some(error.to_string()),
+                        last_transition_time: Some(Time($now)),
+                    });
+                }
+            }
+        }
+        (!conditions.is_empty()).then_some(conditions)
+    }};
+}
 
 /// A kind that keeps a number of pods.
 pub(crate) trait Workload:
@@ -36,8 +65,8 @@ pub(crate) trait Workload:
     fn selects(&self, pod: &Pod) -> bool;
     /// The pod template.
     fn template(&self) -> Option<&PodTemplateSpec>;
-    /// A copy with the status that `counts` give, or `None` if it has that already.
-    fn with_status(&self, counts: Counts) -> Option<Self>;
+    /// A copy with the status that `counts` and a failure give, or `None` if it has that already.
+    fn with_status(&self, counts: Counts, failure: Option<&Failure>, now: Timestamp) -> Option<Self>;
 
     /// The template's labels.
     fn template_labels(&self) -> BTreeMap<String, String> {
@@ -85,7 +114,7 @@ impl Workload for ReplicationController {
         self.spec.as_ref()?.template.as_ref()
     }
 
-    fn with_status(&self, counts: Counts) -> Option<Self> {
+    fn with_status(&self, counts: Counts, failure: Option<&Failure>, now: Timestamp) -> Option<Self> {
         let old = self.status.clone().unwrap_or_default();
         let new = ReplicationControllerStatus {
             replicas: counts.replicas,
@@ -93,7 +122,7 @@ impl Workload for ReplicationController {
             ready_replicas: Some(counts.ready),
             available_replicas: Some(counts.available),
             observed_generation: self.metadata.generation,
-            conditions: old.conditions.clone(),
+            conditions: conditions!(ReplicationControllerCondition, old.conditions.clone(), failure, now),
         };
         let counts_of = |status: &ReplicationControllerStatus| {
             (
@@ -102,6 +131,7 @@ impl Workload for ReplicationController {
                 status.ready_replicas.unwrap_or(0),
                 status.available_replicas.unwrap_or(0),
                 status.observed_generation,
+                status.conditions.clone().unwrap_or_default(),
             )
         };
         (counts_of(&old) != counts_of(&new)).then(|| Self { status: Some(new), ..self.clone() })
@@ -130,7 +160,7 @@ impl Workload for ReplicaSet {
         self.spec.as_ref()?.template.as_ref()
     }
 
-    fn with_status(&self, counts: Counts) -> Option<Self> {
+    fn with_status(&self, counts: Counts, failure: Option<&Failure>, now: Timestamp) -> Option<Self> {
         let old = self.status.clone().unwrap_or_default();
         let new = ReplicaSetStatus {
             replicas: counts.replicas,
@@ -138,6 +168,7 @@ impl Workload for ReplicaSet {
             ready_replicas: Some(counts.ready),
             available_replicas: Some(counts.available),
             observed_generation: self.metadata.generation,
+            conditions: conditions!(ReplicaSetCondition, old.conditions.clone(), failure, now),
             ..old.clone()
         };
         let counts_of = |status: &ReplicaSetStatus| {
@@ -147,6 +178,7 @@ impl Workload for ReplicaSet {
                 status.ready_replicas.unwrap_or(0),
                 status.available_replicas.unwrap_or(0),
                 status.observed_generation,
+                status.conditions.clone().unwrap_or_default(),
             )
         };
         (counts_of(&old) != counts_of(&new)).then(|| Self { status: Some(new), ..self.clone() })

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -97,4 +97,29 @@ async fn recreate_never_runs_two_revisions_at_once() {
     })
     .await;
     rolled_out(&api).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_tells_that_its_pods_are_refused_until_they_are_not() {
+    let cluster = Cluster::start().await;
+    let _node = cluster.node("node1").await;
+    let mut refused = deployment("v1", json!({}));
+    refused["spec"]["template"]["spec"]["serviceAccountName"] = "robot".into();
+    cluster.create::<Deployment>(refused).await;
+    let api = Api::<Deployment>::namespaced(cluster.client(), "default");
+    let failure = async || {
+        let conditions = api.get("web").await.unwrap().status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions.into_iter().find(|condition| condition.type_ == "ReplicaFailure")
+    };
+    let told = eventually(async || failure().await.ok_or("no condition".to_owned())).await;
+    assert_eq!(told.reason.as_deref(), Some("FailedCreate"));
+    assert!(told.message.unwrap().contains("serviceaccount \"robot\" not found"));
+    let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}});
+    cluster.create::<ServiceAccount>(account).await;
+    rolled_out(&api).await;
+    eventually(async || match failure().await {
+        None => Ok(()),
+        Some(condition) => Err(format!("{condition:?}")),
+    })
+    .await;
 }

@@ -8,5 +8,6 @@ mod deletion;
 mod deployments;
 mod jobs;
 mod nodes;
+mod settled;
 mod stateful;
 mod walk;

@@ -23,12 +23,12 @@ struct Owner {
 
 /// Creations and deletions on their way, by owner.
 #[derive(Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     owners: Mutex<HashMap<Key, Owner>>,
 }
 
 impl InFlight {
-    pub(super) fn created(&self, key: &Key, pod: &Pod) {
+    pub(crate) fn created(&self, key: &Key, pod: &Pod) {
         let version = pod.resource_version().and_then(|version| version.parse().ok()).unwrap_or(0);
         let mut owners = self.lock();
         let owner = owners.entry(key.clone()).or_default();
@@ -36,25 +36,25 @@ impl InFlight {
         owner.since = Some(Instant::now());
     }
 
-    pub(super) fn deleting(&self, key: &Key, pod: &Pod) {
+    pub(crate) fn deleting(&self, key: &Key, pod: &Pod) {
         let mut owners = self.lock();
         let owner = owners.entry(key.clone()).or_default();
         owner.deleting.insert(pod.uid().unwrap_or_default(), pod.name_any());
         owner.since = Some(Instant::now());
     }
 
-    pub(super) fn not_deleted(&self, key: &Key, pod: &Pod) {
+    pub(crate) fn not_deleted(&self, key: &Key, pod: &Pod) {
         if let Some(owner) = self.lock().get_mut(key) {
             owner.deleting.remove(&pod.uid().unwrap_or_default());
         }
     }
 
-    pub(super) fn forget(&self, key: &Key) {
+    pub(crate) fn forget(&self, key: &Key) {
         self.lock().remove(key);
     }
 
     /// Whether the view shows everything that was done. A pod event brings the owner back when it does not yet.
-    pub(super) fn settled(&self, key: &Key, pods: &Informer<Pod>) -> bool {
+    pub(crate) fn settled(&self, key: &Key, pods: &Informer<Pod>) -> bool {
         let mut owners = self.lock();
         let Some(owner) = owners.get_mut(key) else { return true };
         if owner.since.is_some_and(|since| since.elapsed() > PATIENCE) {
