@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    Informer, daemon_set, deployment, endpoint_slice, endpoints, garbage_collector, job, namespace, node_ipam,
-    node_lifecycle, pod_gc, stateful_set, taint_eviction,
+    Informer, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage_collector, job, namespace,
+    node_ipam, node_lifecycle, pod_gc, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -84,6 +85,7 @@ pub async fn run(
     let daemon_sets = Arc::new(Informer::<DaemonSet>::default());
     let revisions = Arc::new(Informer::<ControllerRevision>::default());
     let stateful_sets = Arc::new(Informer::<StatefulSet>::default());
+    let budgets = Arc::new(Informer::<PodDisruptionBudget>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
 
     tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
@@ -109,6 +111,15 @@ pub async fn run(
     let views =
         stateful_set::Views { stateful_sets: stateful_sets.clone(), revisions: revisions.clone(), pods: pods.clone() };
     tasks.spawn(stateful_set::run(account(stateful_set::NAME), views, stop.clone()));
+    let views = disruption::Views {
+        budgets: budgets.clone(),
+        pods: pods.clone(),
+        replication_controllers: replication_controllers.clone(),
+        replica_sets: replica_sets.clone(),
+        deployments: deployments.clone(),
+        stateful_sets: stateful_sets.clone(),
+    };
+    tasks.spawn(disruption::run(account(disruption::NAME), views, stop.clone()));
     let views = endpoint_slice::Views {
         services: services.clone(),
         pods: pods.clone(),
@@ -157,6 +168,7 @@ pub async fn run(
     tasks.spawn(daemon_sets.run(reader.clone(), stop.clone()));
     tasks.spawn(revisions.run(reader.clone(), stop.clone()));
     tasks.spawn(stateful_sets.run(reader.clone(), stop.clone()));
+    tasks.spawn(budgets.run(reader.clone(), stop.clone()));
     tasks.spawn(replica_sets.run(reader, stop.clone()));
 
     while let Some(ended) = tasks.join_next().await {

@@ -2,6 +2,7 @@
 //! here: a test plays their kubelets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod budgets;
 mod cluster;
 mod daemons;
 mod deletion;
