@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use orlop_plan::{Backend, BackendError, Changes, Family, Frontend, Plan, Protocol, Target};
 
+use crate::conntrack::Scope;
 use crate::netlink::{Netlink, Transaction};
 use crate::ruleset::{Writer, table_exists};
 use crate::table::{Table, family_number};
@@ -29,17 +30,17 @@ impl NftBackend {
         self.messages
     }
 
-    fn clean_conntrack(&mut self, plan: &Plan, removed: &HashSet<Frontend>, family: Family) {
+    fn clean_conntrack(&mut self, plan: &Plan, removed: &HashSet<Frontend>, family: Family, scope: Scope) {
         // Never fails a sync: the tables are right, and the next resync looks again.
-        match conntrack::clean(&mut self.netlink, family, plan, removed) {
+        match conntrack::clean(&mut self.netlink, family, scope, plan, removed) {
             Ok(0) => {}
-            Ok(deleted) => tracing::info!(deleted, ?family, "deleted stale UDP conntrack entries"),
-            Err(error) => tracing::warn!(%error, ?family, "cannot clean UDP conntrack entries"),
+            Ok(deleted) => tracing::info!(deleted, ?family, "deleted stale conntrack entries"),
+            Err(error) => tracing::warn!(%error, ?family, "cannot clean conntrack entries"),
         }
     }
 }
 
-/// Whether a change can leave UDP flows on an endpoint that is none any more, or on none.
+/// Whether a change can leave flows on an endpoint that is none any more, or on none.
 fn strands_flows(before: Option<&Target>, after: Option<&Target>) -> bool {
     let Some(after) = after else { return before.is_some() };
     let Some(before) = before else { return true };
@@ -72,15 +73,16 @@ impl Backend for NftBackend {
             };
         }
         for family in FAMILIES {
-            let udp = changes
+            let stranding: Vec<_> = changes
                 .frontends
                 .iter()
-                .filter(|change| change.frontend.protocol == Protocol::Udp && change.frontend.family() == family);
-            let stranding: Vec<_> =
-                udp.filter(|change| strands_flows(change.before.as_deref(), change.after.as_deref())).collect();
+                .filter(|change| change.frontend.family() == family && change.frontend.protocol != Protocol::Sctp)
+                .filter(|change| strands_flows(change.before.as_deref(), change.after.as_deref()))
+                .collect();
             if !stranding.is_empty() {
+                let udp = stranding.iter().any(|change| change.frontend.protocol == Protocol::Udp);
                 let removed = stranding.iter().filter(|change| change.after.is_none()).map(|c| c.frontend).collect();
-                self.clean_conntrack(plan, &removed, family);
+                self.clean_conntrack(plan, &removed, family, if udp { Scope::All } else { Scope::Connecting });
             }
         }
         Ok(())
@@ -91,11 +93,13 @@ impl Backend for NftBackend {
         for table in &mut self.tables {
             self.messages += table.adopt(&mut self.netlink, plan)?;
         }
-        let udp = |family| {
-            plan.frontends.keys().any(|frontend| frontend.protocol == Protocol::Udp && frontend.family() == family)
-        };
-        for family in FAMILIES.into_iter().filter(|family| udp(*family)) {
-            self.clean_conntrack(plan, &HashSet::new(), family);
+        for family in FAMILIES {
+            let mut protocols = plan.frontends.keys().filter(|f| f.family() == family).map(|f| f.protocol).peekable();
+            if protocols.peek().is_some() {
+                let udp = protocols.any(|protocol| protocol == Protocol::Udp);
+                let scope = if udp { Scope::All } else { Scope::Connecting };
+                self.clean_conntrack(plan, &HashSet::new(), family, scope);
+            }
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
-//! Conntrack entries of UDP flows that lead where no endpoint is any more.
+//! Conntrack entries of flows that lead where no endpoint is any more.
 //!
 //! A UDP flow has no end of its own: as long as its client keeps sending, its entry keeps translating to the endpoint it
 //! was given. Entries of a Service whose endpoint is not permitted (any more), or that were made while there was none, are
-//! deleted; the next datagram is balanced anew. Entries to permitted endpoints are never touched.
+//! deleted; the next datagram is balanced anew. Likewise a TCP connection that was never answered: its entry lives for two
+//! minutes, and would send its next SYN, or that of another connection from the same port, to the endpoint that has gone.
+//! Entries to permitted endpoints and established connections are never touched.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -21,8 +23,14 @@ const CT_DELETE: u16 = 2;
 const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
+const PROTOCOL_INFO: u16 = 4;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
+const STATUS_MASK: u16 = 26;
+/// `IPS_SEEN_REPLY`
+const ANSWERED: u32 = 1 << 1;
+/// `TCP_CONNTRACK_SYN_SENT`
+const SYN_SENT: u8 = 1;
 /// `IPS_DST_NAT`
 const DESTINATION_TRANSLATED: u32 = 1 << 5;
 
@@ -41,6 +49,8 @@ struct Flow {
     original: Tuple,
     reply: Tuple,
     translated: bool,
+    /// Whether it has an end that conntrack will see: an answered TCP connection.
+    settled: bool,
     /// The attributes that name it in a deletion.
     name: Vec<u8>,
 }
@@ -75,6 +85,7 @@ fn flow(attributes: Attributes<'_>) -> Option<Flow> {
         }
     }
     Some(Flow {
+        settled: original.protocol != Protocol::Udp.number() && tcp_state(attributes) != Some(SYN_SENT),
         original,
         reply: tuple(attributes.nested(TUPLE_REPLY))?,
         translated: attributes.u32(STATUS).unwrap_or(0) & DESTINATION_TRANSLATED != 0,
@@ -82,42 +93,65 @@ fn flow(attributes: Attributes<'_>) -> Option<Flow> {
     })
 }
 
+/// `CTA_PROTOINFO_TCP_STATE` of a TCP flow.
+fn tcp_state(attributes: Attributes<'_>) -> Option<u8> {
+    attributes.nested(PROTOCOL_INFO).nested(1).get(1)?.first().copied()
+}
+
+fn protocol(flow: &Tuple) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp].into_iter().find(|protocol| protocol.number() == flow.protocol)
+}
+
 /// The target a flow's first packet found.
 fn target<'a>(plan: &'a Plan, to: &Tuple) -> Option<&'a Target> {
-    let exact = Frontend::ip(to.destination, Protocol::Udp, to.destination_port);
+    let protocol = protocol(to)?;
+    let exact = Frontend::ip(to.destination, protocol, to.destination_port);
     let node_port = || {
-        let frontend = Frontend::node_port(Family::of(to.destination), Protocol::Udp, to.destination_port);
+        let frontend = Frontend::node_port(Family::of(to.destination), protocol, to.destination_port);
         plan.node.answers_node_ports(to.destination).then(|| plan.get(&frontend)).flatten()
     };
     plan.get(&exact).or_else(node_port).map(|target| &**target)
 }
 
 fn is_stale(plan: &Plan, removed: &HashSet<Frontend>, flow: &Flow) -> bool {
-    if flow.original.protocol != Protocol::Udp.number() {
-        return false;
-    }
+    let Some(protocol) = protocol(&flow.original).filter(|_| !flow.settled) else { return false };
     let (from, port) = (flow.reply.source, flow.reply.source_port);
     if let Some(target) = target(plan, &flow.original) {
         let sets = [Some(&target.endpoints), target.local.as_ref()];
         return !sets.into_iter().flatten().any(|set| set.serves(from, port));
     }
     let (to, port) = (flow.original.destination, flow.original.destination_port);
-    let was_ours = removed.contains(&Frontend::ip(to, Protocol::Udp, port))
-        || (removed.contains(&Frontend::node_port(Family::of(to), Protocol::Udp, port))
-            && plan.node.answers_node_ports(to));
+    let was_ours = removed.contains(&Frontend::ip(to, protocol, port))
+        || (removed.contains(&Frontend::node_port(Family::of(to), protocol, port)) && plan.node.answers_node_ports(to));
     flow.translated && was_ours
 }
 
-/// Deletes stale UDP entries of a family; `removed` are frontends that just left the plan. Gives how many were deleted.
+/// Which flows a change may have left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// UDP flows and TCP connections that nobody answered.
+    All,
+    /// TCP connections that nobody answered: the kernel tells of these alone, however many others there are.
+    Connecting,
+}
+
+/// Deletes stale entries of a family; `removed` are frontends that just left the plan. Gives how many were deleted.
 pub(crate) fn clean(
     netlink: &mut Netlink,
     family: Family,
+    scope: Scope,
     plan: &Plan,
     removed: &HashSet<Frontend>,
 ) -> Result<usize, Error> {
     let number = family_number(family);
     let mut all = Vec::new();
-    message(&mut all, CTNETLINK | CT_GET, flags::DUMP, number, 0, |_| {});
+    message(&mut all, CTNETLINK | CT_GET, flags::DUMP, number, 0, |o| {
+        if scope == Scope::Connecting {
+            // Kernels before 5.13 do not know the mask and tell of everything, which is only slower.
+            o.put_u32(STATUS, 0);
+            o.put_u32(STATUS_MASK, ANSWERED);
+        }
+    });
     let mut stale: Vec<Vec<u8>> = Vec::new();
     // An interrupted listing is no harm: what it gave twice is deleted once.
     netlink.dump(

@@ -74,7 +74,7 @@ fn a_container_dies(cluster: &Cluster, pods: &Pods) {
     let died = Instant::now();
     std::thread::sleep(Duration::from_secs(6));
     let dead = BTreeSet::from([victim.name.clone()]);
-    judge(&load.end(), died, &pods.names(), &dead);
+    judge("a container died", &load.end(), died, &pods.names(), &dead);
 }
 
 fn exit(cluster: &Cluster, ip: &str) {
@@ -93,7 +93,7 @@ fn a_node_is_cut_off(cluster: &Cluster, pods: &Pods) {
     cable(cluster, "node2", true);
     assert_eq!(ready.split_whitespace().nth(1), Some("NotReady"), "{ready}");
     let dead = pods.on("node2").iter().map(|pod| pod.name.clone()).collect();
-    judge(&calls, cut, &pods.names(), &dead);
+    judge("a node was cut off", &calls, cut, &pods.names(), &dead);
     cluster.ready_pods("echo", 4).unwrap();
 }
 
@@ -109,7 +109,7 @@ fn cable(cluster: &Cluster, port: &str, plugged: bool) {
     });
 }
 
-fn judge(calls: &[Call], death: Instant, all: &BTreeSet<String>, dead: &BTreeSet<String>) {
+fn judge(what: &str, calls: &[Call], death: Instant, all: &BTreeSet<String>, dead: &BTreeSet<String>) {
     let enough = usize::try_from(RATE).unwrap() * 5;
     assert!(calls.len() > enough, "only {} calls were made", calls.len());
     let seen_before: BTreeSet<&String> =
@@ -126,16 +126,16 @@ fn judge(calls: &[Call], death: Instant, all: &BTreeSet<String>, dead: &BTreeSet
             Ok(name) => {
                 assert!(all.contains(name), "a stranger answered: {name}");
                 if since > GRACE && dead.contains(name) {
-                    late.push(format!("{since:?} after it died {name} answered"));
+                    late.push(format!("{since:?} after it {name} answered"));
                 }
             }
             // One that began before the death may be caught by it half-way; it cannot be told from one that began just after.
             Err(error) if since > GRACE || call.began + Duration::from_secs(2) < death => {
-                late.push(format!("{since:?} after the death: {error}"));
+                late.push(format!("{since:?} after it: {error}"));
             }
             Err(_) => {}
         }
     }
-    assert!(late.is_empty(), "{} of {} calls: {:#?}", late.len(), calls.len(), &late[..late.len().min(10)]);
+    assert!(late.is_empty(), "{what}: {} of {} calls: {:#?}", late.len(), calls.len(), &late[..late.len().min(10)]);
     assert!(after > 400, "only {after} calls after the grace");
 }
