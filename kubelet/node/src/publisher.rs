@@ -4,6 +4,7 @@
 mod merge_patch;
 mod rate;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
@@ -25,6 +26,8 @@ const RETRY: [u64; 5] = [100, 300, 1000, 3000, 5000];
 struct Wanted {
     version: u64,
     status: Option<PodStatus>,
+    /// The pod as it was last heard of from the API server.
+    heard: Option<Arc<Pod>>,
 }
 
 /// The sender of one pod's status.
@@ -45,19 +48,22 @@ impl Publisher {
             name: pod::name(pod).to_owned(),
             uid: pod::uid(pod).to_owned(),
             base: serde_json::to_value(pod::status(pod)).unwrap_or_default(),
+            base_version: version(pod),
             done,
             reconnected,
         };
         Self { wanted, sent, task: tokio::spawn(sender.run(receiver)) }
     }
 
-    /// Hands in the status to send. Never waits; the same status twice is sent once.
-    pub fn publish(&self, status: &PodStatus) {
+    /// Hands in the status to send, and the pod it was made for. Never waits; the same status twice is sent once, unless the API
+    /// server has come to have another.
+    pub fn publish(&self, status: &PodStatus, pod: &Arc<Pod>) {
         self.wanted.send_if_modified(|wanted| {
-            if wanted.status.as_ref() == Some(status) {
+            let heard = wanted.heard.as_ref().is_some_and(|heard| version(heard) >= version(pod));
+            if heard && wanted.status.as_ref() == Some(status) {
                 return false;
             }
-            *wanted = Wanted { version: wanted.version + 1, status: Some(status.clone()) };
+            *wanted = Wanted { version: wanted.version + 1, status: Some(status.clone()), heard: Some(pod.clone()) };
             true
         });
     }
@@ -76,12 +82,19 @@ impl Drop for Publisher {
     }
 }
 
+/// A pod's resourceVersion as a number: of two versions of one object the greater is the newer (KEP-5504).
+fn version(pod: &Pod) -> u64 {
+    pod.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
 struct Sender {
     api: Api<Pod>,
     name: String,
     uid: String,
     /// The status as the API server has it.
     base: Value,
+    /// The resourceVersion of which `base` is.
+    base_version: u64,
     done: watch::Sender<u64>,
     reconnected: Reconnected,
 }
@@ -105,6 +118,10 @@ impl Sender {
                 tokio::time::sleep(rate.wait(std::time::Instant::now())).await;
                 let newest = wanted.borrow_and_update().clone();
                 let Some(status) = newest.status else { break };
+                if let Some(heard) = newest.heard.filter(|heard| version(heard) > self.base_version) {
+                    self.base = serde_json::to_value(pod::status(&heard)).unwrap_or_default();
+                    self.base_version = version(&heard);
+                }
                 let Ok(value) = serde_json::to_value(&status) else { break };
                 let Some(patch) = difference(&self.base, &value) else {
                     self.done.send_replace(newest.version);
@@ -116,6 +133,7 @@ impl Sender {
                 match self.send(&patch).await {
                     Ok(answer) => {
                         self.base = serde_json::to_value(pod::status(&answer)).unwrap_or_default();
+                        self.base_version = version(&answer);
                         self.done.send_replace(newest.version);
                         failures = 0;
                         break;

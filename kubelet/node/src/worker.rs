@@ -190,14 +190,12 @@ impl Worker {
     }
 
     /// Reports what is observed, and returns the pod's addresses.
-    fn report(&mut self, pod: &Pod, observed: &Observed, terminating: bool) -> Vec<String> {
+    fn report(&mut self, pod: &Arc<Pod>, observed: &Observed, terminating: bool) -> Vec<String> {
         let now = Timestamp::now();
         let status = state::report(&self.reporter, pod, observed, &self.memory, &self.status, terminating, now);
         let ips = status.pod_ips.iter().flatten().map(|ip| ip.ip.clone()).collect();
-        if status != self.status {
-            self.publisher.publish(&status);
-            self.status = status;
-        }
+        self.publisher.publish(&status, pod);
+        self.status = status;
         ips
     }
 
