@@ -78,6 +78,9 @@ pub struct Flags {
     /// How long the node counts as alive after its last heartbeat (its Lease's leaseDurationSeconds; renewed four times as often).
     #[arg(long, default_value = "40s", value_parser = crate::flags::duration)]
     node_lease_duration: Duration,
+    /// When the node tells of pressure: `memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%` unless told otherwise.
+    #[arg(long, default_value = "")]
+    eviction_hard: orlop_kubelet::EvictionThresholds,
 }
 
 /// Runs the rooms until one fails or all are told to stop.
@@ -157,6 +160,7 @@ async fn kubelet(flags: &Flags, stop: CancellationToken) -> Result<()> {
         orlop_kubelet::Config::new(flags.node_name.clone(), flags.node_ip, client, flags.cri_socket.clone(), tls);
     config.root_dir.clone_from(&flags.root_dir);
     config.log_dir.clone_from(&flags.log_dir);
+    config.eviction_hard = flags.eviction_hard;
     config.node_lease_duration = flags.node_lease_duration;
     config.node_lease_renew_interval = flags.node_lease_duration / 4;
     Ok(orlop_kubelet::run(config, stop).await?)

@@ -37,6 +37,8 @@ pub(crate) fn node(node: &NodeLayout, options: &Options) -> Daemon {
     args.flag("--bpf-root", node.cluster.bpf().join(node.name()));
     args.flag("--cgroup-root", node.cgroup());
     args.flag("--node-lease-duration", milliseconds(options.node_monitor_grace_period));
+    // The disk is the person's own: that it is nearly full is no reason to refuse pods.
+    args.flag("--eviction-hard", "nodefs.available<0%,nodefs.inodesFree<0%");
     args.daemon("node", options)
 }
 

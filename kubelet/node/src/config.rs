@@ -2,8 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use crate::quantity;
 
 /// The configuration of one node's kubelet.
 #[derive(Clone)]
@@ -78,6 +83,30 @@ impl Default for EvictionThresholds {
     }
 }
 
+impl FromStr for EvictionThresholds {
+    type Err = String;
+
+    /// `--eviction-hard`: `memory.available<100Mi,nodefs.available<10%,nodefs.inodesFree<5%`. What is not named keeps its default.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut thresholds = Self::default();
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            let wrong = || format!("{part:?}: write it as memory.available<100Mi or nodefs.available<10%");
+            let (signal, value) = part.split_once('<').ok_or_else(wrong)?;
+            let percent = || value.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100);
+            match signal {
+                "memory.available" => {
+                    let quantity = Quantity(value.to_owned());
+                    thresholds.memory_available = quantity::whole(&quantity).filter(|n| *n >= 0).ok_or_else(wrong)?;
+                }
+                "nodefs.available" => thresholds.nodefs_available = percent().ok_or_else(wrong)?,
+                "nodefs.inodesFree" => thresholds.nodefs_inodes_free = percent().ok_or_else(wrong)?,
+                _ => return Err(format!("{signal:?} is not watched here")),
+            }
+        }
+        Ok(thresholds)
+    }
+}
+
 /// Where the pods' cgroups are.
 #[derive(Debug, Clone)]
 pub struct CgroupConfig {
@@ -147,5 +176,22 @@ impl Config {
     /// Where one container's termination message is written, seen from the node.
     pub(crate) fn termination_message_file(pod_dir: &Path, container: &str, restart_count: u32) -> PathBuf {
         pod_dir.join("containers").join(container).join(format!("{restart_count:08x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::EvictionThresholds;
+
+    #[test]
+    fn thresholds_are_read_as_the_kubelet_writes_them() {
+        let read = |text: &str| text.parse::<EvictionThresholds>();
+        assert_eq!(read(""), Ok(EvictionThresholds::default()));
+        let wanted = EvictionThresholds { memory_available: 1 << 30, nodefs_available: 0, nodefs_inodes_free: 5 };
+        assert_eq!(read("memory.available<1Gi,nodefs.available<0%"), Ok(wanted));
+        for text in ["nodefs.available<10", "nodefs.available<101%", "memory.available<-1", "imagefs.available<5%", "x"]
+        {
+            assert!(read(text).is_err(), "{text}");
+        }
     }
 }
