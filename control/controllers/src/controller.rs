@@ -62,7 +62,14 @@ pub(crate) async fn work<T, F, R>(
             }
         });
     }
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        // A worker that panicked must not be missed silently: the controller ends with it.
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
 }
 
 /// The object changed since it was read.

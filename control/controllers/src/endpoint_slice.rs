@@ -35,6 +35,7 @@ pub(crate) struct Views {
     pub(crate) services: Arc<Informer<Service>>,
     pub(crate) pods: Arc<Informer<Pod>>,
     pub(crate) nodes: Arc<Informer<Node>>,
+    /// Indexed by [`service_of`].
     pub(crate) slices: Arc<Informer<EndpointSlice>>,
 }
 
@@ -95,8 +96,8 @@ fn zone(node: &Node) -> Option<String> {
     node.labels().get(ZONE_LABEL).filter(|zone| !zone.is_empty()).cloned()
 }
 
-/// The Service of a slice that is ours.
-fn service_of(slice: &EndpointSlice) -> Option<Key> {
+/// The Service of a slice that is ours: the view of slices is indexed by it.
+pub(crate) fn service_of(slice: &EndpointSlice) -> Option<Key> {
     let labels = slice.labels();
     let ours = labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY);
     ours.then(|| Some(Key::new(slice.namespace()?, labels.get(SERVICE_NAME_LABEL)?)))?
@@ -117,8 +118,7 @@ impl EndpointSlices {
         let mut pods = self.views.pods.list(&key.namespace);
         pods.retain(|pod| selects(selector, pod.metadata.labels.as_ref()));
         let trigger = self.triggers.observe(key, &service, &pods).map(|time| time.to_string());
-        let mut slices = self.views.slices.list(&key.namespace);
-        slices.retain(|slice| service_of(slice).as_ref() == Some(key));
+        let slices = self.views.slices.by_index(key);
         let zone_of = |node: &str| self.views.nodes.get(&Key::new("", node)).map(|node| zone(&node));
         let types = desired::address_types(&service);
         let mut all = Changes::default();

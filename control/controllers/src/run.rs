@@ -73,7 +73,7 @@ pub async fn run(
     let pods = Arc::new(Informer::<Pod>::default());
     let nodes = Arc::new(Informer::<Node>::default());
     let services = Arc::new(Informer::<Service>::default());
-    let slices = Arc::new(Informer::<EndpointSlice>::default());
+    let slices = Arc::new(Informer::<EndpointSlice>::indexed(endpoint_slice::service_of));
     let endpoints = Arc::new(Informer::<Endpoints>::default());
     let leases = Arc::new(Informer::<Lease>::default());
     let namespaces = Arc::new(Informer::<Namespace>::default());

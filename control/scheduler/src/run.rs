@@ -97,7 +97,14 @@ pub async fn run(client: Client, stop: CancellationToken) {
         scheduler.schedule(&key, &mut tasks);
         // Deciding does not wait for anything; the informers must get their turn.
         tokio::task::yield_now().await;
-        while tasks.try_join_next().is_some() {}
+        while let Some(ended) = tasks.try_join_next() {
+            // A watch that panicked must not be missed silently: the scheduler ends with it.
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
     }
     tasks.shutdown().await;
 }
