@@ -20,12 +20,13 @@ use crate::service::{TRIGGER_TIME, TriggerTimes, selector, watch_pods};
 use crate::written::Written;
 use crate::{Informer, Key, Queue};
 
-use changes::{Changes, changes};
-pub(crate) use desired::target;
+use changes::changes;
+pub(crate) use changes::{Changes, Owner, fewest};
+pub(crate) use desired::{Group, sort, target};
 
 pub(crate) const NAME: &str = "endpointslice-controller";
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
-const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
+pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+pub(crate) const MANAGED_BY_LABEL: &str = "endpointslice.kubernetes.io/managed-by";
 const MANAGED_BY: &str = "endpointslice-controller.k8s.io";
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
 const WORKERS: usize = 5;
@@ -35,7 +36,7 @@ pub(crate) struct Views {
     pub(crate) services: Arc<Informer<Service>>,
     pub(crate) pods: Arc<Informer<Pod>>,
     pub(crate) nodes: Arc<Informer<Node>>,
-    /// Indexed by [`service_of`].
+    /// Indexed by [`service_named`].
     pub(crate) slices: Arc<Informer<EndpointSlice>>,
 }
 
@@ -96,11 +97,15 @@ fn zone(node: &Node) -> Option<String> {
     node.labels().get(ZONE_LABEL).filter(|zone| !zone.is_empty()).cloned()
 }
 
-/// The Service of a slice that is ours: the view of slices is indexed by it.
-pub(crate) fn service_of(slice: &EndpointSlice) -> Option<Key> {
-    let labels = slice.labels();
-    let ours = labels.get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY);
-    ours.then(|| Some(Key::new(slice.namespace()?, labels.get(SERVICE_NAME_LABEL)?)))?
+/// The Service that a slice names: the view of slices is indexed by it.
+pub(crate) fn service_named(slice: &EndpointSlice) -> Option<Key> {
+    Some(Key::new(slice.namespace()?, slice.labels().get(SERVICE_NAME_LABEL)?))
+}
+
+/// The Service of a slice that is ours.
+fn service_of(slice: &EndpointSlice) -> Option<Key> {
+    let ours = slice.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == MANAGED_BY);
+    ours.then(|| service_named(slice))?
 }
 
 impl EndpointSlices {
@@ -118,7 +123,8 @@ impl EndpointSlices {
         let mut pods = self.views.pods.list(&key.namespace);
         pods.retain(|pod| selects(selector, pod.metadata.labels.as_ref()));
         let trigger = self.triggers.observe(key, &service, &pods).map(|time| time.to_string());
-        let slices = self.views.slices.by_index(key);
+        let mut slices = self.views.slices.by_index(key);
+        slices.retain(|slice| service_of(slice).is_some());
         let zone_of = |node: &str| self.views.nodes.get(&Key::new("", node)).map(|node| zone(&node));
         let types = desired::address_types(&service);
         let mut all = Changes::default();
@@ -133,7 +139,11 @@ impl EndpointSlices {
         }
         let unsupported = slices.iter().filter(|slice| !types.contains(&slice.address_type.as_str()));
         all.delete.extend(unsupported.map(|slice| slice.as_ref().clone()));
-        let result = self.write(key, &service, all, trigger).await;
+        // While the Service goes, the garbage collector takes its slices: do not make new ones.
+        if service.metadata.deletion_timestamp.is_some() {
+            all.create.clear();
+        }
+        let result = write(&self.client, &self.written, key, all, trigger).await;
         if let Err(error) = &result
             && !controller::is_conflict(error)
         {
@@ -142,37 +152,36 @@ impl EndpointSlices {
         }
         result.map(|()| Next::Settled)
     }
+}
 
-    async fn write(
-        &self,
-        key: &Key,
-        service: &Service,
-        all: Changes,
-        trigger: Option<String>,
-    ) -> Result<(), kube::Error> {
-        let api = Api::<EndpointSlice>::namespaced(self.client.clone(), &key.namespace);
-        // While the Service goes, the garbage collector takes its slices: do not make new ones.
-        let create = if service.metadata.deletion_timestamp.is_none() { all.create } else { Vec::new() };
-        for mut slice in create {
-            annotate(&mut slice.metadata.annotations, trigger.as_ref());
-            match api.create(&PostParams::default(), &slice).await {
-                Ok(created) => self.written.note(key, &created),
-                Err(error) if controller::is_namespace_terminating(&error) => return Ok(()),
-                Err(error) => return Err(error),
-            }
+/// Writes changes; what was written is noted for the key.
+pub(crate) async fn write(
+    client: &Client,
+    written: &Written,
+    key: &Key,
+    all: Changes,
+    trigger: Option<String>,
+) -> Result<(), kube::Error> {
+    let api = Api::<EndpointSlice>::namespaced(client.clone(), &key.namespace);
+    for mut slice in all.create {
+        annotate(&mut slice.metadata.annotations, trigger.as_ref());
+        match api.create(&PostParams::default(), &slice).await {
+            Ok(created) => written.note(key, &created),
+            Err(error) if controller::is_namespace_terminating(&error) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        for mut slice in all.update {
-            annotate(&mut slice.metadata.annotations, trigger.as_ref());
-            let updated = api.replace(&slice.name_any(), &PostParams::default(), &slice).await?;
-            self.written.note(key, &updated);
-        }
-        for slice in all.delete {
-            let preconditions = Preconditions { uid: slice.uid(), resource_version: None };
-            let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-            controller::gone_is_fine(api.delete(&slice.name_any(), &parameters).await)?;
-        }
-        Ok(())
     }
+    for mut slice in all.update {
+        annotate(&mut slice.metadata.annotations, trigger.as_ref());
+        let updated = api.replace(&slice.name_any(), &PostParams::default(), &slice).await?;
+        written.note(key, &updated);
+    }
+    for slice in all.delete {
+        let preconditions = Preconditions { uid: slice.uid(), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        controller::gone_is_fine(api.delete(&slice.name_any(), &parameters).await)?;
+    }
+    Ok(())
 }
 
 fn annotate(annotations: &mut Option<BTreeMap<String, String>>, trigger: Option<&String>) {

@@ -4,6 +4,14 @@
 //! reconciles one key at a time: compare desired with actual, write the difference, ask again later if something failed.
 //! Every write is made under the controller's own service account; the informers read as `system:kube-controller-manager`,
 //! as upstream's shared informers do. Nothing is remembered that a restart would need.
+//!
+//! What decides is a pure function beside each controller (`plan`, `changes`, `verdict`, ...), tested as such;
+//! `tests/cluster` runs them all against an API server of its own process.
+//!
+//! Here: workloads (ReplicationController, ReplicaSet, Deployment, DaemonSet, StatefulSet, Job), Services (EndpointSlice, its
+//! mirroring, Endpoints), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
+//! garbage (owner references, pods, finished Jobs) and disruption budgets. Not here: CronJobs, autoscaling, quotas, volumes,
+//! certificate requests, cloud routes and load balancers.
 
 mod controller;
 mod daemon_set;
@@ -11,6 +19,7 @@ mod deployment;
 mod discovery;
 mod disruption;
 mod endpoint_slice;
+mod endpoint_slice_mirroring;
 mod endpoints;
 mod garbage_collector;
 mod history;

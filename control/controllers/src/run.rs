@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    Informer, daemon_set, deployment, disruption, endpoint_slice, endpoints, garbage_collector, job, namespace,
-    node_ipam, node_lifecycle, pod_gc, stateful_set, taint_eviction,
+    Informer, daemon_set, deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints,
+    garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -73,7 +73,7 @@ pub async fn run(
     let pods = Arc::new(Informer::<Pod>::default());
     let nodes = Arc::new(Informer::<Node>::default());
     let services = Arc::new(Informer::<Service>::default());
-    let slices = Arc::new(Informer::<EndpointSlice>::indexed(endpoint_slice::service_of));
+    let slices = Arc::new(Informer::<EndpointSlice>::indexed(endpoint_slice::service_named));
     let endpoints = Arc::new(Informer::<Endpoints>::default());
     let leases = Arc::new(Informer::<Lease>::default());
     let namespaces = Arc::new(Informer::<Namespace>::default());
@@ -126,6 +126,13 @@ pub async fn run(
         nodes: nodes.clone(),
         slices: slices.clone(),
     };
+    let mirroring = endpoint_slice_mirroring::Views {
+        services: services.clone(),
+        endpoints: endpoints.clone(),
+        slices: slices.clone(),
+    };
+    let client = account(endpoint_slice_mirroring::NAME);
+    tasks.spawn(endpoint_slice_mirroring::run(client, mirroring, stop.clone()));
     tasks.spawn(endpoint_slice::run(account(endpoint_slice::NAME), views, stop.clone()));
     let views = endpoints::Views { services: services.clone(), pods: pods.clone(), endpoints: endpoints.clone() };
     tasks.spawn(endpoints::run(account(endpoints::NAME), views, stop.clone()));

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use kube::core::ObjectMeta;
 
@@ -21,25 +22,48 @@ const MAX_ENDPOINTS: usize = 100;
 
 /// What is to be written.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Changes {
-    pub(super) create: Vec<EndpointSlice>,
-    pub(super) update: Vec<EndpointSlice>,
-    /// Names.
-    pub(super) delete: Vec<EndpointSlice>,
+pub(crate) struct Changes {
+    pub(crate) create: Vec<EndpointSlice>,
+    pub(crate) update: Vec<EndpointSlice>,
+    pub(crate) delete: Vec<EndpointSlice>,
 }
 
-/// Compares the slices of one address type with the groups wanted.
+/// What slices are made for: what they are called after, labelled with and owned by.
+pub(crate) struct Owner {
+    pub(crate) name: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) reference: OwnerReference,
+}
+
+impl Owner {
+    /// The Service whose pods the slices list.
+    pub(super) fn of(service: &Service) -> Self {
+        Self {
+            name: service.name_any(),
+            namespace: service.namespace(),
+            labels: labels(service),
+            reference: controller_reference(service),
+        }
+    }
+}
+
+/// Compares the slices of one address type with the groups wanted. Without endpoints there is one empty slice: consumers can tell
+/// that from a Service that nobody looked at yet.
 pub(super) fn changes(
     service: &Service,
     address_type: &str,
     mut groups: Vec<Group>,
     existing: &[&EndpointSlice],
 ) -> Changes {
-    // A Service without endpoints has one empty slice: consumers can tell that from one that nobody looked at yet.
     if groups.is_empty() {
         groups.push(Group { ports: Vec::new(), endpoints: Vec::new() });
     }
-    let labels = labels(service);
+    fewest(&Owner::of(service), address_type, groups, existing)
+}
+
+/// The fewest writes; no groups are no slices.
+pub(crate) fn fewest(owner: &Owner, address_type: &str, groups: Vec<Group>, existing: &[&EndpointSlice]) -> Changes {
     let mut changes = Changes::default();
     let mut matched = vec![false; existing.len()];
     for group in groups {
@@ -52,11 +76,11 @@ pub(super) fn changes(
                 *slice
             })
             .collect();
-        of_group(service, address_type, &labels, group, &slices, &mut changes);
+        of_group(owner, address_type, group, &slices, &mut changes);
     }
     let stale = existing.iter().zip(matched).filter(|(_, matched)| !matched);
     changes.delete.extend(stale.map(|(slice, _)| (*slice).clone()));
-    reuse(service, &mut changes);
+    reuse(owner, &mut changes);
     changes
 }
 
@@ -66,14 +90,7 @@ struct Slice<'a> {
     changed: bool,
 }
 
-fn of_group(
-    service: &Service,
-    address_type: &str,
-    labels: &BTreeMap<String, String>,
-    group: Group,
-    existing: &[&EndpointSlice],
-    changes: &mut Changes,
-) {
+fn of_group(owner: &Owner, address_type: &str, group: Group, existing: &[&EndpointSlice], changes: &mut Changes) {
     let placeholder = group.endpoints.is_empty();
     let order: Vec<_> = group.endpoints.iter().map(identity).collect();
     let mut desired: HashMap<_, Endpoint> = order.iter().cloned().zip(group.endpoints).collect();
@@ -82,7 +99,7 @@ fn of_group(
         .map(|slice| {
             let old = slice.endpoints.as_deref().unwrap_or_default();
             let endpoints: Vec<Endpoint> = old.iter().filter_map(|e| desired.remove(&identity(e))).collect();
-            let changed = endpoints != old || slice.metadata.labels.as_ref() != Some(labels);
+            let changed = endpoints != old || slice.metadata.labels.as_ref() != Some(&owner.labels);
             Slice { existing: slice, endpoints, changed }
         })
         .collect();
@@ -100,7 +117,7 @@ fn of_group(
             slice.changed = true;
         } else {
             let endpoints = left.drain(..count).collect();
-            changes.create.push(new_slice(service, address_type, labels, &group.ports, endpoints));
+            changes.create.push(new_slice(owner, address_type, &group.ports, endpoints));
         }
     }
     let mut kept_placeholder = false;
@@ -113,22 +130,21 @@ fn of_group(
         kept_placeholder = true;
         if slice.changed {
             let mut updated = slice.existing.clone();
-            updated.metadata.labels = Some(labels.clone());
+            updated.metadata.labels = Some(owner.labels.clone());
             updated.endpoints = Some(slice.endpoints);
             changes.update.push(updated);
         }
     }
     if placeholder && !kept_placeholder {
-        changes.create.push(new_slice(service, address_type, labels, &group.ports, Vec::new()));
+        changes.create.push(new_slice(owner, address_type, &group.ports, Vec::new()));
     }
 }
 
-/// Updates what would be deleted into what would be created, if it is this Service's.
-fn reuse(service: &Service, changes: &mut Changes) {
+/// Updates what would be deleted into what would be created, if it is this owner's.
+fn reuse(owner: &Owner, changes: &mut Changes) {
     let mut index = 0;
     while index < changes.delete.len() {
-        let owned =
-            changes.delete[index].owner_references().iter().any(|o| Some(&o.uid) == service.metadata.uid.as_ref());
+        let owned = changes.delete[index].owner_references().iter().any(|o| o.uid == owner.reference.uid);
         if !owned {
             index += 1;
             continue;
@@ -140,19 +156,13 @@ fn reuse(service: &Service, changes: &mut Changes) {
     }
 }
 
-fn new_slice(
-    service: &Service,
-    address_type: &str,
-    labels: &BTreeMap<String, String>,
-    ports: &[EndpointPort],
-    endpoints: Vec<Endpoint>,
-) -> EndpointSlice {
+fn new_slice(owner: &Owner, address_type: &str, ports: &[EndpointPort], endpoints: Vec<Endpoint>) -> EndpointSlice {
     EndpointSlice {
         metadata: ObjectMeta {
-            generate_name: Some(format!("{}-", service.name_any())),
-            namespace: service.namespace(),
-            labels: Some(labels.clone()),
-            owner_references: Some(vec![controller_reference(service)]),
+            generate_name: Some(format!("{}-", owner.name)),
+            namespace: owner.namespace.clone(),
+            labels: Some(owner.labels.clone()),
+            owner_references: Some(vec![owner.reference.clone()]),
             ..ObjectMeta::default()
         },
         address_type: address_type.to_owned(),

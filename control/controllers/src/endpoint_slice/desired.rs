@@ -14,9 +14,9 @@ pub(super) type ZoneOf<'a> = &'a dyn Fn(&str) -> Option<Option<String>>;
 
 /// Endpoints that share their ports: they may share a slice.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Group {
-    pub(super) ports: Vec<EndpointPort>,
-    pub(super) endpoints: Vec<Endpoint>,
+pub(crate) struct Group {
+    pub(crate) ports: Vec<EndpointPort>,
+    pub(crate) endpoints: Vec<Endpoint>,
 }
 
 /// The address types in which a Service has endpoints.
@@ -127,7 +127,7 @@ fn ports(service: &Service, pod: &Pod) -> Option<Vec<EndpointPort>> {
 }
 
 /// One order of ports, so that equal lists compare equal.
-pub(super) fn sort(ports: &mut [EndpointPort]) {
+pub(crate) fn sort(ports: &mut [EndpointPort]) {
     ports.sort_by(|a, b| (&a.name, a.port, &a.protocol).cmp(&(&b.name, b.port, &b.protocol)));
 }
 

@@ -111,3 +111,30 @@ async fn every_namespace_has_a_default_account_and_the_ca() {
         eventually(async || accounts.get("default").await.map_err(|e| e.to_string())).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_written_by_hand_are_seen_as_slices() {
+    let cluster = Cluster::start().await;
+    let service =
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "out"}, "spec": {"ports": [{"port": 80}]}});
+    cluster.create::<Service>(service).await;
+    let by_hand = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "out"}, "subsets": [
+        {"addresses": [{"ip": "192.0.2.1"}, {"ip": "192.0.2.2"}], "ports": [{"port": 8080}]}]});
+    cluster.create::<Endpoints>(by_hand).await;
+    let slices = Api::<EndpointSlice>::namespaced(cluster.client(), "default");
+    let of_out = ListParams::default().labels("kubernetes.io/service-name=out");
+    let until = async |wanted: &[&str]| {
+        eventually(async || {
+            let found = slices.list(&of_out).await.unwrap().items;
+            let ready = addresses(&found, true);
+            if ready.iter().map(String::as_str).eq(wanted.iter().copied()) { Ok(()) } else { Err(format!("{found:?}")) }
+        })
+        .await;
+    };
+    until(&["192.0.2.1", "192.0.2.2"]).await;
+    let endpoints = Api::<Endpoints>::namespaced(cluster.client(), "default");
+    endpoints.delete("out", &Default::default()).await.unwrap();
+    until(&[]).await;
+    let of_kubernetes = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
+    assert_eq!(slices.list(&of_kubernetes).await.unwrap().items.len(), 1, "the API server's own is not mirrored");
+}
