@@ -55,10 +55,14 @@ impl CriClient {
     }
 }
 
+/// Ten years: what a deadline may be at most.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+
 /// A request with a deadline, which the runtime is told as well.
 fn within<T>(limit: Duration, message: T) -> Request<T> {
     let mut request = Request::new(message);
-    request.set_timeout(limit);
+    // More than this cannot be told to the runtime.
+    request.set_timeout(limit.min(LONGEST));
     request
 }
 

@@ -21,8 +21,13 @@ pub(crate) struct Daemon {
     pub path: Vec<PathBuf>,
 }
 
-/// Opens the descriptors that a daemon keeps and tells the arguments about them.
-pub(crate) type Sockets = Box<dyn FnOnce() -> Result<Vec<(OsString, OwnedFd)>> + Send>;
+/// Listening sockets that a daemon keeps.
+pub(crate) struct Sockets {
+    /// On which ports: a daemon that has others is not what is wanted.
+    pub ports: Vec<u16>,
+    /// Opens one and says the argument that tells of it.
+    pub open: fn(u16) -> Result<(OsString, OwnedFd)>,
+}
 
 impl Daemon {
     /// Whether a process of the daemon runs.
@@ -38,12 +43,18 @@ impl Daemon {
     /// Leaves the daemon alone if it runs as wanted; otherwise kills what is there and starts it. Says whether it was started.
     pub(crate) fn ensure(&self, node: &NodeLayout, v1: &[V1], sockets: Option<Sockets>) -> Result<bool> {
         let record = node.run().join(format!("{}.started", self.name));
-        let wanted = self.fingerprint()?;
+        let mut wanted = self.fingerprint()?;
+        if let Some(sockets) = &sockets {
+            wanted += &format!(" {:?}", sockets.ports);
+        }
         if self.running(node) && fs::read_to_string(&record).is_ok_and(|started| started == wanted) {
             return Ok(false);
         }
         cgroup::kill_all(&node.cgroup().join(self.name))?;
-        let sockets = sockets.map_or_else(|| Ok(Vec::new()), |open| open())?;
+        let sockets = sockets.map_or_else(
+            || Ok(Vec::new()),
+            |sockets| sockets.ports.into_iter().map(sockets.open).collect::<Result<_>>(),
+        )?;
         self.spawn(node, v1, sockets)?;
         fs::write(&record, wanted).with_context(|| format!("writing {}", record.display()))?;
         Ok(true)

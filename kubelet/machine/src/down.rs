@@ -19,7 +19,7 @@ pub fn down(options: &DownOptions) -> Result<()> {
     if !options.keep_data {
         remove_dir(&layout.lib())?;
     }
-    let _ = fs::remove_file(layout.lock());
+    // The lock's file stays: whoever has opened it meanwhile would hold a lock that nobody else sees.
     Ok(())
 }
 
@@ -35,7 +35,7 @@ pub(crate) fn teardown(layout: &Layout) -> Result<()> {
 fn end_processes(layout: &Layout) -> Result<()> {
     let v1 = cgroup::v1_hierarchies()?;
     let is_node = |name: &str| layout.part(name).is_some_and(|part| part.starts_with("node"));
-    let group = layout.cgroup().join(&layout.name);
+    let group = layout.cgroup().join(layout.group());
     if group.is_dir() {
         cgroup::kill_all(&group)?;
     } else {
@@ -56,7 +56,7 @@ fn end_processes(layout: &Layout) -> Result<()> {
 /// The run directory's mounts are gone, but the groups may not be: looks for them through a mount that lasts as long as this thread.
 fn kill_unmounted(layout: &Layout) -> Result<()> {
     mounts::with_private_cgroup2(|root| {
-        let group = root.join(&layout.name);
+        let group = root.join(layout.group());
         if group.is_dir() {
             cgroup::kill_all(&group)?;
             cgroup::remove(&group)?;

@@ -67,6 +67,12 @@ impl Layout {
         self.roots.netns.join(format!("{}-{what}", self.name))
     }
 
+    /// The cluster's cgroup2 group below the hierarchy's root. Prefixed: a cluster may be called `docker` or `kubepods`, and what is
+    /// in a group of that name is somebody else's.
+    pub(crate) fn group(&self) -> String {
+        format!("orlop-{}", self.name)
+    }
+
     pub(crate) fn node(&self, n: u32) -> NodeLayout {
         NodeLayout { cluster: self.clone(), n }
     }
@@ -112,7 +118,7 @@ impl NodeLayout {
 
     /// The machine's cgroup2 group below the hierarchy's root.
     pub(crate) fn group(&self) -> String {
-        format!("{}/{}", self.cluster.name, self.name())
+        format!("{}/{}", self.cluster.group(), self.name())
     }
 
     /// The machine's root in each v1 controller.

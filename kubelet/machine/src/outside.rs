@@ -23,7 +23,7 @@ pub fn outside(name: &str, node: Option<u32>, argv: &[OsString], roots: &Roots) 
     ensure!(layout.cluster_json().is_file(), "cluster {name} is not up: run `orlop up --name {name}` first");
     let (netns, group) = match node {
         Some(n) => (layout.node(n).netns(), layout.node(n).cgroup().join("outside")),
-        None => (layout.netns("outside"), layout.cgroup().join(name).join("outside")),
+        None => (layout.netns("outside"), layout.cgroup().join(layout.group()).join("outside")),
     };
     let netns = File::open(&netns).with_context(|| match node {
         Some(n) => format!("cluster {name} has no node {n}"),

@@ -95,7 +95,7 @@ async fn build(layout: &Layout, options: &Options) -> Result<()> {
     record(layout, &Record { nodes: options.nodes, complete: false })?;
     // The hierarchy's root, then the cluster's group, hand their controllers down to the machines' groups.
     cgroup::delegate(&layout.cgroup())?;
-    let group = layout.cgroup().join(&layout.name);
+    let group = layout.cgroup().join(layout.group());
     cgroup::make(&group)?;
     cgroup::delegate(&group)?;
     network::build(layout, options.nodes).await
@@ -125,25 +125,26 @@ async fn bring_up_nodes(layout: &Layout, options: &Options, v1: &[V1]) -> Result
         let (node, options, v1) = (layout.node(n), options.clone(), v1.to_vec());
         tasks.spawn(async move { spawn_blocking(move || node::bring_up(&node, &options, &v1)).await });
     }
+    // Every one is waited for, whatever became of the others: nobody may still be building when the lock is given up.
+    let mut result = Ok(());
     while let Some(done) = tasks.join_next().await {
-        done.context("a machine's task ended")?.context("a machine's task ended")??;
+        let done = done.context("a machine's task ended").and_then(|done| done.context("a machine's task ended")?);
+        if result.is_ok() {
+            result = done;
+        }
     }
-    Ok(())
+    result
 }
 
 /// Listening sockets on the person's loopback: a socket belongs to the namespace in which it was opened, whoever uses it.
 fn loopback(ports: Vec<u16>) -> Sockets {
-    Box::new(move || {
-        let open = |port: u16| {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
-                format!(
-                    "listening on 127.0.0.1:{port}: choose another --api-port or --publish if something else serves it"
-                )
-            })?;
-            Ok((argv::LISTEN_FD.into(), OwnedFd::from(listener)))
-        };
-        ports.into_iter().map(open).collect()
-    })
+    let open = |port: u16| {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).with_context(|| {
+            format!("listening on 127.0.0.1:{port}: choose another --api-port or --publish if something else serves it")
+        })?;
+        Ok((argv::LISTEN_FD.into(), OwnedFd::from(listener)))
+    };
+    Sockets { ports, open }
 }
 
 fn machines(nodes: u32) -> String {

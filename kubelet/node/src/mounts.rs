@@ -26,7 +26,7 @@ pub fn mounts(
     let pod_dir = config.pod_dir(pod::uid(pod));
     let mut mounts = Vec::new();
     for mount in container.volume_mounts.iter().flatten() {
-        mounts.push(volume_mount(container, mount, volumes, variables)?);
+        mounts.push(volume_mount(pod, container, mount, volumes, variables)?);
     }
     let has = |mounts: &[Mount], path: &str| mounts.iter().any(|mount| mount.container_path == path);
     if !has(&mounts, "/etc/hosts") && (pod::is_host_network(pod) || !pod_ips.is_empty()) {
@@ -48,7 +48,16 @@ fn bind(container_path: &str, host_path: &Path) -> Mount {
     Mount { container_path: container_path.to_owned(), host_path: host_path.display().to_string(), ..Mount::default() }
 }
 
+/// Whether the volume is one whose files the kubelet writes; no container may (kubernetes #60814).
+fn is_read_only(pod: &Pod, volume: &str) -> bool {
+    let volume = pod::spec(pod).volumes.iter().flatten().find(|found| found.name == volume);
+    volume.is_some_and(|v| {
+        v.config_map.is_some() || v.secret.is_some() || v.projected.is_some() || v.downward_api.is_some()
+    })
+}
+
 fn volume_mount(
+    pod: &Pod,
     container: &Container,
     mount: &VolumeMount,
     volumes: &Paths,
@@ -88,7 +97,7 @@ fn volume_mount(
         _ => MountPropagation::PropagationPrivate,
     };
     Ok(Mount {
-        readonly: mount.read_only.unwrap_or(false),
+        readonly: mount.read_only.unwrap_or(false) || is_read_only(pod, &mount.name),
         propagation: propagation.into(),
         ..bind(&mount.mount_path, &host_path)
     })

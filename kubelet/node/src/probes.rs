@@ -200,8 +200,11 @@ impl Worker {
             handlers::http_get(&self.container, action, &self.pod_ip, limit, "kube-probe/1.36").await
         } else if let Some(action) = &self.probe.tcp_socket {
             handlers::tcp_socket(&self.container, action, &self.pod_ip, limit).await
-        } else {
+        } else if self.kind == ProbeKind::Readiness {
             Err("this kubelet asks by exec, httpGet and tcpSocket only".to_owned())
+        } else {
+            // What cannot be asked (grpc) is no reason to kill a container.
+            Ok(())
         }
     }
 }

@@ -83,7 +83,7 @@ fn is_ready(event: &WatchEvent<Pod>) -> bool {
 
 /// Resident memory of the node's daemons, by cgroup; shared pages are counted to each that maps them.
 fn memory(report: &mut Report, when: &str) -> Result<()> {
-    let group = format!("/run/orlop/{NAME}/cgroup/{NAME}/node1");
+    let group = format!("/run/orlop/{NAME}/cgroup/orlop-{NAME}/node1");
     let mut of: BTreeMap<String, f64> = BTreeMap::new();
     for daemon in ["server", "node", "containerd"] {
         let file = Path::new(&group).join(daemon).join("cgroup.procs");

@@ -280,7 +280,7 @@ fn nothing_is_left(name: &str) {
     eventually("every process to be gone", Duration::from_secs(5), || {
         let processes = std::fs::read_dir("/proc")?.flatten();
         let mut groups = processes.filter_map(|process| std::fs::read_to_string(process.path().join("cgroup")).ok());
-        Ok((!groups.any(|groups| groups.contains(&format!("/{name}/node")))).then_some(()))
+        Ok((!groups.any(|groups| groups.contains(&format!("/orlop-{name}/node")))).then_some(()))
     })
     .unwrap();
 }

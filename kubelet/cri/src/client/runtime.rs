@@ -88,6 +88,7 @@ impl CriClient {
 
     /// Sends the stop signal, and SIGKILL after `grace` (whole seconds). Returns when the container is dead. Idempotent.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), CriError> {
+        let grace = grace.min(super::LONGEST);
         let timeout = i64::try_from(grace.as_secs()).unwrap_or(i64::MAX);
         let message = StopContainerRequest { container_id: id.to_owned(), timeout };
         let reply = self.runtime.clone().stop_container(within(DEADLINE + grace, message)).await;

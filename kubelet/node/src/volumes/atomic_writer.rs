@@ -25,7 +25,7 @@ pub fn write(dir: &Path, files: &BTreeMap<String, File>, group: Option<i64>) -> 
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("invalid path {path:?}")));
     }
     let data = dir.join(DATA);
-    let old = std::fs::read_link(&data).ok();
+    let old = std::fs::read_link(&data).ok().filter(|old| is_own_folder(old));
     if old.is_some() && is_current(&data, files, group)? {
         link_files(dir, files)?;
         return Ok(false);
@@ -60,6 +60,13 @@ pub fn write(dir: &Path, files: &BTreeMap<String, File>, group: Option<i64>) -> 
 /// With an fsGroup, the group may read what the owner may.
 fn mode(file: &File, group: Option<u32>) -> u32 {
     if group.is_some() { file.mode | 0o440 } else { file.mode }
+}
+
+/// Whether it is a name that this writer gives: a link that somebody else made may lead anywhere, and what it leads to is removed.
+fn is_own_folder(link: &Path) -> bool {
+    let mut parts = link.components();
+    let own = |part| matches!(part, Component::Normal(name) if name.as_encoded_bytes().starts_with(b".."));
+    parts.next().is_some_and(own) && parts.next().is_none()
 }
 
 fn is_inside(path: &str) -> bool {
@@ -141,6 +148,20 @@ mod tests {
         assert_eq!(std::fs::read_to_string(dir.join("a")).unwrap(), "3");
         assert!(!dir.join("sub").is_symlink(), "the link to what is gone is gone");
         assert!(!dir.join(first).exists(), "the old files are gone");
+    }
+
+    #[test]
+    fn what_a_container_links_to_is_not_removed() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dir = dir.path();
+        write(dir, &files(&[("a", "1")]), None).unwrap();
+        for target in [other.path(), Path::new("../"), Path::new("../..")] {
+            std::fs::remove_file(dir.join(DATA)).unwrap();
+            symlink(target, dir.join(DATA)).unwrap();
+            write(dir, &files(&[("a", "2")]), None).unwrap();
+            assert_eq!(std::fs::read_to_string(dir.join("a")).unwrap(), "2");
+            assert!(other.path().exists() && dir.exists());
+        }
     }
 
     #[test]
