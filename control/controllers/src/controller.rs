@@ -1,10 +1,13 @@
 //! The loop that every controller runs: take a key, reconcile it, say how it went.
 
+use std::any::Any;
 use std::fmt::Display;
 use std::future::Future;
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +23,8 @@ pub(crate) enum Next {
 }
 
 /// Runs `workers` workers over the queue until cancelled. A failed key is retried with back-off; conflicts, which only mean
-/// that the view was old, are not worth a warning.
+/// that the view was old, are not worth a warning. A key whose reconcile panics has failed like any other: one object, which is
+/// still stored at the next start, must not end all controllers.
 pub(crate) async fn work<T, F, R>(
     name: &'static str,
     queue: Queue<T>,
@@ -41,16 +45,16 @@ pub(crate) async fn work<T, F, R>(
                     () = stop.cancelled() => return,
                     key = queue.next() => key,
                 };
-                let result = reconcile(key.clone()).await;
+                let result = AssertUnwindSafe(async { reconcile(key.clone()).await }).catch_unwind().await;
                 queue.done(&key);
                 match result {
-                    Ok(next) => {
+                    Ok(Ok(next)) => {
                         queue.forget(&key);
                         if let Next::After(delay) = next {
                             queue.add_after(key, delay);
                         }
                     }
-                    Err(error) => {
+                    Ok(Err(error)) => {
                         if is_conflict(&error) {
                             tracing::debug!(controller = name, %key, %error, "trying again");
                         } else {
@@ -58,18 +62,21 @@ pub(crate) async fn work<T, F, R>(
                         }
                         queue.retry(key);
                     }
+                    Err(panic) => {
+                        tracing::error!(controller = name, %key, panic = message(panic.as_ref()), "panicked, trying again");
+                        queue.retry(key);
+                    }
                 }
             }
         });
     }
-    while let Some(ended) = tasks.join_next().await {
-        // A worker that panicked must not be missed silently: the controller ends with it.
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
-        }
-    }
+    tasks.join_all().await;
+}
+
+/// What a panic said.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 /// The object changed since it was read.
@@ -97,5 +104,38 @@ pub(crate) fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube
     match result {
         Err(error) if !is_not_found(&error) => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_whose_reconcile_panics_is_tried_again_and_holds_up_no_other() {
+        let (queue, stop, panics) = (Queue::default(), CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+        let (good, mut reconciled) = tokio::sync::mpsc::unbounded_channel();
+        let counted = panics.clone();
+        let reconcile = move |key: &'static str| {
+            let (panics, good) = (counted.clone(), good.clone());
+            async move {
+                if key == "bad" && panics.fetch_add(1, Ordering::SeqCst) < 2 {
+                    panic!("a stored object");
+                }
+                good.send(key).unwrap();
+                Ok(Next::Settled)
+            }
+        };
+        queue.add("bad");
+        queue.add("good");
+        let running = tokio::spawn(work("test", queue, 1, stop.clone(), reconcile));
+        assert_eq!(reconciled.recv().await, Some("good"));
+        assert_eq!(reconciled.recv().await, Some("bad"));
+        assert_eq!(panics.load(Ordering::SeqCst), 3, "twice it panicked");
+        stop.cancel();
+        running.await.unwrap();
     }
 }
