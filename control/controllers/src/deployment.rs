@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::controller::{self, Next};
-use crate::owner::{controller_of, controller_reference};
+use crate::owner::{controller_of, controller_reference, recheck};
 use crate::replicas::phase;
 use crate::{Informer, Key, Queue};
 
@@ -116,7 +116,7 @@ impl Deployments {
 
     /// The ReplicaSets that are the Deployment's; orphans that it selects are adopted, those it no longer selects released.
     async fn claim(&self, deployment: &Deployment) -> Result<Vec<ReplicaSet>, kube::Error> {
-        let mut owned = Vec::new();
+        let (mut owned, mut rechecked) = (Vec::new(), false);
         let leaving = deployment.metadata.deletion_timestamp.is_some();
         for set in self.views.replica_sets.list(&deployment.namespace().unwrap_or_default()) {
             match controller_of(&set.metadata) {
@@ -128,6 +128,10 @@ impl Deployments {
                     }
                 }
                 None if !leaving && set.metadata.deletion_timestamp.is_none() && selects(deployment, &set) => {
+                    if !rechecked {
+                        recheck(&self.client, deployment).await?;
+                        rechecked = true;
+                    }
                     self.reown(&set, Some(deployment)).await?;
                 }
                 _ => {}

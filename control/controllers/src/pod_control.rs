@@ -1,19 +1,22 @@
 //! Creating and deleting the pods of a workload, with the events that tell of it.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use orlop_runtime::Recorder;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::Key;
 use crate::controller;
 use crate::in_flight::InFlight;
-use crate::owner::{controller_of, controller_reference};
+use crate::owner::{controller_of, controller_reference, recheck};
 use crate::replicas::is_active;
 
 /// Writes pods as one controller.
@@ -86,14 +89,17 @@ impl PodControl {
 
     /// The pods that are the owner's: those that name it, and orphans it selects, which it adopts; those it no longer selects are
     /// released.
-    pub(crate) async fn claim<K: Resource<DynamicType = ()>>(
+    pub(crate) async fn claim<K>(
         &self,
         owner: &K,
         pods: Vec<Arc<Pod>>,
         selects: impl Fn(&Pod) -> bool,
-    ) -> Result<Vec<Arc<Pod>>, kube::Error> {
+    ) -> Result<Vec<Arc<Pod>>, kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
         let leaving = owner.meta().deletion_timestamp.is_some();
-        let mut claimed = Vec::new();
+        let (mut claimed, mut rechecked) = (Vec::new(), false);
         for pod in pods {
             match controller_of(&pod.metadata) {
                 Some(reference) if Some(&reference.uid) == owner.meta().uid.as_ref() => {
@@ -104,6 +110,10 @@ impl PodControl {
                     }
                 }
                 None if !leaving && is_active(&pod) && selects(&pod) => {
+                    if !rechecked {
+                        recheck(&self.client, owner).await?;
+                        rechecked = true;
+                    }
                     self.reown(&pod, Some(controller_reference(owner))).await?;
                     claimed.push(pod);
                 }
