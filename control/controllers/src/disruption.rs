@@ -119,7 +119,7 @@ impl Views {
             .ok_or_else(|| format!("found no {} \"{}\" for pod \"{name}\"", owner.kind, owner.name))?;
             wanted.insert(uid.unwrap_or_default(), replicas.unwrap_or(1));
         }
-        Ok(wanted.values().sum())
+        Ok(wanted.into_values().fold(0, i32::saturating_add))
     }
 
     /// A Deployment's ReplicaSets count as the Deployment.

@@ -92,10 +92,10 @@ where
         Some(found) if found.revision == highest => found.as_ref().clone(),
         Some(found) => {
             let mut bumped = found.as_ref().clone();
-            bumped.revision = highest + 1;
+            bumped.revision = highest.saturating_add(1);
             api.replace(&found.name_any(), &PostParams::default(), &bumped).await?
         }
-        None => create(&api, owner, template, wanted, highest + 1, collisions).await?,
+        None => create(&api, owner, template, wanted, highest.saturating_add(1), collisions).await?,
     };
     let old = old.into_iter().filter(|revision| revision.name_any() != current.name_any());
     Ok(History { old: old.map(|revision| revision.as_ref().clone()).collect(), current })

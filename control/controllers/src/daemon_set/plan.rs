@@ -183,7 +183,7 @@ fn limit(
         IntOrString::Int(number) => usize::try_from(*number).ok(),
         IntOrString::String(text) => {
             let percent: usize = text.trim_end_matches('%').parse().ok()?;
-            Some((percent * desired).div_ceil(100))
+            Some(percent.saturating_mul(desired).div_ceil(100))
         }
     }
 }

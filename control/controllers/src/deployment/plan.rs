@@ -35,6 +35,11 @@ fn actual(set: &ReplicaSet) -> i32 {
     set.status.as_ref().map_or(0, |status| status.replicas)
 }
 
+/// A sum over ReplicaSets; each number may be as large as a person wrote it.
+pub(super) fn sum<'a>(sets: impl IntoIterator<Item = &'a ReplicaSet>, of: impl Fn(&ReplicaSet) -> i32) -> i32 {
+    sets.into_iter().map(of).fold(0, i32::saturating_add)
+}
+
 fn number(set: &ReplicaSet, annotation: &str) -> Option<i32> {
     set.annotations().get(annotation)?.parse().ok()
 }
@@ -101,13 +106,13 @@ fn recreate(deployment: &Deployment, sets: &Sets, old_pods: bool, next: i64, pla
 
 fn roll(deployment: &Deployment, sets: &Sets, next: i64, plan: &mut Plan) {
     let wanted = replicas(deployment);
-    let old_size: i32 = sets.old.iter().map(size).sum();
+    let old_size = sum(&sets.old, size);
     let Some(new) = &sets.new else {
         plan.create = Some(revision::new_set(deployment, room(deployment, 0, old_size), next));
         return;
     };
     let new_size = size(new);
-    let target = if new_size > wanted { wanted } else { room(deployment, new_size, old_size + new_size) };
+    let target = if new_size > wanted { wanted } else { room(deployment, new_size, old_size.saturating_add(new_size)) };
     if target != new_size {
         plan.update.push(resized(deployment, new, target));
         return;
@@ -117,27 +122,29 @@ fn roll(deployment: &Deployment, sets: &Sets, next: i64, plan: &mut Plan) {
 
 /// How large the new ReplicaSet may be while there are `all` pods.
 fn room(deployment: &Deployment, new_size: i32, all: i32) -> i32 {
-    let most = replicas(deployment) + max_surge(deployment);
-    new_size + (most - all).min(replicas(deployment) - new_size).max(0)
+    let most = replicas(deployment).saturating_add(max_surge(deployment));
+    let missing = replicas(deployment).saturating_sub(new_size);
+    new_size.saturating_add(most.saturating_sub(all).min(missing).max(0))
 }
 
 /// Takes pods from the old ReplicaSets: first those that are of no use anyway, then as many as availability allows.
 fn shrink_old(deployment: &Deployment, new: &ReplicaSet, old: &[ReplicaSet]) -> Vec<ReplicaSet> {
-    let least = replicas(deployment) - max_unavailable(deployment);
-    let all: i32 = old.iter().map(size).sum::<i32>() + size(new);
-    let most_down = all - least - (size(new) - available(new));
+    let least = replicas(deployment).saturating_sub(max_unavailable(deployment));
+    let old_size = sum(old, size);
+    let all = old_size.saturating_add(size(new));
+    let most_down = all.saturating_sub(least).saturating_sub(size(new).saturating_sub(available(new)));
     let mut sizes: Vec<i32> = old.iter().map(size).collect();
-    if sizes.iter().sum::<i32>() == 0 || most_down <= 0 {
+    if old_size == 0 || most_down <= 0 {
         return Vec::new();
     }
     let mut left = most_down;
     for (set, size) in old.iter().zip(&mut sizes) {
-        let useless = (*size - available(set)).clamp(0, left);
+        let useless = size.saturating_sub(available(set)).clamp(0, left);
         *size -= useless;
         left -= useless;
     }
-    let available_now: i32 = old.iter().map(available).sum::<i32>() + available(new);
-    let mut left = (available_now - least).max(0);
+    let available_now = sum(old, available).saturating_add(available(new));
+    let mut left = available_now.saturating_sub(least).max(0);
     for size in &mut sizes {
         let less = (*size).min(left);
         *size -= less;
@@ -167,22 +174,22 @@ fn scale(deployment: &Deployment, sets: &Sets) -> Vec<ReplicaSet> {
     if is_recreate(deployment) {
         return Vec::new();
     }
-    let allowed = if wanted > 0 { wanted + max_surge(deployment) } else { 0 };
-    let to_add = allowed - active.iter().map(|set| size(set)).sum::<i32>();
+    let allowed = if wanted > 0 { wanted.saturating_add(max_surge(deployment)) } else { 0 };
+    let to_add = allowed.saturating_sub(sum(active.iter().copied(), size));
     // The largest first; of equal ones the newer grows first and the older shrinks first.
     active.sort_by_key(|set| {
         let age = set.creation_timestamp().map(|time| time.0.as_nanosecond()).unwrap_or(0);
         (std::cmp::Reverse(size(set)), if to_add > 0 { -age } else { age })
     });
-    let mut added = 0;
+    let mut added = 0_i32;
     let mut sizes = Vec::with_capacity(active.len());
     for set in &active {
         let part = proportion(deployment, set, to_add, added);
-        added += part;
-        sizes.push(size(set) + part);
+        added = added.saturating_add(part);
+        sizes.push(size(set).saturating_add(part));
     }
     if let Some(first) = sizes.first_mut() {
-        *first = (*first + to_add - added).max(0);
+        *first = first.saturating_add(to_add.saturating_sub(added)).max(0);
     }
     let resized = active.iter().zip(sizes).map(|(set, size)| (*set, resized(deployment, set, size)));
     resized.filter(|(set, resized)| *set != resized).map(|(_, resized)| resized).collect()
@@ -199,14 +206,14 @@ fn proportion(deployment: &Deployment, set: &ReplicaSet, to_add: i32, added: i32
         return 0;
     }
     let fraction = if replicas(deployment) == 0 {
-        -size(set)
+        size(set).saturating_neg()
     } else {
-        let most = f64::from(replicas(deployment) + max_surge(deployment));
+        let most = f64::from(replicas(deployment).saturating_add(max_surge(deployment)));
         let status = deployment.status.as_ref().and_then(|status| status.replicas);
         let before = number(set, MAX).filter(|max| *max > 0).or(status).unwrap_or(0).max(1);
-        (f64::from(size(set)) * most / f64::from(before)).round() as i32 - size(set)
+        ((f64::from(size(set)) * most / f64::from(before)).round() as i32).saturating_sub(size(set))
     };
-    let left = to_add - added;
+    let left = to_add.saturating_sub(added);
     if to_add > 0 { fraction.min(left) } else { fraction.max(left) }
 }
 

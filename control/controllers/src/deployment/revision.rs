@@ -64,7 +64,7 @@ pub(super) fn revision(set: &ReplicaSet) -> i64 {
 
 /// The number that the present template's ReplicaSet must have at least.
 pub(super) fn next_revision(old: &[ReplicaSet]) -> i64 {
-    old.iter().map(revision).max().unwrap_or(0) + 1
+    old.iter().map(revision).max().unwrap_or(0).saturating_add(1)
 }
 
 /// The ReplicaSet for the present template.
@@ -135,5 +135,5 @@ fn remember(annotations: &mut BTreeMap<String, String>, revision: &str) {
 pub(super) fn annotate_sizes(deployment: &Deployment, set: &mut ReplicaSet) {
     let annotations = set.metadata.annotations.get_or_insert_default();
     annotations.insert(DESIRED.into(), replicas(deployment).to_string());
-    annotations.insert(MAX.into(), (replicas(deployment) + max_surge(deployment)).to_string());
+    annotations.insert(MAX.into(), replicas(deployment).saturating_add(max_surge(deployment)).to_string());
 }

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, DeploymentStat
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::plan::{Sets, available, size};
+use super::plan::{Sets, available, size, sum};
 use super::strategy::{is_paused, max_unavailable, progress_deadline, replicas};
 
 const AVAILABLE: &str = "NewReplicaSetAvailable";
@@ -31,7 +31,7 @@ fn ends(deployment: &Deployment, status: &DeploymentStatus) -> bool {
 pub(super) fn status(deployment: &Deployment, sets: &Sets, now: Timestamp) -> DeploymentStatus {
     let old = deployment.status.clone().unwrap_or_default();
     let all: Vec<&ReplicaSet> = sets.old.iter().chain(&sets.new).collect();
-    let sum = |of: &dyn Fn(&ReplicaSet) -> i32| all.iter().map(|set| of(set)).sum::<i32>();
+    let sum = |of: &dyn Fn(&ReplicaSet) -> i32| sum(all.iter().copied(), of);
     let counted = |set: &ReplicaSet| set.status.as_ref().map_or(0, |status| status.replicas);
     let ready = |set: &ReplicaSet| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
     let count = |number: i32| (number != 0).then_some(number);
@@ -42,12 +42,12 @@ pub(super) fn status(deployment: &Deployment, sets: &Sets, now: Timestamp) -> De
         updated_replicas: count(sets.new.as_ref().map_or(0, counted)),
         ready_replicas: count(sum(&ready)),
         available_replicas: count(available_now),
-        unavailable_replicas: count((sum(&size) - available_now).max(0)),
+        unavailable_replicas: count(sum(&size).saturating_sub(available_now).max(0)),
         collision_count: old.collision_count,
         terminating_replicas: old.terminating_replicas,
         conditions: old.conditions.clone(),
     };
-    let enough = available_now >= replicas(deployment) - max_unavailable(deployment);
+    let enough = available_now >= replicas(deployment).saturating_sub(max_unavailable(deployment));
     let (condition, reason, message) = if enough {
         ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
     } else {
@@ -129,7 +129,7 @@ fn deadline_of(condition: &DeploymentCondition, seconds: i64) -> Option<Timestam
 
 fn has_progressed(old: &DeploymentStatus, new: &DeploymentStatus) -> bool {
     let of = |count: Option<i32>| count.unwrap_or(0);
-    let old_ones = |status: &DeploymentStatus| of(status.replicas) - of(status.updated_replicas);
+    let old_ones = |status: &DeploymentStatus| of(status.replicas).saturating_sub(of(status.updated_replicas));
     of(new.updated_replicas) > of(old.updated_replicas)
         || old_ones(new) < old_ones(old)
         || of(new.ready_replicas) > of(old.ready_replicas)

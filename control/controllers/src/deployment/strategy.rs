@@ -63,8 +63,8 @@ fn scaled(value: &IntOrString, total: i32, up: bool) -> i32 {
         IntOrString::Int(number) => *number,
         IntOrString::String(text) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            let product = percent * i64::from(total);
-            let result = if up { (product + 99).div_euclid(100) } else { product.div_euclid(100) };
+            let product = percent.saturating_mul(i64::from(total));
+            let result = if up { product.saturating_add(99).div_euclid(100) } else { product.div_euclid(100) };
             i32::try_from(result).unwrap_or(i32::MAX)
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn status(
             && ready_since(pod).is_some()
     });
     let healthy = i32::try_from(healthy.count()).unwrap_or(i32::MAX);
-    let allowed = if expected <= 0 { 0 } else { (healthy - desired).max(0) };
+    let allowed = if expected <= 0 { 0 } else { healthy.saturating_sub(desired).max(0) };
     let (value, reason) = if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
     PodDisruptionBudgetStatus {
         conditions: Some(condition(old.conditions, budget, value, reason, "", now)),
@@ -65,7 +65,7 @@ fn wanted(budget: &PodDisruptionBudget, pods: usize, scale: i32) -> (i32, i32) {
     let Some(spec) = &budget.spec else { return (0, 0) };
     let pods = i32::try_from(pods).unwrap_or(i32::MAX);
     match (&spec.max_unavailable, &spec.min_available) {
-        (Some(most), _) => (scale, (scale - scaled(most, scale)).max(0)),
+        (Some(most), _) => (scale, scale.saturating_sub(scaled(most, scale)).max(0)),
         (None, Some(IntOrString::Int(least))) => (pods, *least),
         (None, Some(least)) => (scale, scaled(least, scale)),
         (None, None) => (pods, 0),
@@ -78,7 +78,8 @@ fn scaled(value: &IntOrString, total: i32) -> i32 {
         IntOrString::Int(number) => *number,
         IntOrString::String(text) => {
             let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
-            i32::try_from((percent * i64::from(total) + 99).div_euclid(100)).unwrap_or(i32::MAX)
+            let product = percent.saturating_mul(i64::from(total));
+            i32::try_from(product.saturating_add(99).div_euclid(100)).unwrap_or(i32::MAX)
         }
     }
 }

@@ -121,7 +121,7 @@ pub(super) fn plan(job: &Job, pods: &[Arc<Pod>], now: Timestamp) -> Plan {
     }
     scale(spec, pods, &active, &counted, now, &mut plan);
     if let (Some(seconds), Some(start)) = (spec.active_deadline_seconds, &plan.status.start_time) {
-        let left = (start.0 + SignedDuration::from_secs(seconds)).duration_since(now);
+        let left = after(start.0, seconds).duration_since(now);
         plan.again = Some(plan.again.map_or(left, |again| again.min(left)));
     }
     plan
@@ -168,7 +168,7 @@ fn count(spec: &JobSpec, stored: &JobStatus, pods: &[Arc<Pod>], plan: &mut Plan)
     let mut settle = |uids: Option<Vec<String>>, sum: &mut i32| -> Vec<String> {
         let (waiting, settled): (Vec<_>, Vec<_>) =
             uids.unwrap_or_default().into_iter().partition(|uid| tracked.contains_key(uid));
-        *sum += i32::try_from(settled.len()).unwrap_or(i32::MAX);
+        *sum = sum.saturating_add(i32::try_from(settled.len()).unwrap_or(i32::MAX));
         plan.release.extend(waiting.iter().filter_map(|uid| tracked.get(uid).map(|pod| (*pod).clone())));
         waiting
     };
@@ -202,7 +202,7 @@ fn count(spec: &JobSpec, stored: &JobStatus, pods: &[Arc<Pod>], plan: &mut Plan)
             waiting_failed.push(uid.clone());
         }
     }
-    let total = |sum: i32, waiting: &[String]| sum + i32::try_from(waiting.len()).unwrap_or(i32::MAX);
+    let total = |sum: i32, waiting: &[String]| sum.saturating_add(i32::try_from(waiting.len()).unwrap_or(i32::MAX));
     let counted = Counted {
         succeeded: if is_indexed(spec) {
             total(0, &[]) + completed.len() as i32
@@ -243,12 +243,12 @@ fn failure(
         .flat_map(|pod| pod.status.iter())
         .flat_map(|status| status.container_statuses.iter().chain(&status.init_container_statuses).flatten())
         .map(|container| container.restart_count)
-        .sum();
+        .fold(0, i32::saturating_add);
     if counted.failed > limit || (restarts > 0 && restarts >= limit) {
         return Some(("BackoffLimitExceeded", "Job has reached the specified backoff limit"));
     }
     let start = status.start_time.as_ref()?.0;
-    let deadline = start + SignedDuration::from_secs(spec.active_deadline_seconds?);
+    let deadline = after(start, spec.active_deadline_seconds?);
     let passed = spec.suspend != Some(true) && deadline <= now;
     passed.then_some(("DeadlineExceeded", "Job was active longer than specified deadline"))
 }
@@ -266,7 +266,9 @@ fn scale(spec: &JobSpec, pods: &[Arc<Pod>], active: &[&Arc<Pod>], counted: &Coun
     let wanted = match spec.completions {
         None if counted.succeeded > 0 => active.len().min(parallelism),
         None => parallelism,
-        Some(completions) => parallelism.min(usize::try_from(completions - counted.succeeded).unwrap_or(0)),
+        Some(completions) => {
+            parallelism.min(usize::try_from(completions.saturating_sub(counted.succeeded)).unwrap_or(0))
+        }
     };
     let mut kept: Vec<&Pod> = active.iter().map(|pod| pod.as_ref()).collect();
     let mut surplus: Vec<&Pod> = Vec::new();
@@ -317,7 +319,12 @@ fn backoff(pods: &[Arc<Pod>], now: Timestamp) -> Option<SignedDuration> {
     let last = failures.iter().max()?;
     let doublings = u32::try_from(failures.len() - 1).unwrap_or(u32::MAX).min(10);
     let wait = (FIRST_BACKOFF << doublings).min(LONGEST_BACKOFF);
-    Some((*last + SignedDuration::from_secs(wait)).duration_since(now))
+    Some(after(*last, wait).duration_since(now))
+}
+
+/// So many seconds later, or the end of time.
+fn after(at: Timestamp, seconds: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 /// When the last container of a finished pod ended, or the best guess.

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
 use crate::history::HASH_LABEL;
-use crate::replicas::{is_available, phase, ready_since};
+use crate::replicas::{BURST, is_available, phase, ready_since};
 
 use super::pods::{ordinal, start};
 
@@ -55,6 +55,9 @@ fn step(
     let in_order = set.spec.as_ref().and_then(|spec| spec.pod_management_policy.as_deref()) != Some("Parallel");
     let of = |wanted: i32| pods.iter().find(|pod| ordinal(set, pod) == Some(wanted));
     for place in first..first.saturating_add(wanted) {
+        if plan.create.len() == BURST {
+            return;
+        }
         let blocked = match of(place) {
             None => {
                 plan.create.push((place, !is_kept_back(set, place)));
@@ -89,7 +92,8 @@ fn condemn(
     serves: &dyn Fn(&Pod) -> bool,
     plan: &mut Plan,
 ) -> bool {
-    let beyond = |pod: &&Arc<Pod>| ordinal(set, pod).is_some_and(|place| place < first || place >= first + wanted);
+    let beyond =
+        |pod: &&Arc<Pod>| ordinal(set, pod).is_some_and(|place| place < first || place >= first.saturating_add(wanted));
     let mut condemned: Vec<&Arc<Pod>> = pods.iter().filter(beyond).collect();
     condemned.sort_by_key(|pod| std::cmp::Reverse(ordinal(set, pod)));
     if !in_order {
@@ -116,7 +120,7 @@ fn update<'a>(
 ) {
     let (first, wanted) = (start(set), replicas(set));
     let mut budget = max_unavailable(set);
-    for place in (first.max(first + partition(set).unwrap_or(0))..first.saturating_add(wanted)).rev() {
+    for place in (first.max(first.saturating_add(partition(set).unwrap_or(0)))..first.saturating_add(wanted)).rev() {
         if budget == 0 {
             return;
         }
@@ -147,8 +151,8 @@ fn max_unavailable(set: &StatefulSet) -> i32 {
         None => 1,
         Some(IntOrString::Int(number)) => *number,
         Some(IntOrString::String(text)) => {
-            let percent: i32 = text.trim_end_matches('%').parse().unwrap_or(0);
-            percent * replicas(set) / 100
+            let percent: i64 = text.trim_end_matches('%').parse().unwrap_or(0);
+            i32::try_from(percent.saturating_mul(i64::from(replicas(set))) / 100).unwrap_or(i32::MAX)
         }
     };
     limit.max(1)
@@ -162,7 +166,7 @@ fn is_kept_back(set: &StatefulSet, place: i32) -> bool {
     }
     let current = || set.status.as_ref().and_then(|status| status.current_replicas).unwrap_or(0);
     let below = if rolling(set).is_some() { partition(set).unwrap_or(0) } else { current() };
-    place < start(set) + below
+    place < start(set).saturating_add(below)
 }
 
 fn is_leaving(pod: &Pod) -> bool {

@@ -171,3 +171,24 @@ fn only_some_old_revisions_are_kept() {
     }
     assert_eq!(world.sizes(), [0, 0, 1]);
 }
+
+#[test]
+fn the_largest_numbers_are_planned_with_like_any_others() {
+    let most = i32::MAX;
+    let mut world = World::new(deployment(most, "v1", rolling(most, most)));
+    world.step();
+    world.step();
+    assert_eq!(world.sets.iter().map(size).collect::<Vec<_>>(), [most]);
+    world.deployment = deployment(most, "v2", rolling(most, 0));
+    world.step();
+    for set in &mut world.sets {
+        set.spec.as_mut().unwrap().replicas = Some(most);
+    }
+    world.deployment = deployment(most - 1, "v2", rolling(most, 0));
+    world.step();
+    world.step();
+    assert!(world.sets.iter().all(|set| size(set) >= 0));
+    let (new, old) = split(&world.deployment, world.sets.clone());
+    let status = crate::deployment::status::status(&world.deployment, &Sets { new, old }, jiff::Timestamp::UNIX_EPOCH);
+    assert!(status.unavailable_replicas.is_some());
+}

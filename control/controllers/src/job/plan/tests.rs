@@ -189,3 +189,13 @@ fn a_work_queue_is_done_when_one_pod_says_so_and_the_others_have_ended() {
     assert_eq!(world.counts(), (2, 0));
     assert!(world.ended().is_some());
 }
+
+#[test]
+fn a_deadline_beyond_the_end_of_time_never_comes() {
+    let mut world = World::new(json!({"completions": 1, "activeDeadlineSeconds": i64::MAX}));
+    let plan = world.step();
+    assert_eq!(plan.create.len(), 1);
+    assert!(plan.again.is_some_and(|again| again.is_positive()));
+    world.step();
+    assert!(condition(world.job.status.as_ref().unwrap(), "FailureTarget").is_none());
+}

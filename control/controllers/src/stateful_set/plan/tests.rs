@@ -109,3 +109,13 @@ fn a_pod_that_ended_is_made_again() {
     Arc::make_mut(&mut ended).status.as_mut().unwrap().phase = Some("Failed".into());
     assert_eq!(step(&set, &[ended], "r1", "r1").1, names(&["db-0"]));
 }
+
+#[test]
+fn the_largest_numbers_are_planned_with_like_any_others() {
+    let update = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": i32::MAX, "maxUnavailable": "100%"}});
+    let spec = json!({"updateStrategy": update, "ordinals": {"start": 1}, "podManagementPolicy": "Parallel"});
+    let set = set(i32::MAX, spec);
+    let (create, delete) = step(&set, &[pod(&set, 1, "r1", true)], "r1", "r2");
+    assert_eq!((create.len(), create[0], delete.len()), (BURST, (2, false), 0), "not all at once");
+    assert_eq!(max_unavailable(&set), i32::MAX);
+}
