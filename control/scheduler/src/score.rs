@@ -52,8 +52,8 @@ fn to_hundred(scores: Vec<i64>) -> Vec<i64> {
 /// How much would be left, in percent, of cpu and memory on average (NodeResourcesFit, LeastAllocated).
 fn least_allocated(pod: &PodInfo, node: &NodeInfo) -> i64 {
     let left = [CPU, MEMORY].into_iter().filter_map(|name| {
-        let (has, used) = (node.allocatable.get(name), node.scored.get(name) + pod.scored.get(name));
-        (has > 0).then(|| if used > has { 0 } else { (has - used) * 100 / has })
+        let (has, used) = (node.allocatable.get(name), node.scored.get(name).saturating_add(pod.scored.get(name)));
+        (has > 0).then(|| if used > has { 0 } else { (has - used).saturating_mul(100) / has })
     });
     let left: Vec<i64> = left.collect();
     if left.is_empty() { 0 } else { left.iter().sum::<i64>() / left.len() as i64 }
@@ -66,7 +66,7 @@ fn balanced(pod: &PodInfo, node: &NodeInfo) -> i64 {
     }
     let fraction = |name| {
         let has = node.allocatable.get(name);
-        let used = node.requested.get(name) + pod.requests.get(name);
+        let used = node.requested.get(name).saturating_add(pod.requests.get(name));
         (has > 0).then(|| (used as f64 / has as f64).min(1.0))
     };
     match (fraction(CPU), fraction(MEMORY)) {

@@ -170,7 +170,7 @@ pub(crate) fn scores<'a>(
                 let count =
                     if is_host { constraint.count(pod, node) } else { domains.get(domain).copied().unwrap_or(0) };
                 let size = if is_host { hosts } else { domains.len() };
-                Some(count as f64 * ((size + 2) as f64).ln() + f64::from(constraint.max_skew - 1))
+                Some(count as f64 * ((size + 2) as f64).ln() + (f64::from(constraint.max_skew) - 1.0))
             });
             parts.sum::<f64>().round() as i64
         })

@@ -142,3 +142,11 @@ fn preferences_of_nodes_taints_and_neighbours_decide_among_equals() {
             "labelSelector": {"matchLabels": {"app": "database"}}}}]}}});
     assert_eq!(decide_in(&cache, &pod("q", json!({}), near), None).unwrap(), "b1");
 }
+
+#[test]
+fn a_pod_that_was_put_on_a_node_with_more_than_any_has_only_makes_it_full() {
+    let mut cache = cache(&[("n1", json!({})), ("n2", json!({}))]);
+    let most = json!({"requests": {"cpu": "9223372036854775807", "memory": "9223372036854775807"}});
+    cache.assume(pod("huge", json!({}), json!({"containers": [{"name": "c", "resources": most}]})), "n1");
+    assert_eq!(decide_in(&cache, &pod("a", json!({}), json!({})), None), Ok("n2".to_owned()));
+}
