@@ -12,6 +12,10 @@ use crate::packet::Packet;
 /// How many source ports are tried.
 const TRIES: u32 = 24;
 
+/// The other direction's entry hears of a packet when this bit of the time (in nanoseconds) has changed: each 8.6 s, well below
+/// every timeout.
+const TELL_OTHER: u32 = 33;
+
 /// Where an entry is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Table {
@@ -51,6 +55,8 @@ pub fn is_over(flow: &Flow) -> bool {
 pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
     // SAFETY: an element of a map, as for `find`; races on these fields lose a count or repeat a change.
     let flow = unsafe { &mut *flow };
+    // A flow that goes one way only lives on in the other direction's entry too; to say so every few seconds is enough.
+    let tell = flow.seen >> TELL_OTHER != now >> TELL_OTHER;
     flow.seen = now;
     flow.packets += 1;
     let reply = flow.flags & flow_flags::REPLY != 0;
@@ -66,7 +72,7 @@ pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
             news |= flow_flags::RESET;
         }
     }
-    if flow.flags & news != news {
+    if tell || flow.flags & news != news {
         flow.flags |= news;
         mark_other(&other(flow), news, now);
     }
