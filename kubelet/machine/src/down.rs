@@ -27,8 +27,18 @@ pub fn down(options: &DownOptions) -> Result<()> {
 pub(crate) fn teardown(layout: &Layout) -> Result<()> {
     end_processes(layout)?;
     network::remove(layout)?;
+    remove_pins(layout)?;
     mounts::unmount_below(&layout.run())?;
     remove_dir(&layout.run())
+}
+
+/// Another mount namespace made meanwhile may hold the bpffs: what is pinned there goes now, whoever does.
+fn remove_pins(layout: &Layout) -> Result<()> {
+    let Ok(entries) = fs::read_dir(layout.bpf()) else { return Ok(()) };
+    for entry in entries {
+        remove_dir(&entry.with_context(|| format!("reading {}", layout.bpf().display()))?.path())?;
+    }
+    Ok(())
 }
 
 /// Kills by membership: cgroup2 holds all that was started, the v1 groups what may have been moved by a container runtime.

@@ -235,8 +235,8 @@ pub fn eventually(mut holds: impl FnMut() -> bool) {
 /// Connects and gives the connection and the server's first line.
 pub fn talk(address: &str) -> std::io::Result<(TcpStream, String)> {
     let address: SocketAddr = address.parse().expect("an address");
-    let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    connection.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let mut connection = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    connection.set_read_timeout(Some(Duration::from_secs(5)))?;
     let line = read_line(&mut connection)?;
     Ok((connection, line))
 }
