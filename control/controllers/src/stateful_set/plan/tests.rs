@@ -114,8 +114,10 @@ fn a_pod_that_ended_is_made_again() {
 fn the_largest_numbers_are_planned_with_like_any_others() {
     let update = json!({"type": "RollingUpdate", "rollingUpdate": {"partition": i32::MAX, "maxUnavailable": "100%"}});
     let spec = json!({"updateStrategy": update, "ordinals": {"start": 1}, "podManagementPolicy": "Parallel"});
-    let set = set(i32::MAX, spec);
-    let (create, delete) = step(&set, &[pod(&set, 1, "r1", true)], "r1", "r2");
+    let large = set(i32::MAX, spec.clone());
+    let (create, delete) = step(&large, &[pod(&large, 1, "r1", true)], "r1", "r2");
     assert_eq!((create.len(), create[0], delete.len()), (BURST, (2, false), 0), "not all at once");
-    assert_eq!(max_unavailable(&set), i32::MAX);
+    assert_eq!(max_unavailable(&large), i32::MAX);
+    let kept_back = set(1, spec);
+    assert_eq!(step(&kept_back, &[pod(&kept_back, 1, "r1", true)], "r1", "r2"), (vec![], vec![]));
 }
