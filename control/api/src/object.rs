@@ -7,6 +7,18 @@ use serde_json::Value;
 use crate::catalog::Resource;
 use crate::fields;
 
+/// How deep a stored object may nest. serde_json reads 127 levels back; lists, watch events and tables wrap objects in a few more.
+pub const MAX_DEPTH: usize = 120;
+
+/// Whether arrays and objects within a value nest at most so many levels. Looks no deeper than that itself.
+pub fn nests_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| nests_within(item, levels - 1)),
+        Value::Object(fields) => levels > 0 && fields.values().all(|field| nests_within(field, levels - 1)),
+        _ => true,
+    }
+}
+
 /// An object at one revision.
 #[derive(Debug)]
 pub struct Object {

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::cache::{Cache, Hub};
 use crate::catalog::Resource;
-use crate::object::Object;
+use crate::object::{MAX_DEPTH, Object, nests_within};
 use crate::status::Status;
 
 /// How long an Event is kept.
@@ -61,6 +61,10 @@ impl Registry {
 
     /// Writes an object that must be at `expected` now (0: must not exist).
     pub async fn put(&self, cache: &Cache, value: Value, expected: i64) -> Result<Outcome, Status> {
+        // The last gate, whatever the format or patch it came by: what cannot be read back must not be written.
+        if !nests_within(&value, MAX_DEPTH) {
+            return Err(Status::bad_request(format!("the object nests deeper than {MAX_DEPTH} levels")));
+        }
         let resource = &cache.resource;
         let metadata = &value["metadata"];
         let key: Bytes = resource

@@ -67,7 +67,7 @@ impl Call {
         let token = self.query.text("continue");
         self.check_list_options(version, matching, token)?;
         if !token.is_empty() {
-            let token = parse_continue(token)?;
+            let token = parse_continue(token, &self.prefix())?;
             return self.page_at(&cache, &selectors, limit, token.rv, token.start).await;
         }
         let hub = self.server.registry().hub();
@@ -182,9 +182,10 @@ impl Page {
     }
 }
 
-fn parse_continue(text: &str) -> Result<Continue, Status> {
+/// A token is the client's word: it may only continue within the prefix that the request was authorized for.
+fn parse_continue(text: &str, prefix: &str) -> Result<Continue, Status> {
     let token: Option<Continue> = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
     token
-        .filter(|t| t.v == "meta.k8s.io/v1" && t.rv > 0)
+        .filter(|t| t.v == "meta.k8s.io/v1" && t.rv > 0 && t.start.len() > prefix.len() && t.start.starts_with(prefix))
         .ok_or_else(|| Status::bad_request("continue key is not valid: it was not given out by this server"))
 }

@@ -9,6 +9,8 @@ use super::Call;
 use crate::status::{Cause, Status};
 use crate::wire::{self, Body};
 
+mod json;
+
 /// JSON Patch may not have more operations (kube-apiserver's limit).
 const MAX_OPERATIONS: usize = 10_000;
 
@@ -72,7 +74,8 @@ impl Patch {
     /// Patches any value; `kind` decides how a strategic patch merges.
     pub fn apply_to(&self, value: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
         match self {
-            Self::Json(patch) => json_patch::patch(value, patch).map_err(|e| Status::bad_request(e.to_string())),
+            Self::Json(patch) => json::apply(value, patch)
+                .map_err(|refused| refused.into_status(|error| Status::bad_request(error.to_string()))),
             Self::Merge(patch) => {
                 json_patch::merge(value, patch);
                 Ok(())
@@ -92,14 +95,15 @@ impl Patch {
         let version = old["metadata"]["resourceVersion"].clone();
         match self {
             Self::Json(patch) => {
-                json_patch::patch(&mut object, patch).map_err(|error| {
+                let invalid = |error: json_patch::PatchError| {
                     let cause = Cause {
                         reason: "FieldValueInvalid".into(),
                         message: format!("the server rejected our request due to an error in our request: {error}"),
                         field: "patch".into(),
                     };
                     Status::invalid(&call.resource, &call.info.name, vec![cause])
-                })?;
+                };
+                json::apply(&mut object, patch).map_err(|refused| refused.into_status(invalid))?;
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
             Self::Strategic(patch) => object = crate::strategy::strategic_merge(&call.resource, old, patch)?,

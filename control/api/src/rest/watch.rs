@@ -25,6 +25,8 @@ use crate::wire::{self, Body, BoxError, Encoding, Shape};
 
 /// A watch without `timeoutSeconds` ends after 30 to 60 minutes.
 const TIMEOUT: std::ops::Range<u64> = 1800..3600;
+/// Nor does any watch last longer than a day.
+const LONGEST: u64 = 86_400;
 /// How often a bookmark tells where a quiet watch stands.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
@@ -90,7 +92,7 @@ impl Call {
                 .map_err(|floor| Status::expired(format!("too old resource version: {revision} ({floor})")))?
         };
         let seconds = match self.query.integer("timeoutSeconds")? {
-            Some(seconds) if seconds > 0 => seconds.unsigned_abs(),
+            Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST),
             _ => rand::rng().random_range(TIMEOUT),
         };
         let mut bookmark = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);

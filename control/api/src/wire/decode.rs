@@ -6,6 +6,7 @@ use orlop_schema::protobuf::MEDIA_TYPE;
 use serde_json::Value;
 
 use super::protobuf;
+use crate::object::{MAX_DEPTH, nests_within};
 use crate::status::Status;
 
 /// A body's media type.
@@ -39,7 +40,7 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Decodes one object, expected to be of a kind. serde_json stops at a depth of 128, so nesting cannot exhaust the stack.
+/// Decodes one object, expected to be of a kind. Its nesting is bounded, so whatever recurses into it cannot exhaust the stack.
 pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: &str) -> Result<Value, Status> {
     let value: Value = match format {
         BodyFormat::Json => serde_json::from_slice(bytes).map_err(|e| undecodable(&e))?,
@@ -49,6 +50,9 @@ pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: 
             serde_saphyr::from_str(text).map_err(|e| undecodable(&e))?
         }
     };
+    if !nests_within(&value, MAX_DEPTH) {
+        return Err(undecodable(&format_args!("it nests deeper than {MAX_DEPTH} levels")));
+    }
     if value.is_object() { Ok(value) } else { Err(undecodable(&"json: cannot unmarshal into an object")) }
 }
 

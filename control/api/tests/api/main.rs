@@ -5,6 +5,7 @@ mod apply;
 mod cluster;
 mod concurrency;
 mod helm;
+mod hostile;
 mod in_process;
 mod kubectl;
 mod logs;
