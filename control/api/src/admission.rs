@@ -22,12 +22,12 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
     }
     service_account::mutate(call, object).await?;
     tolerations::mutate(object);
-    priority::mutate(call, object)
+    priority::mutate(call, object).await
 }
 
 /// Plugins that only say yes or no. Without `object` it is a deletion, without `old` a creation.
 pub async fn validate(call: &Arc<Call>, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
-    namespace_lifecycle::validate(call, object, old)?;
+    namespace_lifecycle::validate(call, object, old).await?;
     node_restriction::validate(call, object, old)?;
     escalation::validate(call, object, old)
 }

@@ -9,7 +9,7 @@ use crate::status::Status;
 
 const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
-pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
+pub(super) async fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
     let resource = &call.resource;
     if resource.group.is_empty() && resource.plural == "namespaces" {
         let name = old.map(|o| meta(o, "name")).unwrap_or_default();
@@ -22,8 +22,12 @@ pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>)
         return Ok(());
     }
     let namespace = call.namespace();
-    let cache = call.server.registry().hub().cache_at("namespaces");
-    let Some(found) = cache.and_then(|c| c.get(namespace)) else {
+    let registry = call.server.registry();
+    let found = match registry.hub().cache_at("namespaces") {
+        Some(cache) => registry.get(&cache, "", namespace).await?,
+        None => None,
+    };
+    let Some(found) = found else {
         return Err(Status::not_found_as("", "namespaces", namespace));
     };
     if found.field("status.phase") != Some("Terminating") {

@@ -6,8 +6,10 @@ use crate::object::meta;
 use crate::rest::Call;
 use crate::status::Status;
 
-pub(super) fn mutate(call: &Call, pod: &mut Value) -> Result<(), Status> {
-    let Some(cache) = call.server.registry().hub().cache_at("priorityclasses") else { return Ok(()) };
+pub(super) async fn mutate(call: &Call, pod: &mut Value) -> Result<(), Status> {
+    let hub = call.server.registry().hub();
+    let Some(cache) = hub.cache_at("priorityclasses") else { return Ok(()) };
+    hub.fresh(&cache).await?;
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or_default().to_owned();
     let class = if name.is_empty() {
         // Few classes exist; the one marked as default with the lowest value counts.

@@ -25,6 +25,18 @@ async fn a_namespace_waits_for_its_finalizer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_can_be_filled_as_soon_as_it_is_made() {
+    let cluster = Cluster::start().await;
+    for i in 0..50 {
+        let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": format!("team{i}")}});
+        assert_eq!(cluster.json("POST", "/api/v1/namespaces", namespace).await.0, 201);
+        let map = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "first"}});
+        let (code, made) = cluster.json("POST", &format!("/api/v1/namespaces/team{i}/configmaps"), map).await;
+        assert_eq!(code, 201, "{made}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_system_s_namespaces_stay() {
     let cluster = Cluster::start().await;
     for name in ["default", "kube-system", "kube-public"] {
