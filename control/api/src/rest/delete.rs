@@ -55,6 +55,16 @@ impl DeleteOptions {
             }
         }
     }
+
+    /// Nothing is to be stored.
+    pub fn only_try(&mut self) {
+        self.dry_run = vec!["All".into()];
+    }
+
+    /// Whether nothing is to be stored.
+    pub fn is_dry_run(&self) -> bool {
+        !self.dry_run.is_empty()
+    }
 }
 
 impl Call {
@@ -118,7 +128,7 @@ impl Call {
             options.orphan_dependents.get_or_insert(self.query.flag("orphanDependents"));
         }
         if self.dry_run()? {
-            options.dry_run = vec!["All".into()];
+            options.only_try();
         }
         match options.propagation_policy.as_deref() {
             None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
@@ -145,7 +155,7 @@ impl Call {
             self.check_preconditions(&old, options)?;
             let mut object = old.clone();
             admission::validate(self, None, Some(&old)).await?;
-            let dry_run = !options.dry_run.is_empty();
+            let dry_run = options.is_dry_run();
             self.mark_deleted(&mut object, options);
             let outcome = if is_finished(&object) {
                 if dry_run {

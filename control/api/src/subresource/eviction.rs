@@ -13,19 +13,22 @@ use crate::wire::Body;
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let eviction = call.decode("policy/v1", "Eviction")?;
-    let options = DeleteOptions::from_value(eviction["deleteOptions"].clone())?;
+    let mut options = DeleteOptions::from_value(eviction["deleteOptions"].clone())?;
+    if call.dry_run()? {
+        options.only_try();
+    }
     let pod = call.find().await?.value();
     // A pod that does not run disturbs nobody by going.
     let running = !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed" | "Pending"));
     if running && meta(&pod, "deletionTimestamp").is_empty() {
-        take_from_budget(call, &pod).await?;
+        take_from_budget(call, &pod, options.is_dry_run()).await?;
     }
     call.delete_object(&call.info.namespace, &call.info.name, &options).await?;
     super::success(call)
 }
 
-/// Takes one disruption from the budget that covers the pod.
-async fn take_from_budget(call: &Call, pod: &Value) -> Result<(), Status> {
+/// Takes one disruption from the budget that covers the pod; a dry run only looks whether it could.
+async fn take_from_budget(call: &Call, pod: &Value, dry_run: bool) -> Result<(), Status> {
     let registry = call.server.registry();
     let Some(cache) = registry.hub().cache_at("poddisruptionbudgets") else { return Ok(()) };
     registry.hub().fresh(&cache).await?;
@@ -59,6 +62,9 @@ async fn take_from_budget(call: &Call, pod: &Value) -> Result<(), Status> {
         );
         let refusal = Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0);
         return Err(refusal.caused_by("DisruptionBudget", &message, ""));
+    }
+    if dry_run {
+        return Ok(());
     }
     let pod_name = meta(pod, "name").to_owned();
     let name = key.rsplit('/').next().unwrap_or_default().to_owned();

@@ -125,6 +125,12 @@ async fn an_eviction_respects_the_budget() {
     let allowed =
         json!({"status": {"disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}});
     assert_eq!(cluster.json("PATCH", &format!("{budgets}/b/status"), allowed).await.0, 200);
+    let dry = cluster.json("POST", &format!("{PODS}/one/eviction?dryRun=All"), eviction.clone()).await;
+    assert_eq!(dry.0, 201, "{}", dry.1);
+    let (_, kept) = cluster.json("GET", &format!("{PODS}/one"), Value::Null).await;
+    assert!(kept["metadata"].get("deletionTimestamp").is_none(), "only tried: {kept}");
+    let (_, budget) = cluster.json("GET", &format!("{budgets}/b"), Value::Null).await;
+    assert_eq!(budget["status"]["disruptionsAllowed"], 1);
     assert_eq!(cluster.json("POST", &format!("{PODS}/one/eviction"), eviction).await.0, 201);
     let (_, going) = cluster.json("GET", &format!("{PODS}/one"), Value::Null).await;
     assert!(going["metadata"]["deletionTimestamp"].is_string(), "{going}");
