@@ -47,6 +47,8 @@ struct State {
     /// By requests that have not written their Service yet.
     pending: HashMap<Claim, Arc<str>>,
     services: HashMap<Arc<str>, Stored>,
+    /// The newest change of a Service that the cache told of.
+    seen: i64,
 }
 
 /// What a stored Service claims, as of a revision.
@@ -77,11 +79,15 @@ impl Reservation {
         Self { inner: None }
     }
 
-    /// The Service is written at `revision`: the claims are its own.
+    /// The Service is written at `revision`: the claims are its own, unless the cache has told of that write already. It may even
+    /// have told of the Service's end, when the write was the deletion.
     pub fn commit(mut self, revision: i64) {
         if let Some(inner) = &mut self.inner {
             let all = inner.claims.iter().chain(&inner.kept).copied().collect();
-            inner.allocator.lock().store(&inner.uid, revision, all);
+            let mut state = inner.allocator.lock();
+            if revision > state.seen {
+                state.store(&inner.uid, revision, all);
+            }
         }
     }
 }
@@ -115,6 +121,11 @@ impl State {
         self.services.insert(uid.clone(), Stored { revision, claims });
     }
 
+    fn upsert(&mut self, object: &Object) {
+        let value = object.value();
+        self.store(&meta(&value, "uid").into(), object.revision, claims(&value));
+    }
+
     fn release(&mut self, uid: &str) {
         for claim in self.services.remove(uid).map(|s| s.claims).unwrap_or_default() {
             if self.taken.get(&claim).is_some_and(|holder| &**holder == uid) {
@@ -138,23 +149,18 @@ impl Allocator {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn upsert(&self, object: &Object) {
-        let value = object.value();
-        self.lock().store(&meta(&value, "uid").into(), object.revision, claims(&value));
-    }
 }
 
 impl Observer for Allocator {
     fn reset(&self, caches: &[Arc<Cache>]) {
         let Some(services) = caches.iter().find(|c| c.resource.storage == "services/specs") else { return };
-        {
-            let mut state = self.lock();
-            state.taken.clear();
-            state.services.clear();
-        }
-        for object in services.snapshot().0.values() {
-            self.upsert(object);
+        let (objects, latest) = services.snapshot();
+        let mut state = self.lock();
+        state.taken.clear();
+        state.services.clear();
+        state.seen = latest;
+        for object in objects.values() {
+            state.upsert(object);
         }
     }
 
@@ -162,9 +168,12 @@ impl Observer for Allocator {
         if cache.resource.storage != "services/specs" {
             return;
         }
+        // Under one lock: between the two, a commit would not know whether to store.
+        let mut state = self.lock();
+        state.seen = change.revision;
         match &change.kind {
-            ChangeKind::Created(object) | ChangeKind::Updated { object, .. } => self.upsert(object),
-            ChangeKind::Deleted(object) => self.lock().release(meta(&object.value(), "uid")),
+            ChangeKind::Created(object) | ChangeKind::Updated { object, .. } => state.upsert(object),
+            ChangeKind::Deleted(object) => state.release(meta(&object.value(), "uid")),
         }
     }
 }
@@ -185,4 +194,32 @@ fn claims(service: &Value) -> Vec<Claim> {
         }
     }
     claims
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    #[test]
+    fn a_write_that_ended_a_service_takes_nothing_back() {
+        let allocator = Allocator::new("10.96.0.0/24".parse().unwrap(), 30000..=30010);
+        let catalog = Catalog::builtin();
+        let resource = catalog.get("", "v1", "services").unwrap();
+        let mut service = json!({
+            "metadata": {"name": "s", "uid": "u"}, "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.7"},
+        });
+        let written = allocator.allocate(resource, &mut service, None).unwrap();
+        written.commit(5);
+        assert!(!allocator.lock().taken.is_empty());
+        // The last finalizer goes: the cache tells of the deletion at revision 6 before the request itself gets there.
+        let ended = allocator.allocate(resource, &mut service.clone(), Some(&service)).unwrap();
+        allocator.lock().release("u");
+        allocator.lock().seen = 6;
+        ended.commit(6);
+        let state = allocator.lock();
+        assert!(state.taken.is_empty() && state.services.is_empty() && state.pending.is_empty(), "{state:?}");
+    }
 }
