@@ -51,7 +51,11 @@ pub async fn answer(server: &ApiServer, segments: &[&str], query: &Query) -> Res
 
 async fn checks(server: &ApiServer, endpoint: &str) -> Vec<(&'static str, Result<(), String>)> {
     let mut checks = vec![("ping", Ok(())), ("log", Ok(()))];
-    checks.push(("etcd", server.registry().store().revision().await.map(drop).map_err(|e| e.to_string())));
+    let store = match server.registry().hub().failure() {
+        Some(error) => Err(error.to_string()),
+        None => server.registry().store().revision().await.map(drop).map_err(|e| e.to_string()),
+    };
+    checks.push(("etcd", store));
     if endpoint != "livez" {
         // The server is made only after its caches are filled and the bootstrap objects are written.
         checks.push(("informer-sync", Ok(())));

@@ -18,12 +18,18 @@ use crate::registry::Registry;
 use crate::status::Status;
 use crate::wire::{Body, BoxError};
 
-/// Why the server does not start.
+/// Why the server does not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The store cannot be read.
     #[error("the store cannot be read: {0}")]
     Store(#[from] StoreError),
+    /// The store's disk failed while the server ran.
+    #[error(
+        "the store takes no more writes: {0}; free or repair the disk of the data directory and start the server again: \
+         what was acknowledged is kept"
+    )]
+    Storage(StoreError),
     /// An object that every cluster has cannot be written.
     #[error("{what} cannot be written: {status}")]
     Bootstrap {
@@ -81,6 +87,12 @@ impl ApiServer {
     /// Ends every watch and background task. Listeners end by the token given to [`ApiServer::serve`].
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until the server is stopped; the error says why if it stopped by itself.
+    pub async fn ended(&self) -> Result<(), ApiError> {
+        self.stop.cancelled().await;
+        self.registry.hub().failure().map_or(Ok(()), |error| Err(ApiError::Storage(error.clone())))
     }
 
     /// Cancelled when the server is being stopped.

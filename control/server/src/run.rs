@@ -97,6 +97,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
             Ok(())
         });
     }
+    let (watched, token) = (api.clone(), stop.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            ended = watched.ended() => Ok(ended?),
+            () = token.cancelled() => Ok(()),
+        }
+    });
     tracing::info!(elapsed = ?started.elapsed(), address = %config.listen, "API server is serving");
 
     let controllers = orlop_controllers::Config {

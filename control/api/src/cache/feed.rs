@@ -14,7 +14,8 @@ use crate::object::Object;
 const REGISTRY: &str = "/registry/";
 
 impl Hub {
-    /// Fills the caches once and then keeps them up to date in a task of its own until `stop`.
+    /// Fills the caches once and then keeps them up to date in a task of its own until `stop`. A store whose disk failed stays
+    /// read-only until it is opened again: then [`Hub::failure`] says so and `stop` is cancelled.
     pub async fn run(self: &Arc<Self>, store: Arc<dyn Store>, stop: CancellationToken) -> Result<(), StoreError> {
         let mut watch = self.fill(&*store).await?;
         let hub = self.clone();
@@ -27,6 +28,12 @@ impl Hub {
                 watch = loop {
                     match hub.fill(&*store).await {
                         Ok(watch) => break watch,
+                        Err(error @ StoreError::Storage { .. }) => {
+                            tracing::error!(%error, "the store's disk failed: it takes no more writes");
+                            let _ = hub.failure.set(error);
+                            stop.cancel();
+                            return;
+                        }
                         Err(error) => tracing::error!(%error, "the store cannot be read"),
                     }
                     tokio::select! {
@@ -39,10 +46,11 @@ impl Hub {
         Ok(())
     }
 
-    /// Reads everything, resets every cache and opens a watch from there on.
+    /// Reads everything, opens a watch from there on and resets every cache; without a watch the caches stay as they are.
     async fn fill(&self, store: &dyn Store) -> Result<WatchStream, StoreError> {
         let everything = KeyRange::prefix(REGISTRY);
         let read = store.range(RangeRequest::now(everything.clone())).await?;
+        let watch = store.watch(everything, read.revision + 1).await?;
         let mut found: HashMap<String, Objects> = HashMap::new();
         for kv in &read.kvs {
             let Some(cache) = self.cache_of(&kv.key) else { continue };
@@ -61,7 +69,7 @@ impl Hub {
             observer.reset(&self.all());
         }
         self.revision.send_replace(read.revision);
-        store.watch(everything, read.revision + 1).await
+        Ok(watch)
     }
 
     async fn follow(&self, watch: &mut WatchStream) -> Option<StoreError> {

@@ -1,9 +1,10 @@
 //! All caches, and the revision at which they stand.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use orlop_store::StoreError;
 use tokio::sync::watch;
 
 use super::{Cache, Change};
@@ -26,6 +27,7 @@ pub struct Hub {
     caches: RwLock<HashMap<String, Arc<Cache>>>,
     pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) revision: watch::Sender<i64>,
+    pub(super) failure: OnceLock<StoreError>,
 }
 
 impl Hub {
@@ -35,7 +37,7 @@ impl Hub {
         for resource in catalog.iter().filter(|r| !r.storage.is_empty() && r.is_storage_version()) {
             caches.insert(resource.storage.clone(), Arc::new(Cache::new(resource.clone())));
         }
-        Self { caches: RwLock::new(caches), observers, revision: watch::Sender::new(0) }
+        Self { caches: RwLock::new(caches), observers, revision: watch::Sender::new(0), failure: OnceLock::new() }
     }
 
     /// The cache of a resource, in whichever version.
@@ -50,6 +52,11 @@ impl Hub {
 
     pub(super) fn all(&self) -> Vec<Arc<Cache>> {
         self.caches.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Why the store takes no more writes and the caches are not followed any more, if that is so.
+    pub fn failure(&self) -> Option<&StoreError> {
+        self.failure.get()
     }
 
     /// The revision up to which every cache is complete.

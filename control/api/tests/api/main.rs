@@ -4,6 +4,7 @@
 mod apply;
 mod cluster;
 mod concurrency;
+mod full_disk;
 mod helm;
 mod hostile;
 mod in_process;
