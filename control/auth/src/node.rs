@@ -156,6 +156,10 @@ impl NodeAuthorizer {
 
 /// Everything that a pod's spec names and its kubelet must read.
 fn references(pod: &Value, namespace: &str) -> Vec<Reference> {
+    // Kubelets make these themselves: they must not be able to give themselves anything by them.
+    if pod.pointer("/metadata/annotations").is_some_and(|a| a.get("kubernetes.io/config.mirror").is_some()) {
+        return Vec::new();
+    }
     let mut found: HashSet<Reference> = HashSet::new();
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let account = spec.get("serviceAccountName").and_then(Value::as_str).unwrap_or("default");

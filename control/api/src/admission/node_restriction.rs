@@ -38,6 +38,10 @@ pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>)
                 None if bound != node => {
                     refuse(format!("node \"{node}\" can only create pods with spec.nodeName set to itself"))
                 }
+                None => match referenced(any) {
+                    Some(what) => refuse(format!("node \"{node}\" can not create pods that reference {what}")),
+                    None => Ok(()),
+                },
                 Some(_) if bound != node && object.is_none() => {
                     refuse(format!("node \"{node}\" can only delete pods with spec.nodeName set to itself"))
                 }
@@ -86,6 +90,52 @@ pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>)
     }
 }
 
+/// What a pod refers to that a kubelet may read once the pod is bound to its node. A mirror pod must not: the kubelet could read
+/// whatever it likes.
+fn referenced(pod: &Value) -> Option<&'static str> {
+    let spec = &pod["spec"];
+    let list = |value: &'_ Value| value.as_array().cloned().unwrap_or_default();
+    if !spec["serviceAccountName"].as_str().unwrap_or_default().is_empty() {
+        return Some("a service account");
+    }
+    if !list(&spec["imagePullSecrets"]).is_empty() {
+        return Some("secrets");
+    }
+    if !list(&spec["resourceClaims"]).is_empty() {
+        return Some("resourceclaims");
+    }
+    let volumes = list(&spec["volumes"]);
+    let projected = volumes.iter().flat_map(|volume| list(&volume["projected"]["sources"]));
+    let containers = ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(|c| list(&spec[c]));
+    let environment = containers.flat_map(|container| {
+        let values = list(&container["env"]).into_iter().map(|variable| variable["valueFrom"].clone());
+        values.chain(list(&container["envFrom"])).collect::<Vec<_>>()
+    });
+    let sources: Vec<Value> = volumes.iter().cloned().chain(projected).chain(environment).collect();
+    sources.iter().find_map(|source| source.as_object()?.iter().find_map(|(name, inner)| what(name, inner)))
+}
+
+/// What a volume, a projection or an environment's source refers to.
+fn what(source: &str, inner: &Value) -> Option<&'static str> {
+    match source {
+        _ if inner.is_null() => None,
+        "secret" | "secretRef" | "secretKeyRef" => Some("secrets"),
+        "configMap" | "configMapRef" | "configMapKeyRef" => Some("configmaps"),
+        "persistentVolumeClaim" | "ephemeral" => Some("persistentvolumeclaims"),
+        "serviceAccountToken" => Some("service account tokens"),
+        "clusterTrustBundle" => Some("clustertrustbundles"),
+        "podCertificate" => Some("pod certificates"),
+        // Drivers of other volumes take a secret by reference.
+        _ if !inner["secretRef"].is_null()
+            || !inner["nodePublishSecretRef"].is_null()
+            || !inner["secretName"].is_null() =>
+        {
+            Some("secrets")
+        }
+        _ => None,
+    }
+}
+
 fn is_restricted(label: &str) -> bool {
     if OWN_LABELS.contains(&label) {
         return false;
@@ -103,7 +153,34 @@ fn is_restricted(label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_restricted;
+    use serde_json::json;
+
+    use super::{is_restricted, referenced};
+
+    #[test]
+    fn a_mirror_pod_that_refers_to_other_objects_is_found_out() {
+        for spec in [
+            json!({"serviceAccountName": "admin"}),
+            json!({"imagePullSecrets": [{"name": "s"}]}),
+            json!({"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}),
+            json!({"volumes": [{"name": "v", "configMap": {"name": "s"}}]}),
+            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]}),
+            json!({"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "s"}}}]}),
+            json!({"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]}),
+            json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "s"}}]}}]}),
+            json!({"initContainers": [{"name": "c", "envFrom": [{"secretRef": {"name": "s"}}]}]}),
+            json!({"containers": [{"name": "c", "env": [{"name": "E", "valueFrom": {"configMapKeyRef": {"key": "k"}}}]}]}),
+        ] {
+            assert!(referenced(&json!({"spec": spec})).is_some(), "{spec}");
+        }
+        let own = json!({
+            "containers": [{"name": "c", "env": [
+                {"name": "A", "value": "b"}, {"name": "N", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            ]}],
+            "volumes": [{"name": "h", "hostPath": {"path": "/etc"}}, {"name": "e", "emptyDir": {}}],
+        });
+        assert_eq!(referenced(&json!({"spec": own})), None);
+    }
 
     #[test]
     fn only_labels_that_steer_pods_are_kept_from_kubelets() {
