@@ -52,6 +52,9 @@ impl Authorizer {
     /// The question that a request puts.
     pub fn check(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
         let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
+        // A list or watch of one name is a question about that name, as in kube-apiserver's RequestInfo.
+        let collective = info.name.is_empty() && matches!(info.verb, "list" | "watch" | "deletecollection");
+        let selected = if collective { fields.exact("metadata.name").unwrap_or_default() } else { "" };
         let attributes = Attributes {
             user: Some(user),
             verb: info.verb,
@@ -60,9 +63,9 @@ impl Authorizer {
             resource: &info.resource,
             subresource: &info.subresource,
             namespace: &info.namespace,
-            name: &info.name,
+            name: if collective { selected } else { &info.name },
             path: if info.is_resource { "" } else { &info.path },
-            field_selector: if info.name.is_empty() { fields.exact("metadata.name").unwrap_or_default() } else { "" },
+            field_selector: selected,
             pod_node_selector: fields.exact("spec.nodeName").unwrap_or_default(),
         };
         match self.decide(&attributes) {

@@ -91,3 +91,15 @@ async fn nobody_gives_away_what_they_do_not_have() {
     cluster.kubectl("create rolebinding binder --role=binder --user=eve").await.unwrap();
     assert!(eve("create rolebinding editor --clusterrole=edit --user=bob").await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_read_one_name_may_list_and_watch_it() {
+    let cluster = Cluster::start().await;
+    cluster.kubeconfig("eve", &["dev"]);
+    cluster.kubectl("create role one --verb=list --resource=configmaps --resource-name=mine").await.unwrap();
+    cluster.kubectl("create rolebinding eve --role=one --user=eve").await.unwrap();
+    let eve = |arguments: &'static str| cluster.kubectl_as("eve", arguments, "");
+    eve("get configmaps --field-selector metadata.name=mine").await.unwrap();
+    assert!(eve("get configmaps --field-selector metadata.name=other").await.is_err());
+    assert!(eve("get configmaps").await.is_err());
+}
