@@ -20,6 +20,8 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
     if old.is_some() || call.resource.storage != "pods" || !call.info.subresource.is_empty() {
         return Ok(());
     }
+    // As in kube-apiserver, a missing namespace is what is told first, and not that it has no service account.
+    namespace_lifecycle::validate(call, Some(object), old).await?;
     service_account::mutate(call, object).await?;
     tolerations::mutate(object);
     priority::mutate(call, object).await

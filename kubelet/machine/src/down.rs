@@ -3,10 +3,11 @@
 use crate::layout::Layout;
 use crate::options::{DownOptions, validate_name};
 use crate::{cgroup, mounts, network, preflight};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Ends the cluster: processes, namespaces, mounts, cgroups, pins, and its data unless that is kept. May be repeated.
@@ -19,7 +20,7 @@ pub fn down(options: &DownOptions) -> Result<()> {
     if !options.keep_data {
         remove_dir(&layout.lib())?;
     }
-    // The lock's file stays: whoever has opened it meanwhile would hold a lock that nobody else sees.
+    let _ = fs::remove_file(layout.lock());
     Ok(())
 }
 
@@ -35,8 +36,9 @@ pub(crate) fn teardown(layout: &Layout) -> Result<()> {
 /// Another mount namespace made meanwhile may hold the bpffs: what is pinned there goes now, whoever does.
 fn remove_pins(layout: &Layout) -> Result<()> {
     let Ok(entries) = fs::read_dir(layout.bpf()) else { return Ok(()) };
-    for entry in entries {
-        remove_dir(&entry.with_context(|| format!("reading {}", layout.bpf().display()))?.path())?;
+    // A bpffs has files of its own as well; pins are in a folder for each machine.
+    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
+        remove_dir(&entry.path())?;
     }
     Ok(())
 }
@@ -81,11 +83,17 @@ pub(crate) fn lock(layout: &Layout) -> Result<Flock<File>> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(|| format!("making {}", parent.display()))?;
     }
-    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-        anyhow::Error::from(errno)
-            .context(format!("another `orlop up` or `orlop down` of cluster {} is at work: wait for it", layout.name))
-    })
+    loop {
+        let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            anyhow!("another `orlop up` or `orlop down` of cluster {} is at work: wait for it", layout.name)
+        })?;
+        // `down` removes the file at its end: a lock on one that is no longer there would be seen by nobody.
+        let held = lock.metadata().with_context(|| format!("reading {}", path.display()))?.ino();
+        if fs::metadata(&path).is_ok_and(|there| there.ino() == held) {
+            return Ok(lock);
+        }
+    }
 }
 
 fn remove_dir(dir: &Path) -> Result<()> {

@@ -103,6 +103,10 @@ impl Options {
             "--publish {}: that is the API server's port; choose another --api-port",
             self.api_port
         );
+        for (n, port) in self.publish.iter().enumerate() {
+            ensure!((30_000..=32_767).contains(port), "--publish {port}: NodePorts are 30000 to 32767");
+            ensure!(!self.publish[..n].contains(port), "--publish {port} is given twice");
+        }
         ensure!(
             self.node_monitor_grace_period >= Duration::from_millis(400),
             "--node-monitor-grace-period {:?}: choose 400ms or more, or a busy machine counts as dead",

@@ -81,10 +81,12 @@ fn is_ready(event: &WatchEvent<Pod>) -> bool {
     conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// Resident memory of the node's daemons, by cgroup; shared pages are counted to each that maps them.
+/// Resident memory of the node's daemons, by cgroup. A process's figure counts what it shares (the binary's own pages) in full; their
+/// sum counts such pages once, as proportional set sizes do.
 fn memory(report: &mut Report, when: &str) -> Result<()> {
     let group = format!("/run/orlop/{NAME}/cgroup/orlop-{NAME}/node1");
     let mut of: BTreeMap<String, f64> = BTreeMap::new();
+    let mut ours = 0.0;
     for daemon in ["server", "node", "containerd"] {
         let file = Path::new(&group).join(daemon).join("cgroup.procs");
         let pids = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
@@ -93,6 +95,11 @@ fn memory(report: &mut Report, when: &str) -> Result<()> {
             let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { continue };
             let name = field(&status, "Name:").unwrap_or_default();
             let resident = field(&status, "VmRSS:").and_then(|kb| kb.parse::<f64>().ok()).unwrap_or_default() / 1024.0;
+            if daemon != "containerd" {
+                let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+                ours +=
+                    field(&rollup, "Pss:").and_then(|kb| kb.parse::<f64>().ok()).unwrap_or(resident * 1024.0) / 1024.0;
+            }
             let key = match daemon {
                 "containerd" if name != "containerd" => "shims and containers".into(),
                 _ => daemon.to_owned(),
@@ -110,7 +117,6 @@ fn memory(report: &mut Report, when: &str) -> Result<()> {
         };
         report.row(format!("memory, {when}: {process}"), *resident, "MiB", baseline, budget);
     }
-    let ours = of.get("server").copied().unwrap_or(0.0) + of.get("node").copied().unwrap_or(0.0);
     let budget = (when == "idle").then_some(64.0);
     let peer = recorded(638.0, "Kubernetes' own processes, idle");
     report.row(format!("memory, {when}: server + node"), ours, "MiB", peer, budget);

@@ -28,9 +28,8 @@ fn an_image_that_cannot_be_had_is_named_and_not_asked_for_all_the_time() {
             .await;
         let message = state(&pod).waiting.unwrap().message.unwrap();
         assert!(message.starts_with(&format!("Back-off pulling image {unreachable:?}: ErrImagePull: ")), "{message}");
-        let events = cluster.events("pull").await;
         for event in ["Failed: Error: ErrImagePull".to_owned(), format!("Pulling: Pulling image {unreachable:?}")] {
-            assert!(events.contains(&event), "{event} is not in {events:?}");
+            eventually(&event, async || cluster.events("pull").await.contains(&event).then_some(())).await;
         }
         let absent = "localhost/orlop/absent:v1";
         let message = waits(&cluster, "never", image(absent, "Never"), "ErrImageNeverPull").await;
@@ -45,8 +44,8 @@ fn what_a_container_refers_to_is_waited_for() {
         let container = with(guest(&["env", ";", "wait"]), json!({ "env": [{ "name": "K", "valueFrom": key }] }));
         let message = waits(&cluster, "env", container, "CreateContainerConfigError").await;
         assert_eq!(message, "configmap \"later\" not found");
-        let events = cluster.events("env").await;
-        assert!(events.contains(&"Failed: Error: configmap \"later\" not found".to_owned()), "{events:?}");
+        let failed = "Failed: Error: configmap \"later\" not found".to_owned();
+        eventually("the event", async || cluster.events("env").await.contains(&failed).then_some(())).await;
 
         let mount = json!({ "volumeMounts": [{ "name": "v", "mountPath": "/v" }] });
         let pod = json!({
