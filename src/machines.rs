@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use orlop_machine::{DownOptions, Options, Published, Roots};
 
@@ -98,7 +98,8 @@ pub async fn up(flags: Up) -> Result<()> {
         node_monitor_grace_period: flags.node_monitor_grace_period,
         ..Options::new(flags.tools_dir, flags.images_dir)?
     };
-    orlop_machine::up(options).await
+    let hint = format!("what was started stays: repeat `{0} up`, or end it with `{0} down`", options.called_as);
+    orlop_machine::up(options).await.map_err(|error| anyhow!("{error:#}\n{hint}"))
 }
 
 /// Ends a cluster.

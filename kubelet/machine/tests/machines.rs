@@ -53,7 +53,7 @@ impl Cluster {
     }
 
     fn containerd_pids(&self, n: u32) -> Vec<String> {
-        let group = self.run_dir().join(format!("cgroup/{}/node{n}/containerd/cgroup.procs", self.options.name));
+        let group = self.run_dir().join(format!("cgroup/orlop-{}/node{n}/containerd/cgroup.procs", self.options.name));
         fs::read_to_string(group).unwrap_or_default().lines().map(str::to_string).collect()
     }
 
@@ -111,7 +111,7 @@ fn up_again_keeps_what_runs_and_repairs_what_was_killed() {
     cluster.up();
     assert_eq!(cluster.containerd_pids(1), before, "a second up restarts nothing");
 
-    fs::write(cluster.run_dir().join(format!("cgroup/{}/cgroup.kill", cluster.options.name)), "1").unwrap();
+    fs::write(cluster.run_dir().join(format!("cgroup/orlop-{}/cgroup.kill", cluster.options.name)), "1").unwrap();
     cluster.up();
     assert!(cluster.containerd_answers(1));
     assert_ne!(cluster.containerd_pids(1), before);
