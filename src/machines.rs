@@ -99,7 +99,9 @@ pub async fn up(flags: Up) -> Result<()> {
         ..Options::new(flags.tools_dir, flags.images_dir)?
     };
     let hint = format!("what was started stays: repeat `{0} up`, or end it with `{0} down`", options.called_as);
-    orlop_machine::up(options).await.map_err(|error| anyhow!("{error:#}\n{hint}"))
+    let record = options.roots.run.join(&options.name).join("cluster.json");
+    let result = orlop_machine::up(options).await;
+    result.map_err(|error| if record.is_file() { anyhow!("{error:#}\n{hint}") } else { error })
 }
 
 /// Ends a cluster.
