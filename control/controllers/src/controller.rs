@@ -1,17 +1,19 @@
 //! The loop that every controller runs: take a key, reconcile it, say how it went.
 
 use std::any::Any;
-use std::fmt::Display;
+use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use kube::Resource;
+use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::Queue;
+use crate::{Informer, Key, Queue};
 
 /// What a reconcile asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +22,20 @@ pub(crate) enum Next {
     Settled,
     /// Look again after this.
     After(Duration),
+}
+
+/// Puts every object that comes, changes or goes into a queue.
+pub(crate) fn enqueue<K>(objects: &Informer<K>, queue: &Queue<Key>)
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Default,
+{
+    let queue = queue.clone();
+    objects.on_change(move |old, new| {
+        if let Some(object) = new.or(old) {
+            queue.add(Key::of(object.as_ref()));
+        }
+    });
 }
 
 /// Runs `workers` workers over the queue until cancelled. A failed key is retried with back-off; conflicts, which only mean

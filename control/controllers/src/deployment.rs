@@ -45,12 +45,7 @@ struct Deployments {
 /// Runs the controller until cancelled.
 pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
-    let changed = queue.clone();
-    views.deployments.on_change(move |old, new| {
-        if let Some(deployment) = new.or(old) {
-            changed.add(Key::of(deployment.as_ref()));
-        }
-    });
+    controller::enqueue(&views.deployments, &queue);
     let (changed, deployments) = (queue.clone(), views.deployments.clone());
     views.replica_sets.on_change(move |old, new| {
         for set in old.into_iter().chain(new) {

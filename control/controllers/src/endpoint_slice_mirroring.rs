@@ -39,18 +39,8 @@ struct Mirroring {
 /// Runs the controller until cancelled.
 pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
-    let changed = queue.clone();
-    views.services.on_change(move |old, new| {
-        if let Some(service) = new.or(old) {
-            changed.add(Key::of(service.as_ref()));
-        }
-    });
-    let changed = queue.clone();
-    views.endpoints.on_change(move |old, new| {
-        if let Some(endpoints) = new.or(old) {
-            changed.add(Key::of(endpoints.as_ref()));
-        }
-    });
+    controller::enqueue(&views.services, &queue);
+    controller::enqueue(&views.endpoints, &queue);
     let changed = queue.clone();
     views.slices.on_change(move |old, new| {
         for slice in old.into_iter().chain(new).filter(|slice| is_mirror(slice)) {

@@ -43,19 +43,9 @@ struct Controller {
 /// Runs the controller until cancelled.
 pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
-    let changed = queue.clone();
-    views.services.on_change(move |old, new| {
-        if let Some(service) = new.or(old) {
-            changed.add(Key::of(service.as_ref()));
-        }
-    });
+    controller::enqueue(&views.services, &queue);
     watch_pods(&views.pods, &views.services, &queue);
-    let changed = queue.clone();
-    views.endpoints.on_change(move |old, new| {
-        if let Some(endpoints) = new.or(old) {
-            changed.add(Key::of(endpoints.as_ref()));
-        }
-    });
+    controller::enqueue(&views.endpoints, &queue);
     views.services.synced().await;
     views.pods.synced().await;
     views.endpoints.synced().await;

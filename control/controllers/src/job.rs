@@ -40,12 +40,7 @@ struct Jobs {
 /// Runs the controller until cancelled.
 pub(crate) async fn run(client: Client, jobs: Arc<Informer<Job>>, pods: Arc<Informer<Pod>>, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
-    let changed = queue.clone();
-    jobs.on_change(move |old, new| {
-        if let Some(job) = new.or(old) {
-            changed.add(Key::of(job.as_ref()));
-        }
-    });
+    controller::enqueue(&jobs, &queue);
     let changed = queue.clone();
     pods.on_change(move |old, new| {
         for pod in old.into_iter().chain(new) {

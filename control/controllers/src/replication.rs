@@ -45,12 +45,7 @@ pub(crate) async fn run<W: Workload>(
     stop: CancellationToken,
 ) {
     let queue = Queue::<Key>::default();
-    let changed = queue.clone();
-    owners.on_change(move |old, new| {
-        if let Some(owner) = new.or(old) {
-            changed.add(Key::of(owner.as_ref()));
-        }
-    });
+    controller::enqueue(&owners, &queue);
     let (changed, orphans, kinds) = (queue.clone(), owners.clone(), W::kind(&W::DynamicType::default()).into_owned());
     pods.on_change(move |old, new| {
         for pod in old.into_iter().chain(new) {

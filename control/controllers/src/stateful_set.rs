@@ -44,12 +44,7 @@ struct StatefulSets {
 /// Runs the controller until cancelled.
 pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
-    let changed = queue.clone();
-    views.stateful_sets.on_change(move |old, new| {
-        if let Some(set) = new.or(old) {
-            changed.add(Key::of(set.as_ref()));
-        }
-    });
+    controller::enqueue(&views.stateful_sets, &queue);
     let (changed, sets) = (queue.clone(), views.stateful_sets.clone());
     views.pods.on_change(move |old, new| {
         for pod in old.into_iter().chain(new) {
