@@ -13,7 +13,7 @@ async fn a_job_completes_and_goes_when_its_time_is_over() {
     let _node = cluster.node("node1").await;
     cluster.ready("default").await;
     let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "sum"}, "spec": {
-        "completions": 3, "parallelism": 2, "completionMode": "Indexed", "ttlSecondsAfterFinished": 1,
+        "completions": 3, "parallelism": 2, "completionMode": "Indexed",
         "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "c"}]}}}});
     cluster.create::<Job>(job).await;
     let (jobs, pods) =
@@ -36,6 +36,9 @@ async fn a_job_completes_and_goes_when_its_time_is_over() {
     .await;
     assert_eq!((done.succeeded, done.completed_indexes.as_deref()), (Some(3), Some("0-2")));
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["0", "1", "2"]);
+    // Only now, so that it cannot go before its status was read.
+    let ttl = json!({"spec": {"ttlSecondsAfterFinished": 1}});
+    jobs.patch("sum", &PatchParams::default(), &Patch::Merge(ttl)).await.unwrap();
     eventually(async || {
         let (job, pods) =
             (jobs.get_opt("sum").await.unwrap(), pods.list(&ListParams::default()).await.unwrap().items.len());
