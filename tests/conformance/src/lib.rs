@@ -6,11 +6,13 @@
 pub mod caller;
 mod cluster;
 mod command;
+mod echo;
 pub mod fairness;
 mod pods;
 mod wait;
 
 pub use cluster::{Cluster, Wanted};
 pub use command::{output, stdout};
+pub use echo::echo;
 pub use pods::{Pod, Pods};
 pub use wait::eventually;

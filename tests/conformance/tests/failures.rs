@@ -7,30 +7,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use orlop_conformance::caller::{Call, Load};
-use orlop_conformance::{Cluster, Pods, Wanted, eventually};
+use orlop_conformance::{Cluster, Pods, Wanted, echo, eventually};
 use orlop_netns::NetNs;
 use rtnetlink::LinkUnspec;
-
-const MANIFEST: &str = "
-apiVersion: v1
-kind: ReplicationController
-metadata: {name: echo}
-spec:
-  replicas: 4
-  selector: {app: echo}
-  template:
-    metadata: {labels: {app: echo}}
-    spec:
-      containers: [{name: web, image: 'localhost/orlop/web:v1'}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: echo}
-spec:
-  type: NodePort
-  selector: {app: echo}
-  ports: [{name: tcp, port: 9000, nodePort: 30090}]
-";
 
 const RATE: u32 = 200;
 /// How long after a death a connection may still meet it.
@@ -48,7 +27,7 @@ fn ebpf_leaves_the_dead_alone() {
 
 fn deaths(wanted: Wanted) {
     let cluster = Cluster::up(wanted).unwrap();
-    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    cluster.kubectl_with(&["create"], &echo(4)).unwrap();
     let pods = cluster.ready_pods("echo", 4).unwrap();
     cluster.endpoints("echo", &pods).unwrap();
     a_container_dies(&cluster, &pods);

@@ -6,28 +6,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Duration;
 
-use orlop_conformance::{Cluster, Wanted, caller, eventually};
-
-const MANIFEST: &str = "
-apiVersion: v1
-kind: ReplicationController
-metadata: {name: echo}
-spec:
-  replicas: 2
-  selector: {app: echo}
-  template:
-    metadata: {labels: {app: echo}}
-    spec:
-      containers: [{name: web, image: 'localhost/orlop/web:v1'}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: echo}
-spec:
-  type: NodePort
-  selector: {app: echo}
-  ports: [{name: tcp, port: 9000, nodePort: 30090}]
-";
+use orlop_conformance::{Cluster, Wanted, caller, echo, eventually};
 
 fn wanted(name: &'static str) -> Wanted {
     Wanted { name, nodes: 1, proxy_mode: "ebpf", overlay: "vxlan", publish: None }
@@ -50,7 +29,7 @@ fn answers(cluster: &Cluster) {
 #[test]
 fn up_again_changes_nothing_and_an_interrupted_down_is_no_harm() {
     let mut cluster = Cluster::up(wanted("life-up")).unwrap();
-    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    cluster.kubectl_with(&["create"], &echo(2)).unwrap();
     answers(&cluster);
     let before = containers(&cluster);
     cluster.again().unwrap();
@@ -69,7 +48,7 @@ fn up_again_changes_nothing_and_an_interrupted_down_is_no_harm() {
 #[test]
 fn a_kill_of_the_agents_restarts_no_container() {
     let mut cluster = Cluster::up(wanted("life-agents")).unwrap();
-    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    cluster.kubectl_with(&["create"], &echo(2)).unwrap();
     answers(&cluster);
     let before = containers(&cluster);
     for daemon in ["server", "node"] {
@@ -87,7 +66,7 @@ fn a_kill_of_the_agents_restarts_no_container() {
 #[test]
 fn after_a_kill_of_everything_what_was_acknowledged_is_there_and_runs() {
     let mut cluster = Cluster::up(wanted("life-all")).unwrap();
-    cluster.kubectl_with(&["create"], MANIFEST).unwrap();
+    cluster.kubectl_with(&["create"], &echo(2)).unwrap();
     answers(&cluster);
     cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]).unwrap();
     kill(cluster.name(), "");
