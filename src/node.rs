@@ -141,7 +141,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
     let config = orlop_proxy::Config {
         mode: if flags.proxy_mode == "ebpf" { orlop_proxy::Mode::Ebpf } else { orlop_proxy::Mode::Nftables },
         node_ip: Some(flags.node_ip),
-        cluster_cidrs: vec![IpNet::V4(flags.cluster_cidr)],
+        detect_local: orlop_proxy::DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)]),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         ..orlop_proxy::Config::new(flags.node_name.clone(), client)

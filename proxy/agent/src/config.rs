@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use orlop_plan::DetectLocal;
 
 /// Which backend programs the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,8 +36,10 @@ pub struct Config {
     pub mode: Mode,
     /// The node's address, for the time before its Node object says so.
     pub node_ip: Option<IpAddr>,
-    /// `clusterCIDR`: the pod networks.
-    pub cluster_cidrs: Vec<IpNet>,
+    /// `detectLocalMode` with what it needs.
+    pub detect_local: DetectLocal,
+    /// `nftables.masqueradeAll`: callers of cluster IPs are always masqueraded.
+    pub masquerade_all: bool,
     /// Where NodePorts answer.
     pub node_port_addresses: NodePortAddressPolicy,
     /// The API server's `--service-node-port-range`, inclusive.
@@ -63,7 +66,8 @@ impl Config {
             client,
             mode: Mode::Ebpf,
             node_ip: None,
-            cluster_cidrs: Vec::new(),
+            detect_local: DetectLocal::Cidrs(Vec::new()),
+            masquerade_all: false,
             node_port_addresses: NodePortAddressPolicy::Primary,
             node_port_range: (30_000, 32_767),
             bpf_root: PathBuf::from("/sys/fs/bpf/orlop"),

@@ -22,6 +22,9 @@ pub(crate) fn drive(config: &Config, mailbox: &Mailbox, health: &Health, metrics
     };
     let Opened { mut backend, mode } = open(config, &plan).map_err(Error::Backend)?;
     tracing::info!(mode, frontends = plan.frontends.len(), "programming services");
+    for limit in backend.limits() {
+        tracing::warn!(mode, "{limit}");
+    }
     let mut driver = Driver { backend: &mut *backend, wanted: plan, programmed: None, retry: FIRST_RETRY };
     let mut checked = Instant::now();
     loop {

@@ -20,3 +20,4 @@ pub use agent::run;
 pub use config::{Config, Mode, NodePortAddressPolicy};
 pub use error::Error;
 pub use mode::cleanup;
+pub use orlop_plan::DetectLocal;

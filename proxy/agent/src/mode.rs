@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
-use orlop_plan::{Backend, BackendError, Changes, Plan, Protocol};
+use orlop_plan::{Backend, BackendError, Changes, Counters, Frontend, Held, Plan, Protocol};
 
 use crate::{Config, Mode};
 
@@ -95,6 +95,18 @@ impl Backend for NftAfterEbpf {
         orlop_bpf::remove(&self.bpf_root)?;
         self.nft.cleanup()
     }
+
+    fn limits(&self) -> Vec<String> {
+        self.nft.limits()
+    }
+
+    fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
+        self.nft.held(frontend)
+    }
+
+    fn counters(&mut self) -> Result<Counters, BackendError> {
+        self.nft.counters()
+    }
 }
 
 /// eBPF for TCP and UDP; SCTP needs a checksum over the packet and stays with nftables. The nftables part also keeps
@@ -136,6 +148,32 @@ impl Backend for EbpfWithSctp {
     fn cleanup(&mut self) -> Result<(), BackendError> {
         self.ebpf.cleanup()?;
         self.nft.as_mut().map_or(Ok(()), NftBackend::cleanup)
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let mut limits = self.ebpf.limits();
+        if self.nft.is_none() {
+            limits.push("SCTP Services are not proxied: they need nftables, which does not open".into());
+        }
+        limits
+    }
+
+    fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
+        match (frontend.protocol, &mut self.nft) {
+            (Protocol::Sctp, Some(nft)) => nft.held(frontend),
+            (Protocol::Sctp, None) => Ok(None),
+            _ => self.ebpf.held(frontend),
+        }
+    }
+
+    fn counters(&mut self) -> Result<Counters, BackendError> {
+        let mut all = self.ebpf.counters()?;
+        if let Some(nft) = &mut self.nft {
+            let sctp = nft.counters()?;
+            all.frontends.extend(sctp.frontends);
+            all.endpoints.extend(sctp.endpoints);
+        }
+        Ok(all)
     }
 }
 

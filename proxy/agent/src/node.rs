@@ -69,7 +69,8 @@ impl NodeInfo {
             zone: self.zone.clone(),
             addresses,
             node_ports,
-            cluster_cidrs: config.cluster_cidrs.clone(),
+            detect_local: config.detect_local.clone(),
+            masquerade_all: config.masquerade_all,
         }
     }
 }

@@ -127,7 +127,7 @@ impl EbpfBackend {
             port_count: port_count.into(),
         };
         let mut cidrs = Edits::<Cidr, u32>::default();
-        for cidr in &node.cluster_cidrs {
+        for cidr in node.detect_local.cidrs() {
             let prefix = mapped_prefix(cidr.addr(), cidr.prefix_len());
             cidrs.set.push((Cidr { prefix, address: address(cidr.network()) }, 0));
         }

@@ -61,7 +61,7 @@ pub fn mapped_prefix(ip: IpAddr, prefix: u8) -> u32 {
 
 /// Which families have a known cluster CIDR.
 pub fn cidr_flags(node: &NodeFacts) -> u32 {
-    node.cluster_cidrs.iter().fold(0, |flags, cidr| {
+    node.detect_local.cidrs().iter().fold(0, |flags, cidr| {
         flags | if cidr.addr().is_ipv4() { config_flags::CIDRS_V4 } else { config_flags::CIDRS_V6 }
     })
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::{Changes, Plan};
+use crate::{Changes, Counters, Frontend, Held, Plan};
 
 /// Why a backend could not make the kernel equal to the plan; the agent logs it and resyncs later.
 pub type BackendError = Box<dyn Error + Send + Sync>;
@@ -22,4 +22,19 @@ pub trait Backend: Send {
 
     /// Removes from the kernel everything that is ours.
     fn cleanup(&mut self) -> Result<(), BackendError>;
+
+    /// What of a plan's features this backend or this kernel cannot do: one line each, for the log and the status.
+    fn limits(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// What the kernel holds for a frontend, read back from the kernel and not from memory; none if it holds nothing.
+    fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
+        Err(format!("{} mode cannot read {frontend} back from the kernel", self.mode()).into())
+    }
+
+    /// What the kernel has counted so far. Counters only grow, but start again with the kernel's objects.
+    fn counters(&mut self) -> Result<Counters, BackendError> {
+        Ok(Counters::default())
+    }
 }

@@ -15,7 +15,7 @@ pub enum Origin {
 
 /// The first packet of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Packet {
+pub struct Packet<'a> {
     /// Source address.
     pub source: IpAddr,
     /// Destination address.
@@ -26,6 +26,8 @@ pub struct Packet {
     pub port: u16,
     /// Where it came from.
     pub origin: Origin,
+    /// The device it came in on, for [`crate::DetectLocal`]; none for the node's own.
+    pub device: Option<&'a str>,
 }
 
 /// An endpoint the packet may be sent to, and how.
@@ -56,7 +58,7 @@ pub enum Outcome {
 }
 
 /// Says what the plan does to the first packet of a flow.
-pub fn interpret(plan: &Plan, packet: &Packet) -> Outcome {
+pub fn interpret(plan: &Plan, packet: &Packet<'_>) -> Outcome {
     let Some(target) = find(plan, packet) else {
         return if plan.is_cluster_ip(packet.destination) { Outcome::Reject } else { Outcome::Pass };
     };
@@ -74,37 +76,34 @@ pub fn interpret(plan: &Plan, packet: &Packet) -> Outcome {
     Outcome::Forward { choices: endpoints.iter().map(choose).collect(), affinity_seconds: target.affinity_seconds }
 }
 
-fn find<'a>(plan: &'a Plan, packet: &Packet) -> Option<&'a Target> {
+fn find<'a>(plan: &'a Plan, packet: &Packet<'_>) -> Option<&'a Target> {
     let exact = Frontend::ip(packet.destination, packet.protocol, packet.port);
     if let Some(target) = plan.get(&exact) {
         return Some(target);
     }
-    if !plan.node.answers_node_ports(packet.destination) {
+    // No packet from a device is the loopback's: the kernel calls it a martian.
+    let martian = packet.destination.is_loopback() && packet.origin == Origin::Device;
+    if martian || !plan.node.answers_node_ports(packet.destination) {
         return None;
     }
     let node_port = Frontend::node_port(Family::of(packet.destination), packet.protocol, packet.port);
     plan.get(&node_port).map(|target| &**target)
 }
 
-fn permitted<'a>(plan: &Plan, target: &'a Target, packet: &Packet) -> (&'a EndpointSet, bool) {
+fn permitted<'a>(plan: &Plan, target: &'a Target, packet: &Packet<'_>) -> (&'a EndpointSet, bool) {
     let from_node = packet.origin == Origin::Node || plan.node.addresses.contains(&packet.source);
     if let Some(local) = &target.local {
         // kube-proxy's short cut: inside the cluster a Local policy does not bind; the node itself needs a routable source.
         return match from_node {
             true => (&target.endpoints, true),
-            false if is_pod(plan, packet.source) => (&target.endpoints, false),
+            false if plan.node.detect_local.is_pod(packet.source, packet.device) => (&target.endpoints, false),
             false => (local, false),
         };
     }
     let masquerade = match target.masquerade {
         Masquerade::Never => false,
         Masquerade::Always => true,
-        Masquerade::Outside => !plan.node.in_cluster(packet.source),
+        Masquerade::Outside => plan.node.detect_local.is_stranger(packet.source, packet.device),
     };
     (&target.endpoints, masquerade)
-}
-
-/// Known to be in the pod network; with no CIDR known nobody is.
-fn is_pod(plan: &Plan, source: IpAddr) -> bool {
-    plan.node.cluster_cidrs.iter().any(|cidr| cidr.contains(&source))
 }

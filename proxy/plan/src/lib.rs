@@ -6,9 +6,11 @@
 //! [`interpret`] says what must happen to any packet and is the specification every backend is tested against.
 
 mod backend;
+mod counters;
 mod diff;
 mod endpoint;
 mod frontend;
+mod held;
 mod interpret;
 mod node;
 mod plan;
@@ -19,11 +21,13 @@ mod target;
 mod tracker;
 
 pub use backend::{Backend, BackendError};
+pub use counters::{Counters, EndpointTally, Latency, Tally};
 pub use diff::{Change, Changes, diff};
 pub use endpoint::{Endpoint, EndpointSet};
 pub use frontend::{Family, Frontend, FrontendAddress, Protocol};
+pub use held::Held;
 pub use interpret::{Choice, Origin, Outcome, Packet, interpret};
-pub use node::{NodeFacts, NodePortAddresses};
+pub use node::{DetectLocal, NodeFacts, NodePortAddresses};
 pub use plan::Plan;
 pub use select::{Candidate, Locality, Selection, select};
 pub use target::{FrontendKind, Masquerade, ServicePortName, Target, WhenEmpty};

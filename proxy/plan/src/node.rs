@@ -9,10 +9,51 @@ use crate::Family;
 /// On which of the node's addresses NodePorts answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodePortAddresses {
-    /// On these (`nodePortAddresses: primary`, or CIDRs resolved to addresses).
+    /// On these (`nodePortAddresses: primary`, or CIDRs resolved to addresses). Loopback addresses among them are asked
+    /// for by name and serve processes of the node alone; a backend that cannot says so in [`crate::Backend::limits`].
     Only(Vec<IpAddr>),
     /// On every local address that is not loopback.
     AnyLocal,
+}
+
+/// How a pod's packet is told from a stranger's: `detectLocalMode` of `KubeProxyConfiguration`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetectLocal {
+    /// `ClusterCIDR` and `NodeCIDR`: by its source. With no CIDR of a family, nobody of that family is a stranger (nothing
+    /// is masqueraded for it) and nobody is known to be a pod.
+    Cidrs(Vec<IpNet>),
+    /// `BridgeInterface`: it came in on the device of this name.
+    Bridge(String),
+    /// `InterfaceNamePrefix`: it came in on a device whose name begins so.
+    InterfacePrefix(String),
+}
+
+impl DetectLocal {
+    /// Whether a packet is known to be a pod's, by its source and the device it came in on (none: the node's own).
+    pub fn is_pod(&self, source: IpAddr, device: Option<&str>) -> bool {
+        match self {
+            Self::Cidrs(cidrs) => cidrs.iter().any(|cidr| cidr.contains(&source)),
+            Self::Bridge(name) => device == Some(name),
+            Self::InterfacePrefix(prefix) => device.is_some_and(|device| device.starts_with(prefix.as_str())),
+        }
+    }
+
+    /// Whether a packet is known to come from outside the pod network.
+    pub fn is_stranger(&self, source: IpAddr, device: Option<&str>) -> bool {
+        let unknown = match self {
+            Self::Cidrs(cidrs) => !cidrs.iter().any(|cidr| Family::of(cidr.addr()) == Family::of(source)),
+            Self::Bridge(_) | Self::InterfacePrefix(_) => false,
+        };
+        !unknown && !self.is_pod(source, device)
+    }
+
+    /// The pod networks, where those decide.
+    pub fn cidrs(&self) -> &[IpNet] {
+        match self {
+            Self::Cidrs(cidrs) => cidrs,
+            Self::Bridge(_) | Self::InterfacePrefix(_) => &[],
+        }
+    }
 }
 
 /// Facts of the node: who it is and what counts as inside the cluster.
@@ -26,8 +67,10 @@ pub struct NodeFacts {
     pub addresses: Vec<IpAddr>,
     /// Where NodePorts answer.
     pub node_ports: NodePortAddresses,
-    /// Pod networks; a source outside them is outside the cluster. Empty: unknown, nobody is masqueraded for it.
-    pub cluster_cidrs: Vec<IpNet>,
+    /// How pods are told from strangers.
+    pub detect_local: DetectLocal,
+    /// `masqueradeAll`: a [`crate::Tracker`] makes every cluster IP [`crate::Masquerade::Always`]; backends need not look.
+    pub masquerade_all: bool,
 }
 
 impl NodeFacts {
@@ -40,21 +83,9 @@ impl NodeFacts {
             zone: None,
             addresses,
             node_ports: NodePortAddresses::Only(node_ports),
-            cluster_cidrs,
+            detect_local: DetectLocal::Cidrs(cluster_cidrs),
+            masquerade_all: false,
         }
-    }
-
-    /// Whether a source address belongs to the pod network. With no CIDR of its family known, everything does.
-    pub fn in_cluster(&self, source: IpAddr) -> bool {
-        let family = Family::of(source);
-        let mut known = false;
-        for cidr in self.cluster_cidrs.iter().filter(|cidr| Family::of(cidr.addr()) == family) {
-            known = true;
-            if cidr.contains(&source) {
-                return true;
-            }
-        }
-        !known
     }
 
     /// Whether NodePorts answer on this address.

@@ -47,6 +47,9 @@ impl Tracker {
     /// Replaces the node facts. The node's name must stay: locality of the endpoints was decided by it.
     pub fn set_node(&mut self, node: NodeFacts) {
         if *self.plan.node != node {
+            if self.plan.node.masquerade_all != node.masquerade_all {
+                self.dirty.extend(self.entries.keys().cloned());
+            }
             self.plan.node = Arc::new(node);
         }
     }
@@ -154,7 +157,7 @@ impl Tracker {
 
     fn recompute(&mut self, key: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let wanted = targets(key, entry);
+        let wanted = targets(key, entry, &self.plan.node);
         let mut claimed: Vec<Frontend> = wanted.iter().map(|(frontend, _)| *frontend).collect();
         claimed.sort_unstable();
         claimed.dedup();
@@ -205,13 +208,13 @@ fn key(namespace: Option<&str>, name: Option<&str>) -> String {
 }
 
 /// Every frontend a Service claims, in a fixed order; a frontend claimed twice by its own ports is its first port's.
-fn targets(key: &Arc<str>, entry: &Entry) -> Vec<(Frontend, Target)> {
+fn targets(key: &Arc<str>, entry: &Entry, node: &NodeFacts) -> Vec<(Frontend, Target)> {
     let Some(service) = &entry.service else { return Vec::new() };
     let mut all = Vec::new();
     for port in &service.ports {
         for family in [Family::V4, Family::V6] {
             if service.families().any(|f| f == family) {
-                port_targets(key, entry, service, port, family, &mut all);
+                port_targets(key, entry, (service, port, family), node, &mut all);
             }
         }
     }
@@ -223,9 +226,8 @@ fn targets(key: &Arc<str>, entry: &Entry) -> Vec<(Frontend, Target)> {
 fn port_targets(
     key: &Arc<str>,
     entry: &Entry,
-    service: &ServiceInfo,
-    port: &Port,
-    family: Family,
+    (service, port, family): (&ServiceInfo, &Port, Family),
+    node: &NodeFacts,
     all: &mut Vec<(Frontend, Target)>,
 ) {
     let slices = entry.slices.values();
@@ -236,6 +238,7 @@ fn port_targets(
     for (frontend, kind) in service.frontends(port).filter(|(frontend, _)| frontend.family() == family) {
         let external_local = kind != FrontendKind::ClusterIp && service.external == Locality::Local;
         let (endpoints, masquerade) = match kind {
+            FrontendKind::ClusterIp if node.masquerade_all => (selection.of(service.internal), Masquerade::Always),
             FrontendKind::ClusterIp => (selection.of(service.internal), Masquerade::Outside),
             _ if external_local => (&selection.cluster, Masquerade::Never),
             _ => (&selection.cluster, Masquerade::Always),

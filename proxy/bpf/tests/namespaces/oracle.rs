@@ -102,6 +102,7 @@ fn check(plan: &Plan, runner: &Runner, (source, destination, port, udp): &Sent, 
         protocol: if *udp { Protocol::Udp } else { Protocol::Tcp },
         port: sent.destination_port,
         origin: Origin::Device,
+        device: None,
     };
     let outcome = interpret(plan, &packet);
     let (action, bytes) = runner.run(&sent);

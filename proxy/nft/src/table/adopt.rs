@@ -224,7 +224,7 @@ impl Table {
 
     /// The pod networks; with none known, everything counts as inside, so that nothing is masqueraded for it.
     fn pods(&self, plan: &Plan) -> Vec<Element> {
-        let known = element::networks(&plan.node.cluster_cidrs, self.family);
+        let known = element::networks(plan.node.detect_local.cidrs(), self.family);
         if !known.is_empty() {
             return known;
         }

@@ -114,7 +114,7 @@ proptest! {
         let plan = tracker.plan();
         let source = format!("10.244.0.{source}").parse().unwrap();
         let destination = format!("10.96.0.{vip}").parse().unwrap();
-        let packet = Packet { source, destination, protocol: Protocol::Tcp, port, origin: Origin::Device };
+        let packet = Packet { source, destination, protocol: Protocol::Tcp, port, origin: Origin::Device, device: None };
         let target = plan.get(&Frontend::ip(destination, Protocol::Tcp, port));
         match interpret(&plan, &packet) {
             Outcome::Forward { choices, .. } => {

@@ -119,6 +119,7 @@ fn local_policies_bind_callers_from_outside_only() {
         protocol: Protocol::Tcp,
         port: 30001,
         origin,
+        device: None,
     };
     assert_eq!(interpret(&plan, &packet("172.30.0.200", Origin::Device)), Outcome::Drop);
     let masqueraded = |outcome| match outcome {
@@ -140,6 +141,7 @@ fn what_a_cluster_ip_does_not_serve_is_refused_and_strangers_pass() {
         protocol: Protocol::Tcp,
         port,
         origin: Origin::Device,
+        device: None,
     };
     assert_eq!(interpret(&plan, &packet("10.96.0.10", 80)), Outcome::Reject);
     assert_eq!(interpret(&plan, &packet("10.96.0.10", 81)), Outcome::Reject);
@@ -164,4 +166,96 @@ fn ten_thousand_services_follow_one_change_without_visiting_the_rest() {
     let took = start.elapsed();
     assert_eq!(changes.frontends.len(), 1);
     assert!(took.as_millis() < 5, "one change took {took:?}");
+}
+
+/// A packet of 10.96.0.10:80 or the NodePort 30001 of [`local_policies_bind_callers_from_outside_only`]'s kind.
+fn packet<'a>(source: &str, destination: &str, port: u16, device: Option<&'a str>) -> Packet<'a> {
+    let origin = if device.is_some() { Origin::Device } else { Origin::Node };
+    Packet { source: ip(source), destination: ip(destination), protocol: Protocol::Tcp, port, origin, device }
+}
+
+fn masqueraded(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Forward { choices, .. } => choices.iter().all(|choice| choice.masqueraded),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_pod_is_known_by_its_network_its_bridge_or_its_devices_name() {
+    let web_service = service("web", &["10.96.0.10"], vec![port("http", 80, None)]);
+    for (detect_local, pod_device) in [
+        (DetectLocal::Cidrs(vec!["10.244.0.0/16".parse().unwrap()]), "any"),
+        (DetectLocal::Bridge("cbr0".into()), "cbr0"),
+        (DetectLocal::InterfacePrefix("veth".into()), "veth1a2b"),
+    ] {
+        let mut facts = NodeFacts::primary(NODE, vec![ip("172.30.0.11")], vec![]);
+        facts.detect_local = detect_local.clone();
+        let mut tracker = Tracker::new(facts);
+        tracker.upsert_service(&web_service);
+        tracker.upsert_slice(&web(vec![endpoint("10.244.1.2", "node-2")]));
+        let plan = tracker.plan();
+        let meets = |source: &str, device| masqueraded(&interpret(&plan, &packet(source, "10.96.0.10", 80, device)));
+        assert!(!meets("10.244.0.9", Some(pod_device)), "{detect_local:?}");
+        assert!(meets("172.30.0.200", Some("eth0")), "{detect_local:?}");
+        assert!(meets("172.30.0.11", None), "{detect_local:?}");
+    }
+}
+
+#[test]
+fn where_no_pod_network_of_a_family_is_known_nobody_is_a_stranger_and_nobody_a_pod() {
+    let detect = DetectLocal::Cidrs(vec!["fd00::/64".parse().unwrap()]);
+    assert!(!detect.is_stranger(ip("192.0.2.1"), None) && !detect.is_pod(ip("192.0.2.1"), None));
+    assert!(detect.is_stranger(ip("fd01::1"), None) && detect.is_pod(ip("fd00::1"), None));
+}
+
+#[test]
+fn masquerade_all_masquerades_pods_too_and_can_be_switched_on_a_living_plan() {
+    let mut tracker = tracker();
+    tracker.upsert_service(&service("web", &["10.96.0.10"], vec![port("http", 80, None)]));
+    tracker.upsert_slice(&web(vec![endpoint("10.244.1.2", "node-2")]));
+    let from_pod = |plan: &Plan| masqueraded(&interpret(plan, &packet("10.244.0.9", "10.96.0.10", 80, Some("veth0"))));
+    let plan = tracker.plan();
+    assert!(!from_pod(&plan));
+    tracker.set_node(NodeFacts { masquerade_all: true, ..(*plan.node).clone() });
+    assert!(from_pod(&tracker.plan()));
+}
+
+#[test]
+fn a_node_port_asked_for_on_loopback_answers_the_node_alone() {
+    let mut tracker = tracker();
+    let mut facts = (*tracker.plan().node).clone();
+    facts.node_ports = NodePortAddresses::Only(vec![ip("127.0.0.1"), ip("::1")]);
+    tracker.set_node(facts);
+    tracker.upsert_service(&service("web", &["10.96.0.10"], vec![port("http", 80, Some(30001))]));
+    tracker.upsert_slice(&web(vec![endpoint("10.244.1.2", "node-2")]));
+    let plan = tracker.plan();
+    assert!(masqueraded(&interpret(&plan, &packet("127.0.0.1", "127.0.0.1", 30001, None))));
+    assert_eq!(interpret(&plan, &packet("192.0.2.1", "127.0.0.1", 30001, Some("eth0"))), Outcome::Pass);
+    assert_eq!(interpret(&plan, &packet("172.30.0.11", "172.30.0.11", 30001, None)), Outcome::Pass);
+}
+
+#[test]
+fn drift_names_what_the_kernel_lacks_and_what_it_should_not_have() {
+    let mut tracker = tracker();
+    tracker.upsert_service(&service("web", &["10.96.0.10"], vec![port("http", 80, None)]));
+    tracker.upsert_slice(&web(vec![endpoint("10.244.0.2", NODE), endpoint("10.244.1.2", "node-2")]));
+    let plan = tracker.plan();
+    let target = plan.get(&cluster("10.96.0.10", 80)).map(|target| &**target);
+    let right = Held { endpoints: vec![(ip("10.244.1.2"), 8080), (ip("10.244.0.2"), 8080)], ..Held::default() };
+    assert!(Held::drift(Some(&right), target).is_empty());
+    let endpoints = vec![(ip("10.244.0.2"), 8080), (ip("10.244.9.9"), 8080)];
+    let wrong = Held { endpoints, affinity_seconds: Some(60), when_empty: Some(WhenEmpty::Reject), ..Held::default() };
+    assert_eq!(
+        Held::drift(Some(&wrong), target),
+        [
+            "endpoints missing in the kernel: 10.244.1.2:8080",
+            "endpoints only in the kernel: 10.244.9.9:8080",
+            "affinity: the kernel has 60 s, the plan none",
+            "without endpoints: the kernel has Reject, the plan Drop",
+        ]
+    );
+    assert_eq!(Held::drift(None, target), ["the kernel holds nothing for default/web:http"]);
+    assert_eq!(Held::drift(Some(&right), None), ["the kernel holds it, but no Service claims it"]);
+    assert!(Held::drift(None, None).is_empty());
 }
