@@ -1,12 +1,13 @@
 //! Finding a Service and choosing one of its endpoints: the same for sockets and packets.
 
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
+use aya_ebpf::maps::lpm_trie::Key;
 use orlop_ebpf::{
     Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Frontend, FrontendKey, MemberKey,
     address_flags,
 };
 
-use crate::maps::{ADDRESSES, AFFINITY, BACKENDS, CONFIG, FRONTENDS, MEMBERS, SETS};
+use crate::maps::{ADDRESSES, AFFINITY, BACKENDS, CONFIG, FRONTENDS, MEMBERS, SETS, SOURCE_RANGES};
 
 /// What an address and port are to the Services.
 pub enum Found {
@@ -106,4 +107,11 @@ pub fn choose_for(set: u32, affinity: u32, client: Address) -> Option<Backend> {
     let backend = choose(set)?;
     let _ = AFFINITY.insert(&key, &AffinityEntry { seen: now, backend, zero: 0 }, 0);
     Some(backend)
+}
+
+/// Whether loadBalancerSourceRanges admit a source.
+#[inline(always)]
+pub fn admits(frontend: &Frontend, source: &Address) -> bool {
+    let [a, b, c, d] = source.words;
+    SOURCE_RANGES.get(&Key::new(160, [frontend.set, a, b, c, d])).is_some()
 }

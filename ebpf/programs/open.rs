@@ -8,7 +8,7 @@ use orlop_ebpf::{
 
 use crate::balance::{self, Found};
 use crate::counter::{connection, count};
-use crate::maps::{CLUSTER_CIDRS, DEVICES, SOURCE_RANGES};
+use crate::maps::{CLUSTER_CIDRS, DEVICES};
 use crate::packet::Packet;
 use crate::route::{self, Route};
 use crate::track;
@@ -30,7 +30,7 @@ pub enum Opened {
 pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
     let destination = Address::v4(packet.key.destination);
     let known = balance::address(&destination);
-    if known & !address_flags::NODE == 0 {
+    if known & !address_flags::NODE == 0 || known & address_flags::LOOPBACK != 0 {
         return Opened::NotOurs;
     }
     let frontend = match balance::find(known, &destination, packet.key.destination_port, packet.key.protocol as u8) {
@@ -40,7 +40,7 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
     };
     let Some(config) = balance::config() else { return Opened::NotOurs };
     let source = Address::v4(packet.key.source);
-    if frontend.flags & frontend_flags::SOURCE_RANGES != 0 && !admitted(&frontend, &source) {
+    if frontend.flags & frontend_flags::SOURCE_RANGES != 0 && !balance::admits(&frontend, &source) {
         count(counters::DENIED);
         return Opened::Dropped;
     }
@@ -117,7 +117,7 @@ fn source_on(device: u32, config: &Config) -> u32 {
     // SAFETY: read once; the map is not preallocated.
     match unsafe { DEVICES.get(&device) } {
         Some(device) if device.address != 0 => device.address,
-        _ => config.address,
+        _ => config.v4.words[3],
     }
 }
 
@@ -145,10 +145,4 @@ fn permitted(frontend: &Frontend, config: &Config, source: &Address) -> (u32, bo
 #[inline(always)]
 fn in_pod_network(source: &Address) -> bool {
     CLUSTER_CIDRS.get(&Key::new(128, *source)).is_some()
-}
-
-#[inline(always)]
-fn admitted(frontend: &Frontend, source: &Address) -> bool {
-    let [a, b, c, d] = source.words;
-    SOURCE_RANGES.get(&Key::new(160, [frontend.set, a, b, c, d])).is_some()
 }

@@ -34,6 +34,7 @@ fn send(call: &Call) -> i32 {
     let (frontend, peer, protocol) = match translate::destination(call) {
         Destination::None => return ALLOW,
         Destination::Unused => return refused(call),
+        Destination::Denied => return denied(),
         Destination::Service { frontend, peer, protocol } => (frontend, peer, protocol),
     };
     let key = StickKey { cookie: call.cookie(), peer, zero: 0 };
@@ -50,10 +51,7 @@ fn send(call: &Call) -> i32 {
     }
     let Some(backend) = translate::choose(call, &frontend) else {
         return match translate::empty(&frontend) {
-            Translation::Drop => {
-                counter::count(counters::DENIED);
-                DENY
-            }
+            Translation::Drop => denied(),
             _ => refused(call),
         };
     };
@@ -72,4 +70,10 @@ fn send(call: &Call) -> i32 {
 fn refused(call: &Call) -> i32 {
     counter::count(counters::REFUSED);
     call.refuse()
+}
+
+#[inline(always)]
+fn denied() -> i32 {
+    counter::count(counters::DENIED);
+    DENY
 }

@@ -6,6 +6,8 @@ use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, 
 use aya_ebpf::programs::SockAddrContext;
 use orlop_ebpf::{Address, TCP, UDP};
 
+use crate::balance;
+
 /// Let the call go on.
 pub const ALLOW: i32 = 1;
 /// Make the call fail.
@@ -121,6 +123,32 @@ impl Call {
     pub fn netns(&self) -> u64 {
         // SAFETY: as for the socket's cookie.
         unsafe { bpf_get_netns_cookie(self.context.as_ptr()) }
+    }
+
+    /// Whether it is made in the node's own network namespace.
+    #[inline(always)]
+    pub fn is_nodes(&self) -> bool {
+        balance::config().is_some_and(|config| config.netns == self.netns())
+    }
+
+    /// The address the socket is bound to; unspecified when to none.
+    #[inline(always)]
+    pub fn bound(&self) -> Address {
+        // SAFETY: as for the address; the kernel never gives a call without a socket.
+        unsafe {
+            let socket = (&raw const (*self.raw()).__bindgen_anon_1.sk).read_volatile();
+            match self.family {
+                Family::V4 => Address::v4((&raw const (*socket).src_ip4).read_volatile()),
+                Family::V6 => Address {
+                    words: [
+                        (&raw const (*socket).src_ip6[0]).read_volatile(),
+                        (&raw const (*socket).src_ip6[1]).read_volatile(),
+                        (&raw const (*socket).src_ip6[2]).read_volatile(),
+                        (&raw const (*socket).src_ip6[3]).read_volatile(),
+                    ],
+                },
+            }
+        }
     }
 
     /// Makes the call fail as it does when the other side refuses.

@@ -30,6 +30,8 @@ pub enum Destination {
     None,
     /// A cluster IP without that port.
     Unused,
+    /// A Service's that does not admit the caller.
+    Denied,
     /// A Service's.
     Service {
         /// Which.
@@ -41,32 +43,49 @@ pub enum Destination {
     },
 }
 
+/// What loadBalancerSourceRanges say to a call.
+enum Admission {
+    Admitted,
+    Denied,
+    /// Not known here.
+    ByDevice,
+}
+
 /// Looks the call's destination up.
 #[inline(always)]
 pub fn destination(call: &Call) -> Destination {
     let Some(protocol) = call.protocol() else { return Destination::None };
     let address = call.address();
-    let known = balance::address(&address) | loopback(call, &address);
-    if known == 0 {
+    let known = balance::address(&address);
+    if known == 0 || known & address_flags::LOOPBACK != 0 && !call.is_nodes() {
         return Destination::None;
     }
     let peer = Peer { address, port: call.port(), zero: 0 };
     match balance::find(known, &address, peer.port, protocol) {
         Found::Nothing => Destination::None,
         Found::UnusedPort => Destination::Unused,
-        Found::Frontend(frontend) => Destination::Service { frontend, peer, protocol },
+        Found::Frontend(frontend) => match admission(call, &frontend) {
+            Admission::Admitted => Destination::Service { frontend, peer, protocol },
+            Admission::Denied => Destination::Denied,
+            Admission::ByDevice => Destination::None,
+        },
     }
 }
 
-/// NodePorts answer on the loopback address too, for callers in the node's own namespace: a pod's loopback is its own.
+/// Whether loadBalancerSourceRanges admit the call. Its source is not chosen yet: a process of the node will have the
+/// address that its socket is bound to, or the node's. A pod's packets are left to the device they arrive on, which
+/// sees where they come from.
 #[inline(always)]
-fn loopback(call: &Call, address: &Address) -> u32 {
-    let v4 = address.is_v4() && address.words[3].to_be() >> 24 == 127;
-    let v6 = address.words == [0, 0, 0, 1_u32.to_be()];
-    match balance::config() {
-        Some(config) if (v4 || v6) && call.netns() == config.netns => address_flags::NODE_PORTS,
-        _ => 0,
+fn admission(call: &Call, frontend: &Frontend) -> Admission {
+    if frontend.flags & frontend_flags::SOURCE_RANGES == 0 {
+        return Admission::Admitted;
     }
+    let Some(config) = balance::config().filter(|config| call.netns() == config.netns) else {
+        return Admission::ByDevice;
+    };
+    let bound = call.bound();
+    let source = if bound.is_any() { config.address(&call.address()) } else { bound };
+    if balance::admits(frontend, &source) { Admission::Admitted } else { Admission::Denied }
 }
 
 /// Chooses an endpoint for a frontend on behalf of the call's network namespace.
@@ -100,6 +119,7 @@ pub fn translate(call: &Call) -> Translation {
     let (frontend, peer, protocol) = match destination(call) {
         Destination::None => return Translation::None,
         Destination::Unused => return Translation::Refuse,
+        Destination::Denied => return Translation::Drop,
         Destination::Service { frontend, peer, protocol } => (frontend, peer, protocol),
     };
     let Some(backend) = choose(call, &frontend) else { return empty(&frontend) };

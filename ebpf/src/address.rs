@@ -49,6 +49,15 @@ impl Address {
         self.words[0] == 0 && self.words[1] == 0 && self.words[2] == Self::MAPPED
     }
 
+    /// Whether it is the unspecified address of either family.
+    #[inline(always)]
+    pub const fn is_any(&self) -> bool {
+        self.words[0] == 0
+            && self.words[1] == 0
+            && self.words[3] == 0
+            && (self.words[2] == 0 || self.words[2] == Self::MAPPED)
+    }
+
     /// The unspecified address of the same family: what NodePort frontends are keyed by.
     #[inline(always)]
     pub const fn any(&self) -> Self {

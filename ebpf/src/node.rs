@@ -19,15 +19,27 @@ pub struct Config {
     pub netns: u64,
     /// [`config_flags`].
     pub flags: u32,
-    /// The IPv4 address that stands in for a device without one, network order.
-    pub address: u32,
     /// First source port that masquerading gives, host order.
     pub port_min: u32,
     /// How many follow it.
     pub port_count: u32,
+    /// Zero.
+    pub zero: u32,
+    /// The IPv4 address that the node's own traffic has and that stands in for a device without one.
+    pub v4: Address,
+    /// The IPv6 one.
+    pub v6: Address,
 }
 
-plain!(Config { netns: u64, flags: u32, address: u32, port_min: u32, port_count: u32 });
+plain!(Config { netns: u64, flags: u32, port_min: u32, port_count: u32, zero: u32, v4: Address, v6: Address });
+
+impl Config {
+    /// The node's address of the same family as another; unspecified when it has none.
+    #[inline(always)]
+    pub const fn address(&self, other: &Address) -> Address {
+        if other.is_v4() { self.v4 } else { self.v6 }
+    }
+}
 
 /// Bits of the values of `ADDRESSES`.
 pub mod address_flags {
@@ -39,6 +51,8 @@ pub mod address_flags {
     pub const FRONTEND: u32 = 4;
     /// It is a cluster IP: ports no Service has refuse.
     pub const CLUSTER_IP: u32 = 8;
+    /// It is a loopback address: a process of the node's own namespace means this node by it, nobody else does.
+    pub const LOOPBACK: u32 = 16;
 }
 
 /// A cluster CIDR in its longest-prefix-match map.

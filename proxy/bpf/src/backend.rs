@@ -2,14 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use orlop_ebpf::{Address, Cidr, Config, address_flags};
-use orlop_plan::{Backend, BackendError, Changes, NodeFacts, Plan, Protocol};
+use orlop_plan::{Backend, BackendError, Changes, Family, NodeFacts, NodePortAddresses, Plan, Protocol};
 
 use crate::convert::{address, cidr_flags, key, mapped_prefix, service};
 use crate::devices::Follower;
@@ -122,9 +122,11 @@ impl EbpfBackend {
         let config = Config {
             netns: netns::cookie()?,
             flags: cidr_flags(node),
-            address: node_address(node).map_or(0, |ip| u32::from_ne_bytes(ip.octets())),
             port_min: port_min.into(),
             port_count: port_count.into(),
+            zero: 0,
+            v4: node_address(node, Family::V4).map_or(Address::v4(0), address),
+            v6: node_address(node, Family::V6).map_or(Address::default(), address),
         };
         let mut cidrs = Edits::<Cidr, u32>::default();
         for cidr in node.detect_local.cidrs() {
@@ -180,28 +182,23 @@ pub fn remove(bpf_root: &Path) -> Result<(), Error> {
     programs::detach_filters()
 }
 
-/// The address that stands in for devices without one: the first IPv4 address NodePorts answer on, or the node's first.
-fn node_address(node: &NodeFacts) -> Option<Ipv4Addr> {
-    let v4 = |ip: &&IpAddr| ip.is_ipv4() && !ip.is_loopback() && !ip.is_unspecified();
-    let first = node.addresses.iter().filter(v4).find(|ip| node.answers_node_ports(**ip));
-    match first.or_else(|| node.addresses.iter().find(v4)) {
-        Some(IpAddr::V4(ip)) => Some(*ip),
-        _ => None,
-    }
+/// The node's address of a family: the first that NodePorts answer on, or its first.
+fn node_address(node: &NodeFacts, family: Family) -> Option<IpAddr> {
+    let ours = |ip: &&IpAddr| Family::of(**ip) == family && !ip.is_loopback() && !ip.is_unspecified();
+    let first = node.addresses.iter().filter(ours).find(|ip| node.answers_node_ports(**ip));
+    first.or_else(|| node.addresses.iter().find(ours)).copied()
 }
 
 fn node_addresses(node: &NodeFacts) -> HashMap<Address, u32> {
-    let mut flags: HashMap<Address, u32> = HashMap::new();
-    for ip in node.addresses.iter().filter(|ip| !ip.is_unspecified()) {
-        *flags.entry(address(*ip)).or_default() |= address_flags::NODE;
-        if node.answers_node_ports(*ip) {
-            *flags.entry(address(*ip)).or_default() |= address_flags::NODE_PORTS;
-        }
+    let only = match &node.node_ports {
+        NodePortAddresses::Only(list) => list.as_slice(),
+        NodePortAddresses::AnyLocal => &[],
+    };
+    let mut all = HashMap::new();
+    for ip in node.addresses.iter().chain(only).filter(|ip| !ip.is_unspecified()) {
+        let node_ports = if node.answers_node_ports(*ip) { address_flags::NODE_PORTS } else { 0 };
+        let loopback = if ip.is_loopback() { address_flags::LOOPBACK } else { 0 };
+        all.insert(address(*ip), address_flags::NODE | node_ports | loopback);
     }
-    if let orlop_plan::NodePortAddresses::Only(list) = &node.node_ports {
-        for ip in list.iter().filter(|ip| !ip.is_unspecified()) {
-            *flags.entry(address(*ip)).or_default() |= address_flags::NODE_PORTS | address_flags::NODE;
-        }
-    }
-    flags
+    all
 }

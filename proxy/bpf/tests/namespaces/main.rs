@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
+mod admission;
 mod bridge;
 mod cost;
 mod crash;

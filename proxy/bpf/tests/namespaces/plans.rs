@@ -48,3 +48,16 @@ pub fn node_port(plan: &mut Plan, protocol: Protocol, port: u16, endpoints: &[&s
     let target = target(FrontendKind::NodePort, endpoints);
     plan.frontends.insert(Frontend::node_port(orlop_plan::Family::V4, protocol, port), Arc::new(target));
 }
+
+/// [`node_port`] of IPv6.
+pub fn node_port_v6(plan: &mut Plan, protocol: Protocol, port: u16, endpoints: &[&str]) {
+    let target = target(FrontendKind::NodePort, endpoints);
+    plan.frontends.insert(Frontend::node_port(orlop_plan::Family::V6, protocol, port), Arc::new(target));
+}
+
+/// A load balancer's address with loadBalancerSourceRanges.
+pub fn load_balancer(plan: &mut Plan, protocol: Protocol, address: &str, admitted: &[&str], endpoints: &[&str]) {
+    let mut target = target(FrontendKind::LoadBalancer, endpoints);
+    target.source_ranges = Some(admitted.iter().map(|range| range.parse().expect("a range")).collect());
+    plan.frontends.insert(Frontend::ip(ip(address), protocol, 80), Arc::new(target));
+}

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::UdpSocket;
+use std::sync::Arc;
 
-use orlop_plan::{Backend as _, Changes, Plan, Protocol, diff};
+use orlop_plan::{Backend as _, Changes, NodePortAddresses, Plan, Protocol, diff};
 
-use crate::plans::{cluster_ip, node_port, plan};
-use crate::world::{Node, ask, echo, eventually, talk};
+use crate::plans::{cluster_ip, node_port, node_port_v6, plan};
+use crate::world::{Namespace, Node, ask, echo, eventually, talk};
 
 const VIP: &str = "10.96.0.10:80";
 
@@ -70,18 +71,35 @@ fn connections_spread_evenly_over_the_endpoints() {
 }
 
 #[test]
-fn a_node_port_answers_on_the_node_address_and_on_loopback() {
+fn a_node_port_answers_on_the_addresses_asked_for_and_on_loopback_only_for_the_nodes_own_processes() {
+    const LOOPBACK: [&str; 2] = ["127.0.0.1:30001", "[::1]:30001"];
     let node = node_with_servers();
-    node.with_backend(|backend| {
-        let mut plan = plan(&["172.30.0.11"]);
-        both(&mut plan, &THREE);
-        backend.resync(&plan).expect("fill the maps");
-        for address in ["172.30.0.11:30001", "127.0.0.1:30001"] {
+    node.namespace.ip("addr add fd00::11/128 dev lo");
+    node.namespace.serve("web-6", "[fd00::11]:8080");
+    node.with_backend(|backend| backend.resync(&loopback_plan(&[])).expect("fill the maps"));
+    node.namespace
+        .run(|| LOOPBACK.map(|address| talk(address).map(|(_, line)| panic!("{line}")).expect_err("unasked")));
+    let asked = loopback_plan(&["172.30.0.11", "127.0.0.1", "::1"]);
+    node.with_backend(move |backend| backend.resync(&asked).expect("fill the maps"));
+    node.namespace.run(|| {
+        for address in ["172.30.0.11:30001", LOOPBACK[0], LOOPBACK[1]] {
             let (connection, line) = talk(address).expect("connect to the NodePort");
             assert!(line.starts_with("web-"), "{line}");
             assert_eq!(connection.peer_addr().expect("a peer").to_string(), address);
         }
     });
+    let pod = Namespace::new();
+    pod.serve("its own", LOOPBACK[0]);
+    pod.run(|| assert!(talk(LOOPBACK[0]).expect("a pod's loopback is its own").1.starts_with("its own")));
+}
+
+fn loopback_plan(addresses: &[&str]) -> Plan {
+    let mut plan = plan(&["172.30.0.11"]);
+    both(&mut plan, &THREE);
+    node_port_v6(&mut plan, Protocol::Tcp, 30_001, &["[fd00::11]:8080"]);
+    let only = addresses.iter().map(|address| crate::plans::ip(address)).collect();
+    Arc::make_mut(&mut plan.node).node_ports = NodePortAddresses::Only(only);
+    plan
 }
 
 #[test]
