@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use orlop_plan::{Endpoint, Family, Frontend, FrontendAddress};
+use orlop_plan::{Endpoint, Family, Frontend, FrontendAddress, Protocol};
 
 use crate::group::GroupId;
+use crate::layout::{self, LABEL};
 use crate::policy::Variant;
 
 /// A short byte string that needs no allocation: 80,000 of these are compared when an existing table is adopted.
@@ -17,6 +18,14 @@ pub(crate) struct Bytes {
 
 impl Bytes {
     pub const EMPTY: Self = Self { bytes: [0; 32], length: 0 };
+
+    /// What every value begins with.
+    const LABELLED: Self = {
+        let (mut bytes, label) = ([0; 32], LABEL.to_ne_bytes());
+        let (label_only, _) = bytes.split_at_mut(4);
+        label_only.copy_from_slice(&label);
+        Self { bytes, length: 4 }
+    };
 
     /// A copy of a slice; none if it is longer than any field of ours.
     pub fn of(slice: &[u8]) -> Option<Self> {
@@ -83,17 +92,29 @@ pub(crate) fn frontend(frontend: &Frontend, group: GroupId, policy: u32) -> Elem
         FrontendAddress::NodePort(_) => Bytes::EMPTY,
     };
     let key = key.field(&[frontend.protocol.number()]).field(&frontend.port.to_be_bytes());
-    Element::map(key, Bytes::EMPTY.field(&group.0).number(policy))
+    Element::map(key, Bytes::LABELLED.field(&group.0).number(policy))
+}
+
+/// Reads the frontend from a key of `frontends` or `node-ports`.
+pub(crate) fn frontend_of(key: &Bytes, family: u8) -> Option<Frontend> {
+    let (address, rest) = key.as_slice().split_at_checked(key.as_slice().len().checked_sub(8)?)?;
+    let protocol = Protocol::from_number(*rest.first()?)?;
+    let port = u16::from_be_bytes(rest.get(4..6)?.try_into().ok()?);
+    let family = if family == layout::IPV4 { Family::V4 } else { Family::V6 };
+    Some(match address.len() {
+        0 => Frontend::node_port(family, protocol, port),
+        _ => Frontend::ip(address_of(address)?, protocol, port),
+    })
 }
 
 /// For `counts`.
 pub(crate) fn count(group: GroupId, count: u32) -> Element {
-    Element::map(Bytes::EMPTY.field(&group.0), Bytes::EMPTY.number(count))
+    Element::map(Bytes::EMPTY.field(&group.0), Bytes::LABELLED.number(count))
 }
 
 /// For `endpoints`.
 pub(crate) fn endpoint(group: GroupId, index: u32, endpoint: &Endpoint) -> Element {
-    let value = Bytes::EMPTY.address(endpoint.address).field(&endpoint.port.to_be_bytes());
+    let value = Bytes::LABELLED.address(endpoint.address).field(&endpoint.port.to_be_bytes());
     Element::map(Bytes::EMPTY.field(&group.0).number(index), value)
 }
 
@@ -149,14 +170,17 @@ pub(crate) fn number_at(bytes: &Bytes, skip: usize) -> Option<u32> {
 
 /// Reads an endpoint's address and port from a value.
 pub(crate) fn endpoint_of(value: &Bytes) -> Option<(IpAddr, u16)> {
-    let bytes = value.as_slice();
+    let bytes = value.as_slice().get(4..)?;
     let (address, port) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
-    let address = match address.len() {
-        4 => IpAddr::from(<[u8; 4]>::try_from(address).ok()?),
-        16 => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
-        _ => return None,
-    };
-    Some((address, u16::from_be_bytes([port[0], port[1]])))
+    Some((address_of(address)?, u16::from_be_bytes([port[0], port[1]])))
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
+        16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +195,18 @@ mod tests {
             assert_eq!(endpoint_of(&element.value), Some((wanted.address, 8080)));
             assert_eq!(number_at(&element.key, 8), Some(3));
             assert_eq!(group_of(&element.key), Some(GroupId([2, 1, 1, 1, 1, 1, 1, 1])));
+        }
+    }
+
+    #[test]
+    fn a_frontend_is_read_back_from_its_element() {
+        let group = GroupId([2; 8]);
+        for (address, family) in [("10.96.0.1", layout::IPV4), ("fd00::1", layout::IPV6)] {
+            let by_address = Frontend::ip(address.parse().unwrap(), Protocol::Udp, 53);
+            let by_port = Frontend::node_port(by_address.family(), Protocol::Tcp, 30_000);
+            for wanted in [by_address, by_port] {
+                assert_eq!(frontend_of(&frontend(&wanted, group, 1).key, family), Some(wanted));
+            }
         }
     }
 

@@ -10,6 +10,11 @@
 //! postrouting:                   masquerades what is marked, and a pod that reaches itself
 //! ```
 //!
+//! Every value begins with a word of its own, [`LABEL`], which no key begins with: the program nft takes what a lookup
+//! gives for 0 bits long, and aborts where such a register is the first of another key. It keeps no account of the
+//! registers that follow a lookup's first one, so that a key there is printed as what was loaded before, and the
+//! comparison of the label is what shows the map in a listing.
+//!
 //! `counts` is a map of its own so that a step from N to N+1 endpoints touches two elements, however many frontends lead
 //! to the group. Verdict maps hold a handful of elements only: the kernel revalidates them as a whole when they change.
 
@@ -29,6 +34,8 @@ pub(crate) const COUNT_REJECT: u32 = 0;
 pub(crate) const COUNT_DROP: u32 = u32::MAX;
 /// kube-proxy's default `masqueradeBit`: 14.
 pub(crate) const MASQUERADE_MARK: u32 = 1 << 14;
+/// The first word of every value.
+pub(crate) const LABEL: u32 = 1;
 /// `RTN_LOCAL`.
 const ROUTE_LOCAL: u32 = 2;
 
@@ -125,10 +132,10 @@ pub(crate) const SETS: &[SetSpec] = {
         SetSpec { name, key, data: Data::Verdict, interval: false, dynamic: false }
     }
     &[
-        map(FRONTENDS, &[Address, Protocol, Port], &[Number, Number, Number]),
-        map(NODE_PORTS, &[Protocol, Port], &[Number, Number, Number]),
-        map(COUNTS, &[Number, Number], &[Number]),
-        map(ENDPOINTS, &[Number, Number, Number], &[Address, Port]),
+        map(FRONTENDS, &[Address, Protocol, Port], &[Number, Number, Number, Number]),
+        map(NODE_PORTS, &[Protocol, Port], &[Number, Number, Number, Number]),
+        map(COUNTS, &[Number, Number], &[Number, Number]),
+        map(ENDPOINTS, &[Number, Number, Number], &[Number, Address, Port]),
         set(CLUSTER_IPS, &[Address]),
         set(NODE_IPS, &[Address]),
         set(HAIRPIN, &[Address, Address]),
@@ -138,7 +145,7 @@ pub(crate) const SETS: &[SetSpec] = {
         SetSpec {
             name: AFFINITY,
             key: &[Number, Number, Address],
-            data: Data::Value(&[Address, Port]),
+            data: Data::Value(&[Number, Address, Port]),
             interval: false,
             dynamic: true,
         },
@@ -170,17 +177,28 @@ impl Chain {
     }
 }
 
-/// Where keys and values lie in registers while a rule runs: six for a frontend's key (an IPv6 address takes four).
+/// Where keys and values lie in registers while a rule runs. A lookup's value overwrites the key it was found by.
 pub(crate) mod registers {
-    /// Destination address, protocol, port.
-    pub const KEY: u32 = 0;
-    /// Group (two registers), then policy or index.
-    pub const GROUP: u32 = 6;
-    pub const POLICY: u32 = 8;
-    /// Endpoint address, then port: where the frontend's key was.
-    pub const ENDPOINT: u32 = 0;
+    /// Free for a key of addresses alone: two of IPv6 take eight.
+    pub const ADDRESS: u32 = 0;
+    /// A frontend's key ends here: the destination address in the registers before it, protocol, port.
+    pub const PROTOCOL: u32 = 4;
+    /// The destination port.
+    pub const PORT: u32 = PROTOCOL + 1;
+    /// What a frontend leads to: label, group (two registers), policy.
+    pub const FRONTEND: u32 = PROTOCOL - 1;
+    /// The group: with what follows, the key of its count, of an endpoint and of a client.
+    pub const GROUP: u32 = FRONTEND + 1;
+    /// The policy; later an endpoint's index or a client's address.
+    pub const POLICY: u32 = GROUP + 2;
+    /// Label, address, port.
+    pub const ENDPOINT: u32 = 10;
+    /// The endpoint's address.
+    pub const ENDPOINT_ADDRESS: u32 = ENDPOINT + 1;
+    /// Label, count.
+    pub const COUNTED: u32 = 12;
     /// The group's count, followed by the variant in the next.
-    pub const COUNT: u32 = 14;
+    pub const COUNT: u32 = COUNTED + 1;
     /// Free for a comparison or a mark.
     pub const SCRATCH: u32 = 15;
 }
@@ -193,23 +211,23 @@ pub(crate) const fn address_registers(family: Family) -> u32 {
     }
 }
 
+/// Looks a key up that ends at or before the registers of the value, and shows the map in listings.
+pub(crate) fn lookup(map: &'static str, from: u32, to: u32) -> [Expr; 2] {
+    let label = LABEL.to_ne_bytes().to_vec();
+    [Expr::Lookup { map, from, to }, Expr::Compare { from: to, equal: true, value: label }]
+}
+
 /// The two ways to a group: by the exact address, or by the port on a NodePort address.
 pub(crate) fn find_group(family: Family) -> [Vec<Expr>; 2] {
-    use registers::{GROUP, KEY};
-    let after = KEY + address_registers(family);
-    [
-        vec![
-            Expr::LoadAddress { which: Address::Destination, to: KEY },
-            Expr::LoadProtocol { to: after },
-            Expr::LoadDestinationPort { to: after + 1 },
-            Expr::Lookup { map: FRONTENDS, from: KEY, to: GROUP },
-        ],
-        vec![
-            Expr::LoadProtocol { to: KEY },
-            Expr::LoadDestinationPort { to: KEY + 1 },
-            Expr::Lookup { map: NODE_PORTS, from: KEY, to: GROUP },
-        ],
-    ]
+    use registers::{FRONTEND, PORT, PROTOCOL};
+    let key = PROTOCOL - address_registers(family);
+    let port = [Expr::LoadProtocol { to: PROTOCOL }, Expr::LoadDestinationPort { to: PORT }];
+    let mut by_address = vec![Expr::LoadAddress { which: Address::Destination, to: key }];
+    by_address.extend(port.clone());
+    by_address.extend(lookup(FRONTENDS, key, FRONTEND));
+    let mut by_port = port.to_vec();
+    by_port.extend(lookup(NODE_PORTS, PROTOCOL, FRONTEND));
+    [by_address, by_port]
 }
 
 /// `meta mark set meta mark or 0x4000`.
@@ -235,28 +253,29 @@ pub(crate) fn source_is_local() -> Vec<Expr> {
 /// Goes on only if the source is in the pod networks (or, inverted, is not).
 pub(crate) fn source_is_pod(inverted: bool) -> Vec<Expr> {
     vec![
-        Expr::LoadAddress { which: Address::Source, to: registers::ENDPOINT },
-        Expr::InSet { set: PODS, from: registers::ENDPOINT, inverted },
+        Expr::LoadAddress { which: Address::Source, to: registers::ADDRESS },
+        Expr::InSet { set: PODS, from: registers::ADDRESS, inverted },
     ]
 }
 
 /// The chains that exist whatever the Services are.
 pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Vec<Chain> {
-    use registers::{GROUP, KEY, POLICY, SCRATCH};
+    use registers::{ADDRESS, POLICY, SCRATCH};
     let goto = |chain: &str| Expr::Verdict(Verdict::Goto(chain.into()));
     let jump = || vec![vec![Expr::Verdict(Verdict::Jump("services".into()))]];
-    let to_policy = |mut rule: Vec<Expr>| {
-        rule.push(Expr::VerdictMap { map: POLICIES, from: POLICY });
-        rule
+    let to_policy = |rule: Vec<Expr>| {
+        let mut all = vec![Expr::LoadDestinationPort { to: POLICY }];
+        all.extend(rule);
+        all.push(Expr::VerdictMap { map: POLICIES, from: POLICY });
+        all
     };
     let [by_address, by_port] = find_group(family);
-    const { assert!(GROUP + 2 == POLICY) };
-    let destination = Expr::LoadAddress { which: Address::Destination, to: KEY };
+    let destination = Expr::LoadAddress { which: Address::Destination, to: ADDRESS };
     let to_node_ports = match node_ports {
         NodePortAddresses::Only(_) => {
             vec![vec![
                 destination.clone(),
-                Expr::InSet { set: NODE_IPS, from: KEY, inverted: false },
+                Expr::InSet { set: NODE_IPS, from: ADDRESS, inverted: false },
                 goto("node-ports"),
             ]]
         }
@@ -264,7 +283,7 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
     };
     let mut services = vec![to_policy(by_address)];
     services.extend(to_node_ports);
-    services.push(vec![destination, Expr::InSet { set: CLUSTER_IPS, from: KEY, inverted: false }, goto("refuse")]);
+    services.push(vec![destination, Expr::InSet { set: CLUSTER_IPS, from: ADDRESS, inverted: false }, goto("refuse")]);
     let marked = vec![
         Expr::LoadMark { to: SCRATCH },
         Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: MASQUERADE_MARK.to_ne_bytes().to_vec(), xor: vec![0; 4] },
@@ -277,9 +296,9 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
         Expr::Masquerade,
     ];
     let itself = vec![
-        Expr::LoadAddress { which: Address::Source, to: KEY },
-        Expr::LoadAddress { which: Address::Destination, to: KEY + address_registers(family) },
-        Expr::InSet { set: HAIRPIN, from: KEY, inverted: false },
+        Expr::LoadAddress { which: Address::Source, to: ADDRESS },
+        Expr::LoadAddress { which: Address::Destination, to: ADDRESS + address_registers(family) },
+        Expr::InSet { set: HAIRPIN, from: ADDRESS, inverted: false },
         Expr::Masquerade,
     ];
     vec![
@@ -306,7 +325,7 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
 
 /// Every local address but loopback's.
 fn any_local(family: Family) -> Vec<Expr> {
-    use registers::{KEY, SCRATCH};
+    use registers::{ADDRESS, SCRATCH};
     let loopback = match family {
         Family::V4 => vec![127],
         Family::V6 => std::net::Ipv6Addr::LOCALHOST.octets().to_vec(),
@@ -320,9 +339,9 @@ fn any_local(family: Family) -> Vec<Expr> {
         Family::V6 => loopback,
     };
     vec![
-        Expr::LoadAddress { which: Address::Destination, to: KEY },
-        Expr::Bitwise { from: KEY, to: KEY, xor: vec![0; mask.len()], mask },
-        Expr::Compare { from: KEY, equal: false, value },
+        Expr::LoadAddress { which: Address::Destination, to: ADDRESS },
+        Expr::Bitwise { from: ADDRESS, to: ADDRESS, xor: vec![0; mask.len()], mask },
+        Expr::Compare { from: ADDRESS, equal: false, value },
         Expr::AddressType { which: Address::Destination, to: SCRATCH },
         Expr::Compare { from: SCRATCH, equal: true, value: ROUTE_LOCAL.to_ne_bytes().to_vec() },
         Expr::Verdict(Verdict::Goto("node-ports".into())),

@@ -9,8 +9,10 @@ use orlop_plan::{Family, Masquerade, Target};
 use sha2::{Digest, Sha256};
 
 use crate::expr::{Address, Expr, Verdict};
-use crate::layout::registers::{COUNT, ENDPOINT, GROUP, POLICY};
-use crate::layout::{self, Chain, address_registers, find_group, mark_for_masquerade, source_is_local, source_is_pod};
+use crate::layout::registers::{ADDRESS, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP, POLICY};
+use crate::layout::{
+    self, Chain, LABEL, address_registers, find_group, lookup, mark_for_masquerade, source_is_local, source_is_pod,
+};
 
 /// Everything of a target that is not its endpoints. Few distinct ones exist in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,15 +121,16 @@ fn balance(family: Family, variant: Variant) -> Vec<Vec<Expr>> {
         for way in find_group(family) {
             let mut rule = [way, half(variant)].concat();
             rule.push(Expr::LoadAddress { which: Address::Source, to: POLICY });
-            rule.push(Expr::Lookup { map: layout::AFFINITY, from: GROUP, to: ENDPOINT });
-            rule.push(remember(variant));
+            rule.extend(endpoint(family, layout::AFFINITY));
+            rule.extend(remember(variant));
             rule.push(dnat(family));
             rules.push(rule);
         }
     }
     for way in find_group(family) {
         let mut rule = [way, half(variant)].concat();
-        rule.push(Expr::Lookup { map: layout::COUNTS, from: GROUP, to: COUNT });
+        rule.push(Expr::LoadDestinationPort { to: COUNT });
+        rule.extend(lookup(layout::COUNTS, GROUP, COUNTED));
         rule.push(Expr::Load { to: COUNT + 1, value: variant.number().to_ne_bytes().to_vec() });
         rule.push(Expr::VerdictMap { map: layout::BALANCE, from: COUNT });
         rules.push(rule);
@@ -140,7 +143,7 @@ pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain
     let choose = |way: Vec<Expr>| {
         let mut rule = [way, half(variant)].concat();
         rule.push(Expr::Random { to: POLICY, modulus: count });
-        rule.push(Expr::Lookup { map: layout::ENDPOINTS, from: GROUP, to: ENDPOINT });
+        rule.extend(endpoint(family, layout::ENDPOINTS));
         rule
     };
     let mut rules = Vec::new();
@@ -148,7 +151,7 @@ pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain
         for way in find_group(family) {
             let mut rule = choose(way);
             rule.push(Expr::LoadAddress { which: Address::Source, to: POLICY });
-            rule.push(remember(variant));
+            rule.extend(remember(variant));
             rule.push(dnat(family));
             rules.push(rule);
         }
@@ -156,6 +159,17 @@ pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain
     // Also where a client could not be remembered because the map is full.
     rules.extend(find_group(family).into_iter().map(|way| [choose(way), vec![dnat(family)]].concat()));
     Chain::new(count_chain_name(count, variant), rules)
+}
+
+/// Loads the endpoint that a map has for the group and what follows it.
+fn endpoint(family: Family, map: &'static str) -> Vec<Expr> {
+    let port = ENDPOINT_ADDRESS + address_registers(family);
+    let mut rule = vec![
+        Expr::LoadAddress { which: Address::Destination, to: ENDPOINT_ADDRESS },
+        Expr::LoadDestinationPort { to: port },
+    ];
+    rule.extend(lookup(map, GROUP, ENDPOINT));
+    rule
 }
 
 /// The name of [`count_chain`]'s chain.
@@ -167,20 +181,25 @@ pub(crate) fn count_chain_name(count: u32, variant: Variant) -> String {
     }
 }
 
-/// Turns a group into its local half: the lowest bit of the id's first byte.
+/// Turns a group into its local half: the lowest bit of the id's first byte. It begins with the label, for nft's sake.
 fn half(variant: Variant) -> Vec<Expr> {
     if !variant.local {
         return Vec::new();
     }
-    vec![Expr::Bitwise { from: GROUP, to: GROUP, mask: vec![0xfe, 0xff, 0xff, 0xff], xor: vec![1, 0, 0, 0] }]
+    const { assert!(GROUP == FRONTEND + 1) };
+    let mask = vec![0xff, 0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff];
+    vec![Expr::Bitwise { from: FRONTEND, to: FRONTEND, mask, xor: vec![0, 0, 0, 0, 1, 0, 0, 0] }]
 }
 
-fn remember(variant: Variant) -> Expr {
-    Expr::Remember { map: layout::AFFINITY, key: GROUP, value: ENDPOINT, seconds: variant.affinity }
+fn remember(variant: Variant) -> [Expr; 2] {
+    [
+        Expr::Load { to: ENDPOINT, value: LABEL.to_ne_bytes().to_vec() },
+        Expr::Remember { map: layout::AFFINITY, key: GROUP, value: ENDPOINT, seconds: variant.affinity },
+    ]
 }
 
 fn dnat(family: Family) -> Expr {
-    Expr::Dnat { address: ENDPOINT, port: ENDPOINT + address_registers(family) }
+    Expr::Dnat { address: ENDPOINT_ADDRESS, port: ENDPOINT_ADDRESS + address_registers(family) }
 }
 
 fn from_range(range: &IpNet, chain: &str) -> Vec<Expr> {
@@ -190,9 +209,9 @@ fn from_range(range: &IpNet, chain: &str) -> Vec<Expr> {
     };
     let mask = bytes(range.netmask());
     vec![
-        Expr::LoadAddress { which: Address::Source, to: ENDPOINT },
-        Expr::Bitwise { from: ENDPOINT, to: ENDPOINT, xor: vec![0; mask.len()], mask },
-        Expr::Compare { from: ENDPOINT, equal: true, value: bytes(range.network()) },
+        Expr::LoadAddress { which: Address::Source, to: ADDRESS },
+        Expr::Bitwise { from: ADDRESS, to: ADDRESS, xor: vec![0; mask.len()], mask },
+        Expr::Compare { from: ADDRESS, equal: true, value: bytes(range.network()) },
         Expr::Verdict(Verdict::Goto(chain.into())),
     ]
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use orlop_plan::Plan;
 use sha2::{Digest, Sha256};
 
 use crate::Error;
 use crate::attr::{Attributes, Put};
-use crate::element::{Bytes, Element};
+use crate::element::{self, Bytes, Element};
 use crate::expr::{self, Verdict};
 use crate::layout::{Chain, Data, SetSpec, TABLE, datatype, length};
 use crate::netlink::{Netlink, Transaction, flags, message};
@@ -40,6 +41,8 @@ const SET_EVAL: u32 = 0x20;
 const VERDICT_TYPE: u32 = 0xffff_ff00;
 /// How many clients affinity remembers; the kernel needs a bound, nft's own default is this.
 const DYNAMIC_SIZE: u32 = 65_535;
+/// Kubernetes' names are ASCII; the kernel takes 256 bytes of user data, nft a comment of 128.
+const MAX_COMMENT: usize = 127;
 /// A list of elements is one attribute, whose length has 16 bits.
 const MAX_LIST: usize = 60_000;
 
@@ -132,11 +135,21 @@ impl Writer<'_> {
     }
 
     pub fn add_elements(&mut self, set: &str, elements: &[Element]) {
-        self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements);
+        self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements, &|_| None);
+    }
+
+    /// Adds elements of `frontends` or `node-ports`, each with its Service port as the comment that `nft list` shows.
+    pub fn add_frontends(&mut self, set: &str, elements: &[Element], plan: &Plan) {
+        let family = self.family;
+        let name = |element: &Element| {
+            let target = plan.get(&element::frontend_of(&element.key, family)?)?;
+            Some(comment(&target.name.to_string()))
+        };
+        self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements, &name);
     }
 
     pub fn delete_elements(&mut self, set: &str, elements: &[Element]) {
-        self.elements(kind::DEL_ELEMENT, 0, set, elements);
+        self.elements(kind::DEL_ELEMENT, 0, set, elements, &|_| None);
     }
 
     /// Removes every element of a set.
@@ -147,7 +160,14 @@ impl Writer<'_> {
         });
     }
 
-    fn elements(&mut self, kind: u16, flags: u16, set: &str, elements: &[Element]) {
+    fn elements(
+        &mut self,
+        kind: u16,
+        flags: u16,
+        set: &str,
+        elements: &[Element],
+        comment: &dyn Fn(&Element) -> Option<Vec<u8>>,
+    ) {
         let mut rest = elements;
         while !rest.is_empty() {
             self.transaction.push(kind, flags, self.family, |o| {
@@ -156,7 +176,7 @@ impl Writer<'_> {
                 o.nest(3, |o| {
                     let start = o.len();
                     while let Some((element, after)) = rest.split_first() {
-                        put_element(o, element);
+                        put_element(o, element, comment(element));
                         rest = after;
                         if o.len() - start > MAX_LIST {
                             break;
@@ -199,7 +219,7 @@ fn set_flags(spec: &SetSpec) -> u32 {
     all
 }
 
-fn put_element(out: &mut Vec<u8>, element: &Element) {
+fn put_element(out: &mut Vec<u8>, element: &Element, user_data: Option<Vec<u8>>) {
     out.nest(LIST_ELEM, |o| {
         o.nest(1, |o| o.put(1, element.key.as_slice()));
         if !element.value.as_slice().is_empty() {
@@ -207,6 +227,9 @@ fn put_element(out: &mut Vec<u8>, element: &Element) {
         }
         if element.end {
             o.put_u32(3, 1);
+        }
+        if let Some(data) = user_data {
+            o.put(6, &data);
         }
     });
 }
@@ -224,6 +247,7 @@ pub(crate) fn tags(chain: &Chain, family: u8) -> Vec<String> {
 
 /// nft's user data for a comment: type 0, length, NUL-terminated text.
 fn comment(text: &str) -> Vec<u8> {
+    let text = text.get(..MAX_COMMENT).unwrap_or(text);
     let mut out = vec![0, (text.len() + 1) as u8];
     out.extend_from_slice(text.as_bytes());
     out.push(0);

@@ -60,12 +60,16 @@ impl Edits {
         new.into_iter().for_each(|new| self.add(set, new));
     }
 
-    fn write(&self, writer: &mut Writer<'_>) {
+    fn write(&self, writer: &mut Writer<'_>, plan: &Plan) {
         for set in ORDER.iter().rev() {
             writer.delete_elements(set, self.delete.get(set).map_or(&[], Vec::as_slice));
         }
         for set in ORDER {
-            writer.add_elements(set, self.add.get(set).map_or(&[], Vec::as_slice));
+            let elements = self.add.get(set).map_or(&[][..], Vec::as_slice);
+            match set {
+                layout::FRONTENDS | layout::NODE_PORTS => writer.add_frontends(set, elements, plan),
+                _ => writer.add_elements(set, elements),
+            }
         }
     }
 }
@@ -149,7 +153,7 @@ impl Table {
             self.edit_group(&mut transaction, &mut edits, id, want, &mut forget);
         }
         let mut writer = Writer { transaction: &mut transaction, family: family_number(self.family) };
-        edits.write(&mut writer);
+        edits.write(&mut writer, plan);
         self.forget_clients(netlink, &mut transaction, &forget)?;
         let messages = transaction.len();
         if !transaction.is_empty() {

@@ -7,6 +7,8 @@
 
 #[path = "nft/adoption.rs"]
 mod adoption;
+#[path = "nft/listing.rs"]
+mod listing;
 #[path = "nft/plans.rs"]
 mod plans;
 #[path = "nft/scale.rs"]

@@ -208,10 +208,10 @@ impl Table {
             wanted.sort_unstable();
             wanted.dedup();
             if set == layout::ENDPOINTS {
-                repair_set(&mut writer, set, &present, &wanted);
+                repair_set(&mut writer, plan, set, &present, &wanted);
             } else {
                 let present = read(set)?;
-                repair_set(&mut writer, set, &present, &wanted);
+                repair_set(&mut writer, plan, set, &present, &wanted);
             }
         }
         if sound {
@@ -289,7 +289,7 @@ fn repair_verdicts(
 }
 
 /// Both lists are sorted.
-fn repair_set(writer: &mut Writer<'_>, set: &'static str, present: &[Element], wanted: &[Element]) {
+fn repair_set(writer: &mut Writer<'_>, plan: &Plan, set: &'static str, present: &[Element], wanted: &[Element]) {
     if SETS.iter().any(|spec| spec.name == set && spec.interval) {
         // Ends of intervals mean nothing alone, and the kernel may list one that nobody added: replaced as a whole.
         let starts = |all: &[Element]| {
@@ -308,5 +308,9 @@ fn repair_set(writer: &mut Writer<'_>, set: &'static str, present: &[Element], w
         from.iter().filter(|element| other.binary_search(element).is_err()).copied().collect()
     };
     writer.delete_elements(set, &missing(present, wanted));
-    writer.add_elements(set, &missing(wanted, present));
+    let missing_here = missing(wanted, present);
+    match set {
+        layout::FRONTENDS | layout::NODE_PORTS => writer.add_frontends(set, &missing_here, plan),
+        _ => writer.add_elements(set, &missing_here),
+    }
 }

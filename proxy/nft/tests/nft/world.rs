@@ -177,7 +177,7 @@ pub fn udp(from: &Namespace, to: &str) -> std::io::Result<Answer> {
 
 /// One UDP exchange from a given socket.
 pub fn udp_ask(socket: &UdpSocket, to: SocketAddr) -> std::io::Result<Answer> {
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(2)))?;
     socket.send_to(b"?", to)?;
     let mut buffer = [0; 64];
     let (read, from) = socket.recv_from(&mut buffer)?;
