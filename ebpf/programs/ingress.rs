@@ -82,13 +82,16 @@ fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table,
                 return TC_ACT_SHOT;
             }
         };
-        (flow.device, flow.next_hop, flow.mtu, flow.routed) = (device, next_hop, mtu, now);
+        let routed = route::known_since(device, mtu, now);
+        (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu);
         // SAFETY: as above.
-        unsafe { ((*entry).device, (*entry).next_hop, (*entry).mtu, (*entry).routed) = (device, next_hop, mtu, now) };
+        unsafe {
+            ((*entry).device, (*entry).next_hop, (*entry).mtu, (*entry).routed) = (device, next_hop, mtu, routed)
+        };
     }
-    if flow.mtu != 0 && packet.is_larger_than(context, flow.mtu) {
+    if flow.mtu != 0 && packet.is_larger_than(flow.mtu) {
         count(counters::TOO_BIG);
-        return too_big(context, flow.mtu);
+        return too_big(context, packet, flow.mtu);
     }
     track::advance(entry, table, packet, now);
     packet.remember();

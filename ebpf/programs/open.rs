@@ -96,7 +96,10 @@ fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config,
             flow.flags |= flow_flags::HOST;
             return track::open(&packet.key, flow);
         }
-        Route::Out { device, next_hop, mtu } => (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu),
+        Route::Out { device, next_hop, mtu } => {
+            (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu);
+            flow.routed = route::known_since(device, mtu, flow.routed);
+        }
     }
     // Without masquerading the answers of two Services' connections between the same ports could be the same.
     if !masquerade && track::open(&packet.key, flow) {

@@ -19,6 +19,9 @@ pub const RST: u8 = 4;
 /// The flag of an acknowledgement.
 pub const ACK: u8 = 16;
 
+/// The length of UDP's header.
+const UDP_HEADER: u32 = 8;
+
 /// How much of a datagram a packet is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
@@ -43,8 +46,8 @@ pub struct Packet {
     pub tos: u8,
     part: Part,
     identification: u16,
-    /// The whole of it, zero if routers may cut it.
-    uncut: u16,
+    /// The length of its largest piece on the wire, zero if routers may cut it.
+    uncut: u32,
 }
 
 impl Packet {
@@ -75,12 +78,10 @@ impl Packet {
         }
     }
 
-    /// Whether a device with this MTU cannot take it and nobody may cut it. What is segmented later fits: its size was
-    /// agreed on by both ends.
+    /// Whether a device with this MTU cannot take it and nobody may cut it.
     #[inline(always)]
-    pub fn is_larger_than(&self, context: &TcContext, mtu: u32) -> bool {
-        // SAFETY: the context is the one this program was called with.
-        u32::from(self.uncut) > mtu && unsafe { (*context.skb.skb).gso_size } == 0
+    pub fn is_larger_than(&self, mtu: u32) -> bool {
+        self.uncut > mtu
     }
 
     /// Whether it ends the connection.
@@ -129,7 +130,7 @@ pub fn read(context: &TcContext) -> Option<Packet> {
         (false, true) => Part::First,
         (false, false) => Part::Whole,
     };
-    let uncut = if ip.fragment & DONT_FRAGMENT != 0 { u16::from_be(ip.length) } else { 0 };
+    let uncut = if ip.fragment & DONT_FRAGMENT != 0 { u32::from(u16::from_be(ip.length)) } else { 0 };
     let mut packet = Packet { key, flags: 0, ttl, tos: ip.tos, part, identification: ip.identification, uncut };
     if part == Part::Later {
         let fragment = fragment_key(key.source, key.destination, packet.identification, key.protocol);
@@ -144,12 +145,20 @@ pub fn read(context: &TcContext) -> Option<Packet> {
     // SAFETY: just checked.
     [key.source_port, key.destination_port] = unsafe { *((data + TRANSPORT) as *const [u16; 2]) };
     packet.key = key;
+    let mut header = UDP_HEADER;
     if protocol == TCP {
         if data + TRANSPORT + 20 > end {
             return None;
         }
         // SAFETY: just checked.
-        packet.flags = unsafe { *((data + TRANSPORT + 13) as *const u8) };
+        let [offset, flags] = unsafe { *((data + TRANSPORT + 12) as *const [u8; 2]) };
+        packet.flags = flags;
+        header = u32::from(offset >> 4) * 4;
+    }
+    // SAFETY: the context is the one this program was called with.
+    let segment = unsafe { (*context.skb.skb).gso_size };
+    if packet.uncut != 0 && segment != 0 {
+        packet.uncut = (TRANSPORT - ETHERNET) as u32 + header + segment;
     }
     Some(packet)
 }

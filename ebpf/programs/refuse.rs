@@ -17,23 +17,32 @@ const TTL: u8 = 64;
 const DESTINATION_UNREACHABLE: u8 = 3;
 const PORT_UNREACHABLE: u8 = 3;
 const FRAGMENTATION_NEEDED: u8 = 4;
-/// What an ICMP error quotes of the packet it is about.
-const QUOTE: usize = size_of::<Ipv4>() + UDP_HEADER;
 
-/// An ICMP error behind the Ethernet header, as words for its checksum.
-const ERROR: usize = size_of::<Ipv4>() + size_of::<Icmp>() + QUOTE;
-const ERROR_WORDS: usize = (ERROR - size_of::<Ipv4>()) / 4;
+/// What comes before the quote of an ICMP error.
+const ROOM: usize = size_of::<Ipv4>() + size_of::<Icmp>();
+/// What an ICMP error quotes of the packet it is about: the kernel cuts nothing off before the end of a checksum that is
+/// left to the device, and TCP's is far into its header.
+const UDP_QUOTE: usize = size_of::<Ipv4>() + UDP_HEADER;
+const TCP_QUOTE: usize = size_of::<Ipv4>() + size_of::<Tcp>();
+/// An ICMP error behind the IPv4 header, as words for its checksum.
+const UDP_WORDS: usize = (size_of::<Icmp>() + UDP_QUOTE) / 4;
+const TCP_WORDS: usize = (size_of::<Icmp>() + TCP_QUOTE) / 4;
 
 /// Turns the packet around as its refusal.
 #[inline(always)]
 pub fn refuse(context: &TcContext, packet: &Packet) -> i32 {
-    send_back(context, if packet.is_tcp() { reset(context) } else { unreachable(context, PORT_UNREACHABLE, 0) })
+    send_back(context, if packet.is_tcp() { reset(context) } else { unreachable_udp(context, PORT_UNREACHABLE, 0) })
 }
 
 /// Tells the sender which size the way has room for (RFC 1191).
 #[inline(always)]
-pub fn too_big(context: &TcContext, mtu: u32) -> i32 {
-    send_back(context, unreachable(context, FRAGMENTATION_NEEDED, mtu.to_be()))
+pub fn too_big(context: &TcContext, packet: &Packet, mtu: u32) -> i32 {
+    let (code, mtu) = (FRAGMENTATION_NEEDED, mtu.to_be());
+    let answer = match packet.is_tcp() {
+        true => unreachable::<TCP_QUOTE, TCP_WORDS>(context, code, mtu),
+        false => unreachable_udp(context, code, mtu),
+    };
+    send_back(context, answer)
 }
 
 #[inline(always)]
@@ -76,18 +85,22 @@ fn reset(context: &TcContext) -> Option<()> {
     Some(())
 }
 
+#[inline(always)]
+fn unreachable_udp(context: &TcContext, code: u8, rest: u32) -> Option<()> {
+    unreachable::<UDP_QUOTE, UDP_WORDS>(context, code, rest)
+}
+
 /// A packet becomes the ICMP error that quotes it.
 #[inline(always)]
-fn unreachable(context: &TcContext, code: u8, rest: u32) -> Option<()> {
+fn unreachable<const QUOTE: usize, const WORDS: usize>(context: &TcContext, code: u8, rest: u32) -> Option<()> {
     let skb = context.skb.skb;
-    let room = size_of::<Ipv4>() + size_of::<Icmp>();
     // SAFETY: the context is the one this program was called with; packet pointers are read afresh below.
     let resized = unsafe {
         bpf_skb_change_tail(skb, (ETHERNET + QUOTE) as u32, 0) == 0
-            && bpf_skb_adjust_room(skb, room as i32, BPF_ADJ_ROOM_MAC, 0) == 0
+            && bpf_skb_adjust_room(skb, ROOM as i32, BPF_ADJ_ROOM_MAC, 0) == 0
     };
     let (data, end) = (context.data(), context.data_end());
-    if !resized || data + ETHERNET + ERROR > end {
+    if !resized || data + ETHERNET + ROOM + QUOTE > end {
         return None;
     }
     // SAFETY: the headers lie within the packet, as just checked, and apart.
@@ -96,14 +109,14 @@ fn unreachable(context: &TcContext, code: u8, rest: u32) -> Option<()> {
             &mut *(data as *mut Ethernet),
             &mut *((data + ETHERNET) as *mut Ipv4),
             &mut *((data + TRANSPORT) as *mut Icmp),
-            &*((data + ETHERNET + room) as *const Ipv4),
+            &*((data + ETHERNET + ROOM) as *const Ipv4),
         )
     };
     core::mem::swap(&mut ethernet.source, &mut ethernet.destination);
     *ip = Ipv4 {
         version: PLAIN_HEADER,
         tos: 0,
-        length: (ERROR as u16).to_be(),
+        length: ((ROOM + QUOTE) as u16).to_be(),
         identification: 0,
         fragment: 0,
         ttl_protocol: u16::from_ne_bytes([TTL, ICMP]),
@@ -115,7 +128,7 @@ fn unreachable(context: &TcContext, code: u8, rest: u32) -> Option<()> {
     // SAFETY: both are within the packet, and made of words.
     unsafe {
         ip.checksum = !fold16(sum(&*((data + ETHERNET) as *const [u32; size_of::<Ipv4>() / 4])));
-        icmp.checksum = !fold16(sum(&*((data + TRANSPORT) as *const [u32; ERROR_WORDS])));
+        icmp.checksum = !fold16(sum(&*((data + TRANSPORT) as *const [u32; WORDS])));
     }
     Some(())
 }

@@ -21,6 +21,10 @@ const FRAGMENTATION_NEEDED: i64 = 8;
 /// `BPF_FIB_LOOKUP_OUTPUT`: as a packet of this node, where forwarding is off.
 const OUTPUT: u32 = 2;
 
+/// A packet length that fits every way. The kernel answers a question with a length by the route's MTU (with what it
+/// learned of the path), in the same field, and one without by the device's.
+const ANY_LENGTH: u16 = 1;
+
 /// Where to.
 #[derive(Clone, Copy)]
 pub enum Route {
@@ -30,7 +34,7 @@ pub enum Route {
         device: u32,
         /// Network order.
         next_hop: u32,
-        /// The largest packet it takes; zero when unknown.
+        /// The largest packet that goes this way; zero when unknown.
         mtu: u32,
     },
     /// Up this node's stack.
@@ -54,22 +58,33 @@ pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
     // SAFETY: the context is the one this program was called with, and the struct is of the size given.
     unsafe {
         lookup.ifindex = (*context.skb.skb).ifindex;
+        lookup.__bindgen_anon_1.tot_len = ANY_LENGTH;
         let size = size_of::<Lookup>() as i32;
         let mut result = bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size, 0);
         if result == FORWARDING_DISABLED {
             lookup.ifindex = (*context.skb.skb).ifindex;
+            lookup.__bindgen_anon_1.tot_len = ANY_LENGTH;
             result = bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size, OUTPUT);
         }
         match result {
             SUCCESS | NO_NEIGHBOUR | FRAGMENTATION_NEEDED => {
-                // Without a packet length in the question this is the device's MTU; without a neighbour it is not set.
-                let mtu = u32::from(lookup.__bindgen_anon_1.mtu_result);
+                // Without a neighbour it is not set.
+                let mtu = match lookup.__bindgen_anon_1.mtu_result {
+                    ANY_LENGTH => 0,
+                    mtu => u32::from(mtu),
+                };
                 Route::Out { device: lookup.ifindex, next_hop: lookup.__bindgen_anon_4.ipv4_dst, mtu }
             }
             NOT_FORWARDED => Route::Here,
             _ => Route::None,
         }
     }
+}
+
+/// Since when a route counts as known. While the neighbour is unknown so is the way's width: the next packet asks again.
+#[inline(always)]
+pub fn known_since(device: u32, mtu: u32, now: u64) -> u64 {
+    if device != 0 && mtu == 0 { 0 } else { now }
 }
 
 /// Sends the packet out of a device; the neighbour's link address is the kernel's to find.

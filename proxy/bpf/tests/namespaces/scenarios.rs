@@ -33,6 +33,7 @@ for_both! {
     datagrams_in_fragments_arrive_and_return
     a_closed_port_of_an_endpoint_is_reported_to_the_client
     the_sender_of_what_is_too_large_for_the_way_learns_its_size
+    a_connection_learns_that_the_way_is_narrower_than_its_ends
 }
 
 fn a_node_port_from_outside_reaches_a_pod_of_this_node(kind: Kind) {
@@ -221,5 +222,17 @@ fn the_sender_of_what_is_too_large_for_the_way_learns_its_size(kind: Kind) {
         };
         let answers: Vec<_> = (0..4).map(|_| attempt()).collect();
         assert!(matches!(answers.last(), Some(Ok(1_400))), "{answers:?}");
+    });
+}
+
+/// Both ends agree on segments that a hop between them has no room for, alone or many at once.
+fn a_connection_learns_that_the_way_is_narrower_than_its_ends(kind: Kind) {
+    let net = Net::serving(kind, &[LOCAL]);
+    net.node.namespace.ip("route change 10.244.1.5 dev pod mtu lock 1300");
+    net.outside.run(|| {
+        for length in [1_400, 100_000] {
+            let (mut connection, _) = talk(NODE_PORT).expect("connect to the NodePort");
+            echo(&mut connection, &vec![7; length]).unwrap_or_else(|error| panic!("echo of {length}: {error}"));
+        }
     });
 }
