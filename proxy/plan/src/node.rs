@@ -76,16 +76,21 @@ pub struct NodeFacts {
 impl NodeFacts {
     /// Facts of a node of this name with these addresses, whose NodePorts answer on the first address of each family.
     pub fn primary(name: impl Into<String>, addresses: Vec<IpAddr>, cluster_cidrs: Vec<IpNet>) -> Self {
-        let first = |family| addresses.iter().copied().find(|ip| Family::of(*ip) == family);
-        let node_ports = [Family::V4, Family::V6].into_iter().filter_map(first).collect();
-        Self {
+        let facts = Self {
             name: name.into(),
             zone: None,
             addresses,
-            node_ports: NodePortAddresses::Only(node_ports),
+            node_ports: NodePortAddresses::AnyLocal,
             detect_local: DetectLocal::Cidrs(cluster_cidrs),
             masquerade_all: false,
-        }
+        };
+        let first = [Family::V4, Family::V6].into_iter().filter_map(|family| facts.first_address(family)).collect();
+        Self { node_ports: NodePortAddresses::Only(first), ..facts }
+    }
+
+    /// The node's first address of a family, which is its primary one.
+    pub fn first_address(&self, family: Family) -> Option<IpAddr> {
+        self.addresses.iter().copied().find(|ip| Family::of(*ip) == family)
     }
 
     /// Whether NodePorts answer on this address.

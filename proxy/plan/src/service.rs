@@ -34,11 +34,15 @@ pub(crate) struct ServiceInfo {
     pub external: Locality,
     pub affinity_seconds: Option<u32>,
     pub source_ranges: Option<Arc<[IpNet]>>,
+    /// `healthCheckNodePort`, where it is to be served.
+    pub health_check: Option<u16>,
 }
 
 impl ServiceInfo {
     /// The proxied form of a Service, or none if it is headless, an ExternalName, or another proxy's.
-    pub fn of(service: &Service) -> Option<Self> {
+    ///
+    /// `external_ips` is the gate `AllowServiceExternalIPs`.
+    pub fn of(service: &Service, external_ips: bool) -> Option<Self> {
         let labels = service.metadata.labels.as_ref();
         if labels.is_some_and(|l| l.contains_key(PROXY_NAME) || l.contains_key(HEADLESS)) {
             return None;
@@ -61,12 +65,13 @@ impl ServiceInfo {
             })
         });
         Some(Self {
-            addresses: addresses(service, spec, &cluster_ips),
+            addresses: addresses(service, spec, &cluster_ips, external_ips),
             ports: ports.collect(),
             internal: local(spec.internal_traffic_policy.as_deref()),
             external: local(spec.external_traffic_policy.as_deref()),
             affinity_seconds: affinity(spec),
             source_ranges: source_ranges(spec),
+            health_check: health_check(spec),
         })
     }
 
@@ -86,14 +91,29 @@ impl ServiceInfo {
         addressed.chain(node_ports)
     }
 
-    /// The source ranges that bind a frontend of this family, if any; `/0` binds nobody.
-    pub fn source_ranges_of(&self, family: Family) -> Option<Arc<[IpNet]>> {
-        let all = self.source_ranges.as_ref()?;
+    /// The source ranges that bind its load balancer IPs of this family, if any; `/0` binds nobody.
+    ///
+    /// Where they admit the node itself, they admit those IPs too: a node that has one as its own address (as some
+    /// load balancers make it) calls from it.
+    pub fn source_ranges_of(&self, family: Family, node: Option<IpAddr>) -> Option<Arc<[IpNet]>> {
         let same = |range: &&IpNet| Family::of(range.addr()) == family;
-        if all.iter().filter(same).any(|range| range.prefix_len() == 0) || !all.iter().any(|r| same(&r)) {
+        let mut ours: Vec<IpNet> = self.source_ranges.iter().flat_map(|all| all.iter()).filter(same).copied().collect();
+        if ours.is_empty() || ours.iter().any(|range| range.prefix_len() == 0) {
             return None;
         }
-        Some(if all.iter().all(|r| same(&r)) { all.clone() } else { all.iter().filter(same).copied().collect() })
+        if node.is_some_and(|node| ours.iter().any(|range| range.contains(&node))) {
+            let balanced = self
+                .addresses
+                .iter()
+                .filter(|(ip, kind)| *kind == FrontendKind::LoadBalancer && Family::of(*ip) == family);
+            ours.extend(balanced.map(|(ip, _)| IpNet::from(*ip)));
+        }
+        Some(ours.into())
+    }
+
+    /// Whether anything but its cluster IPs leads to one of its ports.
+    pub fn is_external(&self, port: &Port) -> bool {
+        port.node_port.is_some() || self.addresses.iter().any(|(_, kind)| *kind != FrontendKind::ClusterIp)
     }
 }
 
@@ -106,17 +126,22 @@ fn cluster_ips(spec: &ServiceSpec) -> Vec<IpAddr> {
     listed.filter_map(|ip| ip.parse().ok()).collect()
 }
 
-fn addresses(service: &Service, spec: &ServiceSpec, cluster_ips: &[IpAddr]) -> Box<[(IpAddr, FrontendKind)]> {
+fn addresses(
+    service: &Service,
+    spec: &ServiceSpec,
+    cluster_ips: &[IpAddr],
+    external_ips: bool,
+) -> Box<[(IpAddr, FrontendKind)]> {
     let has = |ip: &IpAddr| cluster_ips.iter().any(|own| Family::of(*own) == Family::of(*ip));
-    let external = spec.external_ips.iter().flatten().filter_map(|ip| ip.parse().ok());
+    let external = spec.external_ips.iter().flatten().filter(|_| external_ips).filter_map(|ip| ip.parse().ok());
     let ingress = service.status.iter().flat_map(|s| &s.load_balancer).flat_map(|lb| lb.ingress.iter().flatten());
     let balanced = ingress
         .filter(|ingress| ingress.ip_mode.as_deref().is_none_or(|mode| mode == "VIP"))
         .filter_map(|ingress| ingress.ip.as_deref()?.parse().ok());
     let mut all: Vec<(IpAddr, FrontendKind)> = cluster_ips.iter().map(|ip| (*ip, FrontendKind::ClusterIp)).collect();
-    all.extend(external.filter(has).map(|ip| (ip, FrontendKind::ExternalIp)));
     all.extend(balanced.filter(has).map(|ip| (ip, FrontendKind::LoadBalancer)));
-    // An address named twice keeps its first kind.
+    all.extend(external.filter(has).map(|ip| (ip, FrontendKind::ExternalIp)));
+    // An address named twice keeps its first kind: loadBalancerSourceRanges bind it by whatever name it is called.
     let mut seen = Vec::with_capacity(all.len());
     all.retain(|(ip, _)| {
         !seen.contains(ip) && {
@@ -139,4 +164,10 @@ fn source_ranges(spec: &ServiceSpec) -> Option<Arc<[IpNet]>> {
     let ranges: Vec<IpNet> =
         spec.load_balancer_source_ranges.iter().flatten().filter_map(|r| r.trim().parse::<IpNet>().ok()).collect();
     (!ranges.is_empty()).then(|| ranges.into())
+}
+
+fn health_check(spec: &ServiceSpec) -> Option<u16> {
+    let needed =
+        spec.type_.as_deref() == Some("LoadBalancer") && spec.external_traffic_policy.as_deref() == Some("Local");
+    spec.health_check_node_port.filter(|_| needed).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0)
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
-use crate::{Candidate, Endpoint, Family, Protocol};
+use crate::{Candidate, Endpoint, Family, Hint, Protocol};
 
 /// Names the Service a slice belongs to.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -25,13 +25,21 @@ pub(crate) struct SliceAddress {
     ready: bool,
     serving: bool,
     terminating: bool,
+    node_hint: Hint,
+    /// Which of [`SliceInfo::zones`]; [`NO_ZONES`] for none.
+    zones: u16,
 }
+
+/// An endpoint without `hints.forZones`.
+const NO_ZONES: u16 = u16::MAX;
 
 /// A slice, compact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SliceInfo {
     pub ports: Box<[SlicePort]>,
     pub addresses: Box<[SliceAddress]>,
+    /// The distinct values of `hints.forZones`: which one is ours is decided late, for a Node may change its zone.
+    zones: Box<[Box<[Box<str>]>]>,
 }
 
 impl SliceInfo {
@@ -55,6 +63,7 @@ impl SliceInfo {
             "IPv6" => Some(Family::V6),
             _ => None,
         };
+        let mut zones: Vec<Box<[Box<str>]>> = Vec::new();
         let address = |endpoint: &SliceEndpoint| {
             // Kubernetes defines the first address only; the others are undefined and every proxy ignores them.
             let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
@@ -68,26 +77,63 @@ impl SliceInfo {
                 ready: conditions.and_then(|c| c.ready).unwrap_or(true),
                 serving: conditions.and_then(|c| c.serving).unwrap_or(true),
                 terminating: conditions.and_then(|c| c.terminating).unwrap_or(false),
+                node_hint: node_hint(endpoint, node),
+                zones: zone_hint(endpoint, &mut zones),
             })
         };
-        Self { ports: ports.collect(), addresses: slice.endpoints.iter().flatten().filter_map(address).collect() }
+        let addresses = slice.endpoints.iter().flatten().filter_map(address).collect();
+        Self { ports: ports.collect(), addresses, zones: zones.into() }
     }
 
-    /// The candidates of one family for the Service port of this name and protocol.
+    /// The addresses of this node that are ready, if the slice has any port.
+    pub fn local_ready(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.addresses.iter().filter(|a| a.local && a.ready && !self.ports.is_empty()).map(|a| a.address)
+    }
+
+    /// The candidates of one family for the Service port of this name and protocol, as seen from a zone.
     pub fn candidates<'a>(
         &'a self,
         name: &'a str,
         protocol: Protocol,
         family: Family,
+        zone: Option<&'a str>,
     ) -> impl Iterator<Item = Candidate> + 'a {
         let ports = self.ports.iter().filter(move |port| port.protocol == protocol && *port.name == *name);
         ports.flat_map(move |port| {
-            self.addresses.iter().filter(move |a| Family::of(a.address) == family).map(|a| Candidate {
+            self.addresses.iter().filter(move |a| Family::of(a.address) == family).map(move |a| Candidate {
                 endpoint: Endpoint { address: a.address, port: port.port, local: a.local },
                 ready: a.ready,
                 serving: a.serving,
                 terminating: a.terminating,
+                node_hint: a.node_hint,
+                zone_hint: self.zones.get(usize::from(a.zones)).map_or(Hint::Absent, |zones| {
+                    let ours = zone.is_some_and(|zone| zones.iter().any(|hinted| **hinted == *zone));
+                    if ours { Hint::Here } else { Hint::Elsewhere }
+                }),
             })
         })
     }
+}
+
+fn node_hint(endpoint: &SliceEndpoint, node: &str) -> Hint {
+    match endpoint.hints.as_ref().and_then(|hints| hints.for_nodes.as_deref()) {
+        None | Some([]) => Hint::Absent,
+        Some(nodes) if nodes.iter().any(|hinted| hinted.name == node) => Hint::Here,
+        Some(_) => Hint::Elsewhere,
+    }
+}
+
+/// Where in `known` the endpoint's zones are; they are added if they are new.
+fn zone_hint(endpoint: &SliceEndpoint, known: &mut Vec<Box<[Box<str>]>>) -> u16 {
+    let hinted = endpoint.hints.as_ref().and_then(|hints| hints.for_zones.as_deref()).unwrap_or_default();
+    if hinted.is_empty() {
+        return NO_ZONES;
+    }
+    let same = |zones: &[Box<str>]| zones.iter().map(|z| &**z).eq(hinted.iter().map(|z| z.name.as_str()));
+    let index = known.iter().position(|zones| same(zones)).unwrap_or_else(|| {
+        known.push(hinted.iter().map(|zone| zone.name.as_str().into()).collect());
+        known.len() - 1
+    });
+    // A slice has at most 1,000 endpoints.
+    u16::try_from(index).unwrap_or(NO_ZONES)
 }

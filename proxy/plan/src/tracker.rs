@@ -9,9 +9,18 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use crate::service::{Port, ServiceInfo};
 use crate::slice::SliceInfo;
 use crate::{
-    Candidate, Family, Frontend, FrontendKind, Locality, Masquerade, NodeFacts, Plan, ServicePortName, Target,
-    WhenEmpty, select,
+    Candidate, Family, Frontend, FrontendKind, HealthCheck, Locality, Masquerade, NodeFacts, Plan, ServicePortName,
+    Target, WhenEmpty, select,
 };
+
+/// How many Service ports have endpoints, but none here where their traffic policy wants one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoLocalEndpoints {
+    /// By internalTrafficPolicy.
+    pub internal: u64,
+    /// By externalTrafficPolicy.
+    pub external: u64,
+}
 
 /// Everything known of one Service.
 #[derive(Default)]
@@ -21,6 +30,20 @@ struct Entry {
     slices: BTreeMap<Box<str>, SliceInfo>,
     /// The frontends it has in the plan, to take away what it no longer claims.
     claimed: Box<[Frontend]>,
+    /// Its share of [`Tracker::no_local_endpoints`].
+    no_local: NoLocalEndpoints,
+}
+
+impl Entry {
+    /// What its health check port is to answer.
+    fn health_check(&self) -> Option<HealthCheck> {
+        let port = self.service.as_ref()?.health_check?;
+        let mut addresses: Vec<_> = self.slices.values().flat_map(SliceInfo::local_ready).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        let local_v4 = addresses.iter().filter(|ip| ip.is_ipv4()).count();
+        Some(HealthCheck { port, local_v4, local_v6: addresses.len() - local_v4 })
+    }
 }
 
 /// Takes Kubernetes objects, keeps compact forms of them, and gives the [`Plan`].
@@ -35,6 +58,10 @@ pub struct Tracker {
     /// Services that lost a frontend to another.
     waiting: HashMap<Frontend, BTreeSet<Arc<str>>>,
     dirty: HashSet<Arc<str>>,
+    health_checks: BTreeMap<Arc<str>, HealthCheck>,
+    no_local: NoLocalEndpoints,
+    /// The gate `AllowServiceExternalIPs` is closed.
+    no_external_ips: bool,
     plan: Plan,
 }
 
@@ -44,10 +71,19 @@ impl Tracker {
         Self { plan: Plan { node: Arc::new(node), ..Plan::default() }, ..Self::default() }
     }
 
+    /// A tracker that knows no `spec.externalIPs`: the gate `AllowServiceExternalIPs` is closed.
+    pub fn without_external_ips(self) -> Self {
+        Self { no_external_ips: true, ..self }
+    }
+
     /// Replaces the node facts. The node's name must stay: locality of the endpoints was decided by it.
     pub fn set_node(&mut self, node: NodeFacts) {
         if *self.plan.node != node {
-            if self.plan.node.masquerade_all != node.masquerade_all {
+            let decisive = |node: &NodeFacts| {
+                let first = [Family::V4, Family::V6].map(|family| node.first_address(family));
+                (node.masquerade_all, node.zone.clone(), first)
+            };
+            if decisive(&self.plan.node) != decisive(&node) {
                 self.dirty.extend(self.entries.keys().cloned());
             }
             self.plan.node = Arc::new(node);
@@ -57,7 +93,7 @@ impl Tracker {
     /// Adds or replaces a Service. One that must not be proxied is removed.
     pub fn upsert_service(&mut self, service: &Service) {
         let key = key(service.metadata.namespace.as_deref(), service.metadata.name.as_deref());
-        self.put_service(&key, ServiceInfo::of(service));
+        self.put_service(&key, ServiceInfo::of(service, !self.no_external_ips));
     }
 
     /// Removes a Service.
@@ -97,6 +133,16 @@ impl Tracker {
     /// Every EndpointSlice (`namespace/name`) that is known.
     pub fn slices(&self) -> impl Iterator<Item = &str> {
         self.slice_owners.keys().map(|key| &**key)
+    }
+
+    /// By Service (`namespace/name`), what its health check port answers; as of the last [`Tracker::plan`].
+    pub const fn health_checks(&self) -> &BTreeMap<Arc<str>, HealthCheck> {
+        &self.health_checks
+    }
+
+    /// How many Service ports a Local policy leaves without endpoints here; as of the last [`Tracker::plan`].
+    pub const fn no_local_endpoints(&self) -> NoLocalEndpoints {
+        self.no_local
     }
 
     /// The plan as of all updates so far: recomputes what they touched. The clone is cheap.
@@ -157,7 +203,15 @@ impl Tracker {
 
     fn recompute(&mut self, key: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let wanted = targets(key, entry, &self.plan.node);
+        let mut no_local = NoLocalEndpoints::default();
+        let wanted = targets(key, entry, &self.plan.node, &mut no_local);
+        self.no_local.internal = self.no_local.internal + no_local.internal - entry.no_local.internal;
+        self.no_local.external = self.no_local.external + no_local.external - entry.no_local.external;
+        entry.no_local = no_local;
+        match entry.health_check() {
+            Some(check) => self.health_checks.insert(key.clone(), check),
+            None => self.health_checks.remove(key),
+        };
         let mut claimed: Vec<Frontend> = wanted.iter().map(|(frontend, _)| *frontend).collect();
         claimed.sort_unstable();
         claimed.dedup();
@@ -208,13 +262,18 @@ fn key(namespace: Option<&str>, name: Option<&str>) -> String {
 }
 
 /// Every frontend a Service claims, in a fixed order; a frontend claimed twice by its own ports is its first port's.
-fn targets(key: &Arc<str>, entry: &Entry, node: &NodeFacts) -> Vec<(Frontend, Target)> {
+fn targets(
+    key: &Arc<str>,
+    entry: &Entry,
+    node: &NodeFacts,
+    no_local: &mut NoLocalEndpoints,
+) -> Vec<(Frontend, Target)> {
     let Some(service) = &entry.service else { return Vec::new() };
     let mut all = Vec::new();
     for port in &service.ports {
         for family in [Family::V4, Family::V6] {
             if service.families().any(|f| f == family) {
-                port_targets(key, entry, (service, port, family), node, &mut all);
+                port_targets(key, entry, (service, port, family), node, (&mut all, no_local));
             }
         }
     }
@@ -228,11 +287,17 @@ fn port_targets(
     entry: &Entry,
     (service, port, family): (&ServiceInfo, &Port, Family),
     node: &NodeFacts,
-    all: &mut Vec<(Frontend, Target)>,
+    (all, no_local): (&mut Vec<(Frontend, Target)>, &mut NoLocalEndpoints),
 ) {
+    let zone = node.zone.as_deref();
     let slices = entry.slices.values();
-    let candidates: Vec<Candidate> = slices.flat_map(|s| s.candidates(&port.name, port.protocol, family)).collect();
-    let selection = select(&candidates);
+    let mut candidates: Vec<Candidate> =
+        slices.flat_map(|s| s.candidates(&port.name, port.protocol, family, zone)).collect();
+    let selection = select(&mut candidates);
+    if selection.any() && selection.local.is_empty() {
+        no_local.internal += u64::from(service.internal == Locality::Local);
+        no_local.external += u64::from(service.external == Locality::Local && service.is_external(port));
+    }
     let when_empty = if selection.any() { WhenEmpty::Drop } else { WhenEmpty::Reject };
     let name = ServicePortName { service: key.clone(), port: port.name.clone() };
     for (frontend, kind) in service.frontends(port).filter(|(frontend, _)| frontend.family() == family) {
@@ -243,7 +308,9 @@ fn port_targets(
             _ if external_local => (&selection.cluster, Masquerade::Never),
             _ => (&selection.cluster, Masquerade::Always),
         };
-        let source_ranges = (kind == FrontendKind::LoadBalancer).then(|| service.source_ranges_of(family)).flatten();
+        let balanced = kind == FrontendKind::LoadBalancer;
+        let ranges = || service.source_ranges_of(family, node.first_address(family));
+        let source_ranges = balanced.then(ranges).flatten();
         let target = Target {
             name: name.clone(),
             kind,

@@ -6,5 +6,7 @@
 mod objects;
 #[path = "plan/properties.rs"]
 mod properties;
+#[path = "plan/topology.rs"]
+mod topology;
 #[path = "plan/tracker.rs"]
 mod tracker;
