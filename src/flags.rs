@@ -8,9 +8,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     parsed.try_into().map_err(|_| format!("{text:?} is negative"))
 }
 
+/// A range of ports as Kubernetes writes it: `30000-32767`.
+pub fn port_range(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text.split_once('-').and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+    parsed.ok_or_else(|| format!("{text:?}: write it as 30000-32767"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::duration;
+    use super::{duration, port_range};
     use std::time::Duration;
 
     #[test]
@@ -21,5 +27,11 @@ mod tests {
         for text in ["", "40", "-1s", "soon"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_range_of_ports_has_two_ends() {
+        assert_eq!(port_range("30000-32767"), Ok((30000, 32767)));
+        assert!(port_range("30000").is_err() && port_range("1-70000").is_err());
     }
 }

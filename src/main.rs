@@ -4,6 +4,7 @@ mod cni;
 mod flags;
 mod machines;
 mod node;
+mod proxy;
 mod server;
 
 use std::io::IsTerminal as _;
@@ -27,8 +28,8 @@ enum Command {
     Server(server::Flags),
     /// A node: kubelet, pod network and service proxy in one process.
     Node(node::Flags),
-    /// Only the service proxy.
-    Proxy(node::Flags),
+    /// Only the service proxy, with kube-proxy's flags and configuration.
+    Proxy(proxy::Flags),
     /// Only the kubelet.
     Kubelet(node::Flags),
     /// Only the pod network.
@@ -60,7 +61,7 @@ fn main() -> ExitCode {
     let result = match Orlop::parse().command {
         Command::Server(flags) => serve(|stop| server::run(flags, stop)),
         Command::Node(flags) => serve(|stop| node::run(flags, node::Rooms::ALL, stop)),
-        Command::Proxy(flags) => serve(|stop| node::run(flags, node::Rooms::PROXY, stop)),
+        Command::Proxy(flags) => serve(|stop| proxy::run(flags, stop)),
         Command::Kubelet(flags) => serve(|stop| node::run(flags, node::Rooms::KUBELET, stop)),
         Command::Overlay(flags) => serve(|stop| node::run(flags, node::Rooms::OVERLAY, stop)),
         Command::Up(flags) => runtime().and_then(|runtime| runtime.block_on(machines::up(flags))),

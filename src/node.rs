@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use orlop_proxy::{DetectLocal, DetectLocalMode};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +27,6 @@ impl Rooms {
     pub const KUBELET: Self = Self { kubelet: true, overlay: false, proxy: false };
     /// Only the overlay.
     pub const OVERLAY: Self = Self { kubelet: false, overlay: true, proxy: false };
-    /// Only the proxy.
-    pub const PROXY: Self = Self { kubelet: false, overlay: false, proxy: true };
 }
 
 /// Flags of `orlop node`.
@@ -141,7 +140,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
     let config = orlop_proxy::Config {
         mode: if flags.proxy_mode == "ebpf" { orlop_proxy::Mode::Ebpf } else { orlop_proxy::Mode::Nftables },
         node_ip: Some(flags.node_ip),
-        detect_local: orlop_proxy::DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)]),
+        detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)])),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         ..orlop_proxy::Config::new(flags.node_name.clone(), client)

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use ipnet::{IpNet, Ipv4Net};
 use orlop_server::Config;
@@ -30,8 +30,8 @@ pub struct Flags {
     #[arg(long, default_value = "10.96.0.0/12")]
     service_cluster_ip_range: IpNet,
     /// Ports of NodePort Services.
-    #[arg(long, default_value = "30000-32767")]
-    service_node_port_range: String,
+    #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
+    service_node_port_range: (u16, u16),
     /// Addresses of pods.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: Ipv4Net,
@@ -48,13 +48,7 @@ pub struct Flags {
 
 /// Runs the control plane.
 pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
-    let (first, last) = flags
-        .service_node_port_range
-        .split_once('-')
-        .and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)))
-        .with_context(|| {
-            format!("--service-node-port-range {:?}: write it as 30000-32767", flags.service_node_port_range)
-        })?;
+    let (first, last) = flags.service_node_port_range;
     let config = Config {
         data_dir: flags.data_dir,
         listen: SocketAddr::new(flags.bind_address, flags.secure_port),

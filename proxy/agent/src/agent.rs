@@ -29,6 +29,7 @@ const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 ///
 /// Watch and backend errors are retried for ever; only what cannot get better by itself is returned.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    crate::set_limits(config.conntrack.as_ref(), config.oom_score_adj);
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(config.sync_period * HEALTH_PERIODS));
     if let Some(address) = config.healthz_bind_address {
@@ -96,13 +97,14 @@ impl<'a> Agent<'a> {
     fn new(config: &'a Config, health: Arc<Health>, metrics: Arc<Metrics>) -> Self {
         let node = NodeInfo::default();
         let tracker = Tracker::new(node.facts(config));
+        let tracker = if config.external_ips { tracker } else { tracker.without_external_ips() };
         let (services, slices) = (Listing::default(), Listing::default());
         Self { config, tracker, node, services, slices, triggers: Vec::new(), health, metrics }
     }
 
     /// Whether enough is known to touch the kernel: programming half a list would take away the other half.
     fn ready(&self) -> bool {
-        self.services.complete && self.slices.complete && self.node.knows_addresses(self.config)
+        self.services.complete && self.slices.complete && self.node.lacks(self.config).is_none()
     }
 
     /// Takes a fact in; says whether the plan may have changed.

@@ -21,8 +21,37 @@ pub enum Mode {
 pub enum NodePortAddressPolicy {
     /// `primary`: the Node's first InternalIP of each family, kube-proxy's default in nftables mode.
     Primary,
-    /// Local addresses in these networks; `0.0.0.0/0` and `::/0` mean every one but loopback's.
+    /// Local addresses in these networks. `0.0.0.0/0` and `::/0`, which are also what a family without a network has,
+    /// mean every one but loopback's, which must be named.
     Cidrs(Vec<IpNet>),
+}
+
+/// How pods are told from strangers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DetectLocalMode {
+    /// By something that does not change.
+    Known(DetectLocal),
+    /// `NodeCIDR`: by the Node's `spec.podCIDRs`; nothing is programmed before it has any.
+    NodeCidr,
+}
+
+/// `conntrack`: what is none or 0 stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConntrackLimits {
+    /// `maxPerCore`.
+    pub max_per_core: u32,
+    /// `min`.
+    pub min: u32,
+    /// `tcpEstablishedTimeout`.
+    pub tcp_established_timeout: Option<Duration>,
+    /// `tcpCloseWaitTimeout`.
+    pub tcp_close_wait_timeout: Option<Duration>,
+    /// `tcpBeLiberal`.
+    pub tcp_be_liberal: bool,
+    /// `udpTimeout`.
+    pub udp_timeout: Option<Duration>,
+    /// `udpStreamTimeout`.
+    pub udp_stream_timeout: Option<Duration>,
 }
 
 /// Everything [`crate::run`] needs.
@@ -37,9 +66,11 @@ pub struct Config {
     /// The node's address, for the time before its Node object says so.
     pub node_ip: Option<IpAddr>,
     /// `detectLocalMode` with what it needs.
-    pub detect_local: DetectLocal,
+    pub detect_local: DetectLocalMode,
     /// `nftables.masqueradeAll`: callers of cluster IPs are always masqueraded.
     pub masquerade_all: bool,
+    /// The gate `AllowServiceExternalIPs`.
+    pub external_ips: bool,
     /// Where NodePorts answer.
     pub node_port_addresses: NodePortAddressPolicy,
     /// The API server's `--service-node-port-range`, inclusive.
@@ -52,10 +83,18 @@ pub struct Config {
     pub healthz_bind_address: Option<SocketAddr>,
     /// `metricsBindAddress`; none serves no metrics.
     pub metrics_bind_address: Option<SocketAddr>,
+    /// Whether an address that cannot be bound is an end; otherwise it is tried again for ever.
+    pub bind_address_hard_fail: bool,
     /// `minSyncPeriod`: changes within it are programmed together.
     pub min_sync_period: Duration,
     /// `syncPeriod`: how often the kernel is compared with the plan although nothing changed.
     pub sync_period: Duration,
+    /// `oomScoreAdj` for this process; a refusal is reported and survived.
+    pub oom_score_adj: Option<i32>,
+    /// Limits of conntrack; a refusal is reported and survived.
+    pub conntrack: Option<ConntrackLimits>,
+    /// The body of `/configz`.
+    pub configz: String,
 }
 
 impl Config {
@@ -66,8 +105,9 @@ impl Config {
             client,
             mode: Mode::Ebpf,
             node_ip: None,
-            detect_local: DetectLocal::Cidrs(Vec::new()),
+            detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(Vec::new())),
             masquerade_all: false,
+            external_ips: true,
             node_port_addresses: NodePortAddressPolicy::Primary,
             node_port_range: (30_000, 32_767),
             bpf_root: PathBuf::from("/sys/fs/bpf/orlop"),
@@ -75,7 +115,11 @@ impl Config {
             healthz_bind_address: Some((Ipv4Addr::UNSPECIFIED, 10_256).into()),
             metrics_bind_address: Some((Ipv4Addr::LOCALHOST, 10_249).into()),
             min_sync_period: Duration::from_millis(10),
+            bind_address_hard_fail: true,
             sync_period: Duration::from_secs(60),
+            oom_score_adj: None,
+            conntrack: None,
+            configz: "{}".into(),
         }
     }
 }

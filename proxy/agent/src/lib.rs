@@ -6,6 +6,8 @@
 
 mod agent;
 mod config;
+mod configuration;
+mod conntrack;
 mod driver;
 mod error;
 mod health;
@@ -17,7 +19,9 @@ mod node;
 mod watch;
 
 pub use agent::run;
-pub use config::{Config, Mode, NodePortAddressPolicy};
+pub use config::{Config, ConntrackLimits, DetectLocalMode, Mode, NodePortAddressPolicy};
+pub use configuration::{Environment, KubeProxyConfiguration, ReadError};
+pub use conntrack::set_limits;
 pub use error::Error;
 pub use mode::cleanup;
 pub use orlop_plan::DetectLocal;

@@ -1,0 +1,165 @@
+//! `orlop proxy`: the service proxy alone, told what to do as kube-proxy is: `--config` with a `KubeProxyConfiguration`, or
+//! kube-proxy's own flags.
+
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use clap::Args;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use orlop_proxy::{Environment, KubeProxyConfiguration};
+use tokio_util::sync::CancellationToken;
+
+use settings::Settings;
+
+/// How often the configuration file is looked at.
+const CONFIG_PERIOD: Duration = Duration::from_secs(5);
+
+/// Flags of `orlop proxy`.
+#[derive(Args)]
+pub struct Flags {
+    /// The path to the configuration file (KubeProxyConfiguration, YAML or JSON).
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Write the default configuration values to this file and exit.
+    #[arg(long)]
+    write_config_to: Option<PathBuf>,
+    /// Remove everything that a proxy of any mode left in this network namespace, and exit.
+    #[arg(long)]
+    cleanup: bool,
+    /// Set what needs full root privileges (conntrack's limits) and exit.
+    #[arg(long)]
+    init_only: bool,
+    /// The address of the Kubernetes API server (overrides any value in kubeconfig).
+    #[arg(long)]
+    master: Option<http::Uri>,
+    /// The name of the Node that this runs on; otherwise the configuration's hostnameOverride, NODE_NAME, or the host's name.
+    #[arg(long)]
+    hostname_override: Option<String>,
+    /// The Node's name, where no hostname-override is given.
+    #[arg(long, env = "NODE_NAME", hide = true)]
+    node_name: Option<String>,
+    /// A folder on a bpffs for pins.
+    #[arg(long, default_value = "/sys/fs/bpf/orlop")]
+    bpf_root: PathBuf,
+    /// The cgroup2 group of every process whose connections are balanced.
+    #[arg(long, default_value = "/sys/fs/cgroup")]
+    cgroup_root: PathBuf,
+    /// The API server's --service-node-port-range.
+    #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
+    service_node_port_range: (u16, u16),
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs the proxy until it is told to stop, or does the one thing it was asked for.
+pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
+    if let Some(path) = &flags.write_config_to {
+        let yaml = KubeProxyConfiguration::with_defaults().to_yaml()?;
+        return std::fs::write(path, yaml).with_context(|| format!("writing {}", path.display()));
+    }
+    if flags.cleanup {
+        return cleanup(&flags).await;
+    }
+    let text = flags.config.as_deref().map(read).transpose()?;
+    let configuration = match &text {
+        Some(text) => {
+            let (configuration, unknown) = KubeProxyConfiguration::read(text)?;
+            unknown
+                .iter()
+                .for_each(|field| tracing::warn!("using lenient decoding as strict decoding failed: {field}"));
+            configuration
+        }
+        None => KubeProxyConfiguration::of(flags.settings.fields.clone())?,
+    };
+    match configuration.validate().as_slice() {
+        [] => {}
+        [one] => bail!("failed validate: {one}"),
+        all => bail!("failed validate: [{}]", all.join(", ")),
+    }
+    configuration.unsupported().iter().for_each(|line| tracing::warn!("{line}"));
+    if flags.init_only {
+        orlop_proxy::set_limits(Some(&configuration.conntrack_limits()), None);
+        return Ok(());
+    }
+    let client = client(&configuration, flags.master.as_ref()).await?;
+    let mut config = configuration.config(Environment {
+        node_name: node_name(&flags, &configuration)?,
+        client,
+        bpf_root: flags.bpf_root.clone(),
+        cgroup_root: flags.cgroup_root.clone(),
+        node_port_range: flags.service_node_port_range,
+    });
+    if text.is_none() {
+        // Empty addresses in flags serve nothing; in a file they mean the default.
+        config.healthz_bind_address =
+            config.healthz_bind_address.filter(|_| !flags.settings.is_empty("healthzBindAddress"));
+        config.metrics_bind_address =
+            config.metrics_bind_address.filter(|_| !flags.settings.is_empty("metricsBindAddress"));
+    }
+    let watched = async {
+        match (&flags.config, &text) {
+            (Some(path), Some(text)) => changed(path, text).await,
+            _ => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = orlop_proxy::run(config, stop) => Ok(ended?),
+        // As kube-proxy: whoever keeps it running starts it again with the new one. No connection notices.
+        () = watched => bail!("content of the proxy server's configuration file was updated"),
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("failed complete: reading {}", path.display()))
+}
+
+/// Ends when the file has other content. One that is gone for a moment is being replaced.
+async fn changed(path: &Path, text: &str) {
+    loop {
+        tokio::time::sleep(CONFIG_PERIOD).await;
+        if tokio::fs::read_to_string(path).await.is_ok_and(|now| now != text) {
+            return;
+        }
+    }
+}
+
+async fn cleanup(flags: &Flags) -> Result<()> {
+    let bpf_root = flags.bpf_root.clone();
+    let cleaned = tokio::task::spawn_blocking(move || orlop_proxy::cleanup(&bpf_root)).await?;
+    cleaned.map_err(|error| anyhow!("encountered an error while tearing down rules: {error}"))
+}
+
+fn node_name(flags: &Flags, configuration: &KubeProxyConfiguration) -> Result<String> {
+    let given = flags.hostname_override.as_deref().or(configuration.hostname_override()).or(flags.node_name.as_deref());
+    let name = match given {
+        Some(name) => name.to_owned(),
+        None => std::fs::read_to_string("/proc/sys/kernel/hostname").context("reading the host's name")?,
+    };
+    match name.trim().to_lowercase() {
+        name if name.is_empty() => bail!("empty hostname-override is invalid"),
+        name => Ok(name),
+    }
+}
+
+async fn client(configuration: &KubeProxyConfiguration, master: Option<&http::Uri>) -> Result<kube::Client> {
+    let path = configuration.kubeconfig();
+    let mut config = match (path, master) {
+        ("", None) => {
+            tracing::info!("Neither kubeconfig file nor master URL was specified, falling back to in-cluster config");
+            kube::Config::incluster().context("in-cluster config")?
+        }
+        ("", Some(master)) => kube::Config::new(master.clone()),
+        (path, _) => {
+            let doing = || format!("reading kubeconfig {path}");
+            let kubeconfig = Kubeconfig::read_from(path).with_context(doing)?;
+            kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(doing)?
+        }
+    };
+    if let Some(master) = master {
+        config.cluster_url = master.clone();
+    }
+    kube::Client::try_from(config).context("connecting to the API server")
+}
