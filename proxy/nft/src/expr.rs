@@ -12,6 +12,7 @@ const DATA_VALUE: u16 = 1;
 const DATA_VERDICT: u16 = 2;
 const META_MARK: u32 = 3;
 const META_L4PROTO: u32 = 16;
+const META_IIFNAME: u32 = 6;
 /// NF_NAT_RANGE_PROTO_RANDOM_FULLY
 const FULLY_RANDOM: u32 = 1 << 4;
 
@@ -68,6 +69,10 @@ pub(crate) enum Expr {
         to: u32,
     },
     LoadMark {
+        to: u32,
+    },
+    /// The name of the device the packet came in on, four registers long; empty for the host's own.
+    LoadDevice {
         to: u32,
     },
     SetMark {
@@ -161,7 +166,9 @@ impl Expr {
     const fn name(&self) -> &'static str {
         match self {
             Self::LoadAddress { .. } | Self::LoadDestinationPort { .. } => "payload",
-            Self::LoadProtocol { .. } | Self::LoadMark { .. } | Self::SetMark { .. } => "meta",
+            Self::LoadProtocol { .. } | Self::LoadMark { .. } | Self::LoadDevice { .. } | Self::SetMark { .. } => {
+                "meta"
+            }
             Self::Bitwise { .. } => "bitwise",
             Self::Compare { .. } => "cmp",
             Self::InSet { .. } | Self::Lookup { .. } | Self::VerdictMap { .. } => "lookup",
@@ -194,6 +201,10 @@ impl Expr {
             Self::LoadMark { to } => {
                 out.put_u32(1, register(*to));
                 out.put_u32(2, META_MARK);
+            }
+            Self::LoadDevice { to } => {
+                out.put_u32(1, register(*to));
+                out.put_u32(2, META_IIFNAME);
             }
             Self::SetMark { from } => {
                 out.put_u32(2, META_MARK);

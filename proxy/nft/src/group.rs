@@ -41,6 +41,17 @@ pub(crate) struct Group {
     pub slots: Box<[Endpoint]>,
     /// What `counts` says of it.
     pub count: Option<u32>,
+    /// Whether endpoints of other nodes may reach themselves through it, too.
+    pub roundabout: bool,
+    /// Whether clients are kept with their endpoint.
+    pub affinity: bool,
+}
+
+impl Group {
+    /// Addresses that must be masqueraded where they reach themselves.
+    pub fn hairpins(&self) -> impl Iterator<Item = std::net::IpAddr> + '_ {
+        self.slots.iter().filter(|slot| slot.local || self.roundabout).map(|slot| slot.address)
+    }
 }
 
 /// What `counts` must say for so many endpoints.

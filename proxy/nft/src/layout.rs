@@ -250,14 +250,6 @@ pub(crate) fn source_is_local() -> Vec<Expr> {
     ]
 }
 
-/// Goes on only if the source is in the pod networks (or, inverted, is not).
-pub(crate) fn source_is_pod(inverted: bool) -> Vec<Expr> {
-    vec![
-        Expr::LoadAddress { which: Address::Source, to: registers::ADDRESS },
-        Expr::InSet { set: PODS, from: registers::ADDRESS, inverted },
-    ]
-}
-
 /// The chains that exist whatever the Services are.
 pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Vec<Chain> {
     use registers::{ADDRESS, POLICY, SCRATCH};

@@ -14,6 +14,7 @@ mod expr;
 mod group;
 mod layout;
 mod netlink;
+mod pods;
 mod policy;
 mod ruleset;
 mod table;

@@ -10,9 +10,8 @@ use sha2::{Digest, Sha256};
 
 use crate::expr::{Address, Expr, Verdict};
 use crate::layout::registers::{ADDRESS, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP, POLICY};
-use crate::layout::{
-    self, Chain, LABEL, address_registers, find_group, lookup, mark_for_masquerade, source_is_local, source_is_pod,
-};
+use crate::layout::{self, Chain, LABEL, address_registers, find_group, lookup, mark_for_masquerade, source_is_local};
+use crate::pods::Pods;
 
 /// Everything of a target that is not its endpoints. Few distinct ones exist in a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,26 +78,26 @@ impl Policy {
     }
 
     /// Its chains, the one it is entered by last.
-    pub fn chains(&self, family: Family) -> Vec<Chain> {
+    pub fn chains(&self, family: Family, pods: &Pods) -> Vec<Chain> {
         let Some(sources) = &self.sources else {
-            return vec![Chain::new(self.chain_name(), self.rules(family))];
+            return vec![Chain::new(self.chain_name(), self.rules(family, pods))];
         };
         let admitted = Self { sources: None, ..self.clone() };
         let inner = admitted.chain_name();
         let mut rules: Vec<_> = sources.iter().map(|range| from_range(range, &inner)).collect();
         rules.push(vec![Expr::Verdict(Verdict::Drop)]);
-        let mut chains = admitted.chains(family);
+        let mut chains = admitted.chains(family, pods);
         chains.push(Chain::new(self.chain_name(), rules));
         chains
     }
 
-    fn rules(&self, family: Family) -> Vec<Vec<Expr>> {
+    fn rules(&self, family: Family, pods: &Pods) -> Vec<Vec<Expr>> {
         let affinity = self.affinity.unwrap_or(0);
         let everywhere = Variant { local: false, affinity };
         let mut rules = Vec::new();
         if self.local {
             rules.push([source_is_local(), mark_for_masquerade()].concat());
-            for guard in [source_is_local(), source_is_pod(false)] {
+            for guard in [Some(source_is_local()), pods.is_pod()].into_iter().flatten() {
                 rules.extend(balance(family, everywhere).into_iter().map(|rule| [guard.clone(), rule].concat()));
             }
             rules.extend(balance(family, Variant { local: true, affinity }));
@@ -106,7 +105,9 @@ impl Policy {
         }
         match self.masquerade {
             Masquerade::Never => {}
-            Masquerade::Outside => rules.push([source_is_pod(true), mark_for_masquerade()].concat()),
+            Masquerade::Outside => {
+                rules.extend(pods.is_stranger().map(|guard| [guard, mark_for_masquerade()].concat()))
+            }
             Masquerade::Always => rules.push(mark_for_masquerade()),
         }
         rules.extend(balance(family, everywhere));

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use orlop_plan::{Change, Endpoint, Family, Frontend, FrontendAddress, FrontendKind, Plan, Target, WhenEmpty};
+use orlop_plan::{
+    Change, Endpoint, Family, Frontend, FrontendAddress, FrontendKind, Masquerade, Plan, Target, WhenEmpty,
+};
 
 use crate::Error;
 use crate::element::{self, Element};
 use crate::group::{Group, GroupId, count_of, place};
 use crate::layout::{self, COUNT_DROP, COUNT_REJECT};
 use crate::netlink::{Netlink, Transaction};
+use crate::pods::Pods;
 use crate::policy::{Policy, PolicyNumbers, Variant, count_chain, count_chain_name};
 use crate::ruleset::Writer;
 
@@ -22,6 +25,8 @@ const ORDER: [&str; 6] =
 /// The state of one table.
 pub(crate) struct Table {
     family: Family,
+    /// How pods are told from strangers.
+    pods: Pods,
     /// Whether the kernel has the table and the rest of this struct describes it.
     adopted: bool,
     groups: HashMap<GroupId, Group>,
@@ -78,6 +83,15 @@ impl Edits {
 struct Wanted<'a> {
     endpoints: &'a [Endpoint],
     when_empty: WhenEmpty,
+    roundabout: bool,
+    affinity: bool,
+}
+
+/// Clients whose memory must go: of these endpoints, and of these groups altogether.
+#[derive(Default)]
+struct Forget {
+    endpoints: HashSet<(GroupId, (IpAddr, u16))>,
+    groups: HashSet<GroupId>,
 }
 
 /// The number of the netlink family.
@@ -91,10 +105,17 @@ pub(crate) const fn family_number(family: Family) -> u8 {
 /// The groups a target leads to: its own and, under a Local policy, the local half.
 fn groups_of<'a>(frontend: &Frontend, target: &'a Target) -> Vec<(GroupId, Wanted<'a>)> {
     let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
-    let wanted = |endpoints: &'a [Endpoint]| Wanted { endpoints, when_empty: target.when_empty };
+    // A remote pod that reaches a Service by this node keeps its address under a Local policy, and may reach itself.
+    let roundabout = target.kind != FrontendKind::ClusterIp && !always_masqueraded(target);
+    let (when_empty, affinity) = (target.when_empty, target.affinity_seconds.is_some());
+    let wanted = |endpoints: &'a [Endpoint]| Wanted { endpoints, when_empty, roundabout, affinity };
     let mut groups = vec![(id, wanted(&target.endpoints))];
     groups.extend(target.local.iter().map(|local| (id.local(), wanted(local))));
     groups
+}
+
+fn always_masqueraded(target: &Target) -> bool {
+    target.local.is_none() && target.masquerade == Masquerade::Always
 }
 
 fn set_of(frontend: &Frontend) -> &'static str {
@@ -116,6 +137,7 @@ impl Table {
     pub fn new(family: Family) -> Self {
         Self {
             family,
+            pods: Pods::Unknown,
             adopted: false,
             groups: HashMap::new(),
             policies: PolicyNumbers::default(),
@@ -136,7 +158,7 @@ impl Table {
         let mut transaction = Transaction::default();
         let mut edits = Edits::default();
         let mut wanted: BTreeMap<GroupId, Option<Wanted<'_>>> = BTreeMap::new();
-        let mut forget = Vec::new();
+        let mut forget = Forget::default();
         let family = self.family;
         for change in changes.iter().filter(|change| change.frontend.family() == family) {
             self.edit_frontend(&mut transaction, &mut edits, plan, change);
@@ -198,7 +220,7 @@ impl Table {
         edits: &mut Edits,
         id: GroupId,
         want: Option<Wanted<'_>>,
-        forget: &mut Vec<(GroupId, Endpoint)>,
+        forget: &mut Forget,
     ) {
         let Some(group) = self.groups.get(&id) else { return };
         let (slots, count) = match (&want, group.references) {
@@ -209,7 +231,8 @@ impl Table {
             // Another frontend still leads here and nothing was said of its endpoints: they stay.
             (None, _) => return,
         };
-        let (old_slots, old_count) = (group.slots.clone(), group.count);
+        let (old_slots, old_count, references) = (group.slots.clone(), group.count, group.references);
+        let had_affinity = group.affinity;
         for index in 0..old_slots.len().max(slots.len()) {
             let at = |slots: &[Endpoint]| slots.get(index).map(|slot| element::endpoint(id, index as u32, slot));
             edits.replace(layout::ENDPOINTS, at(&old_slots), at(&slots));
@@ -219,33 +242,33 @@ impl Table {
         if let Some(count) = count {
             self.ensure_count(transaction, count);
         }
-        let gone = |old: &&Endpoint| !slots.iter().any(|new| (new.address, new.port) == (old.address, old.port));
-        forget.extend(old_slots.iter().filter(gone).map(|endpoint| (id, *endpoint)));
-        self.count_hairpins(edits, &old_slots, &slots);
-        match count {
-            None => drop(self.groups.remove(&id)),
-            Some(_) => {
-                let group = self.group(id);
-                group.slots = slots.into();
-                group.count = count;
-            }
+        let (roundabout, affinity) = want.map_or((false, false), |want| (want.roundabout, want.affinity));
+        if had_affinity && !affinity {
+            forget.groups.insert(id);
+        } else if had_affinity {
+            let gone = |old: &&Endpoint| !slots.iter().any(|new| (new.address, new.port) == (old.address, old.port));
+            forget.endpoints.extend(old_slots.iter().filter(gone).map(|old| (id, (old.address, old.port))));
         }
+        let new = Group { references, slots: slots.into(), count, roundabout, affinity };
+        let new_hairpins: Vec<IpAddr> = new.hairpins().collect();
+        let old = if count.is_some() { self.groups.insert(id, new) } else { self.groups.remove(&id) };
+        self.count_hairpins(edits, &old.unwrap_or_default(), &new_hairpins);
     }
 
-    fn count_hairpins(&mut self, edits: &mut Edits, old: &[Endpoint], new: &[Endpoint]) {
-        for endpoint in new.iter().filter(|endpoint| endpoint.local) {
-            let users = self.hairpins.entry(endpoint.address).or_default();
+    fn count_hairpins(&mut self, edits: &mut Edits, old: &Group, new: &[IpAddr]) {
+        for address in new {
+            let users = self.hairpins.entry(*address).or_default();
             *users += 1;
             if *users == 1 {
-                edits.add(layout::HAIRPIN, element::hairpin(endpoint.address));
+                edits.add(layout::HAIRPIN, element::hairpin(*address));
             }
         }
-        for endpoint in old.iter().filter(|endpoint| endpoint.local) {
-            let Some(users) = self.hairpins.get_mut(&endpoint.address) else { continue };
+        for address in old.hairpins() {
+            let Some(users) = self.hairpins.get_mut(&address) else { continue };
             *users -= 1;
             if *users == 0 {
-                self.hairpins.remove(&endpoint.address);
-                edits.delete(layout::HAIRPIN, element::hairpin(endpoint.address));
+                self.hairpins.remove(&address);
+                edits.delete(layout::HAIRPIN, element::hairpin(address));
             }
         }
     }
@@ -257,7 +280,7 @@ impl Table {
             return;
         }
         let mut writer = Writer { transaction, family: family_number(self.family) };
-        for chain in policy.chains(self.family) {
+        for chain in policy.chains(self.family, &self.pods) {
             // An inner chain may be there already as a policy of its own; its rules follow from its name.
             if self.policies.get(&chain.name).is_none() {
                 writer.new_chain(&chain);
@@ -303,21 +326,20 @@ impl Table {
         }
     }
 
-    /// Removes the memory of clients that were bound to endpoints which are gone.
+    /// Removes the memory of clients that were bound to endpoints which are gone, or need none any more.
     fn forget_clients(
         &self,
         netlink: &mut Netlink,
         transaction: &mut Transaction,
-        gone: &[(GroupId, Endpoint)],
+        forget: &Forget,
     ) -> Result<(), Error> {
-        if gone.is_empty() || !self.variants.iter().any(|variant| variant.affinity > 0) {
+        if forget.endpoints.is_empty() && forget.groups.is_empty() {
             return Ok(());
         }
-        let gone: HashSet<_> = gone.iter().map(|(id, endpoint)| (*id, (endpoint.address, endpoint.port))).collect();
         let family = family_number(self.family);
         let stale = |client: &Element| {
             let bound = element::group_of(&client.key).zip(element::endpoint_of(&client.value));
-            bound.is_some_and(|bound| gone.contains(&bound))
+            bound.is_some_and(|bound| forget.groups.contains(&bound.0) || forget.endpoints.contains(&bound))
         };
         let mut clients = crate::ruleset::elements(netlink, family, layout::AFFINITY)?;
         clients.retain(stale);

@@ -7,6 +7,8 @@
 
 #[path = "nft/adoption.rs"]
 mod adoption;
+#[path = "nft/judge.rs"]
+mod judge;
 #[path = "nft/listing.rs"]
 mod listing;
 #[path = "nft/plans.rs"]
@@ -15,5 +17,9 @@ mod plans;
 mod scale;
 #[path = "nft/traffic.rs"]
 mod traffic;
+#[path = "nft/tun.rs"]
+mod tun;
+#[path = "nft/wire.rs"]
+mod wire;
 #[path = "nft/world.rs"]
 mod world;

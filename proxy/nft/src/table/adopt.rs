@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use orlop_plan::{Endpoint, Plan};
 
-use super::{Table, family_number, groups_of, set_of};
+use super::{Table, Wanted, family_number, groups_of, set_of};
 use crate::Error;
 use crate::element::{self, Bytes, Element, endpoint_of, group_of, number_at};
 use crate::group::{Group, GroupId, count_of, place};
 use crate::layout::{self, COUNT_DROP, COUNT_REJECT, Chain, Data, SETS, fixed_chains};
 use crate::netlink::{Netlink, Transaction};
+use crate::pods::Pods;
 use crate::policy::{Policy, PolicyNumbers, Variant, count_chain, count_chain_name};
 use crate::ruleset::{Skeleton, Writer, elements, skeleton, table_exists, tags, verdicts};
 
@@ -20,7 +21,8 @@ use crate::ruleset::{Skeleton, Writer, elements, skeleton, table_exists, tags, v
 struct Desired<'a> {
     policies: BTreeMap<String, Policy>,
     variants: BTreeSet<Variant>,
-    groups: HashMap<GroupId, (u32, &'a [Endpoint], u32)>,
+    /// How many frontends lead to each, what it must hold, and what `counts` must say.
+    groups: HashMap<GroupId, (u32, Wanted<'a>, u32)>,
 }
 
 impl Table {
@@ -33,7 +35,7 @@ impl Table {
             Err(_) if !used => false,
             Err(e) => return Err(e),
         };
-        *self = Self::new(self.family);
+        *self = Self { pods: Pods::of(&plan.node, self.family), ..Self::new(self.family) };
         if !used && !exists {
             return Ok(0);
         }
@@ -70,8 +72,8 @@ impl Table {
             desired.policies.entry(policy.chain_name()).or_insert(policy);
             for (id, want) in groups_of(frontend, target) {
                 let count = count_of(want.endpoints.len(), want.when_empty);
-                let group = desired.groups.entry(id).or_insert((0, want.endpoints, count));
-                *group = (group.0 + 1, want.endpoints, count);
+                let references = desired.groups.get(&id).map_or(0, |(references, ..)| *references);
+                desired.groups.insert(id, (references + 1, want, count));
             }
         }
         desired
@@ -91,7 +93,7 @@ impl Table {
         let mut chains: Vec<Chain> = Vec::new();
         let mut balance: BTreeMap<Bytes, String> = BTreeMap::new();
         for policy in desired.policies.values() {
-            chains.extend(policy.chains(self.family));
+            chains.extend(policy.chains(self.family, &self.pods));
         }
         chains.sort_by(|a, b| a.name.cmp(&b.name));
         chains.dedup_by(|a, b| a.name == b.name);
@@ -179,8 +181,8 @@ impl Table {
         let counts = self.groups.iter().filter_map(|(id, group)| Some(element::count(*id, group.count?)));
         wanted.push((layout::COUNTS, counts.collect()));
         self.hairpins.clear();
-        for slot in self.groups.values().flat_map(|group| group.slots.iter()).filter(|slot| slot.local) {
-            *self.hairpins.entry(slot.address).or_default() += 1;
+        for address in self.groups.values().flat_map(Group::hairpins) {
+            *self.hairpins.entry(address).or_default() += 1;
         }
         wanted.push((layout::HAIRPIN, self.hairpins.keys().map(|ip| element::hairpin(*ip)).collect()));
         let of_family = |ip: &std::net::IpAddr| orlop_plan::Family::of(*ip) == self.family;
@@ -190,7 +192,7 @@ impl Table {
             let list = list.iter().filter(|ip| of_family(ip)).map(|ip| element::address(*ip));
             wanted.push((layout::NODE_IPS, list.collect()));
         }
-        wanted.push((layout::PODS, self.pods(plan)));
+        wanted.push((layout::PODS, element::networks(plan.node.detect_local.cidrs(), self.family)));
         for set in [layout::FRONTENDS, layout::NODE_PORTS] {
             let mut all = Vec::new();
             for (frontend, target) in
@@ -222,19 +224,6 @@ impl Table {
         Ok(())
     }
 
-    /// The pod networks; with none known, everything counts as inside, so that nothing is masqueraded for it.
-    fn pods(&self, plan: &Plan) -> Vec<Element> {
-        let known = element::networks(plan.node.detect_local.cidrs(), self.family);
-        if !known.is_empty() {
-            return known;
-        }
-        let everything = match self.family {
-            orlop_plan::Family::V4 => ipnet::IpNet::V4(ipnet::Ipv4Net::default()),
-            orlop_plan::Family::V6 => ipnet::IpNet::V6(ipnet::Ipv6Net::default()),
-        };
-        element::networks(&[everything], self.family)
-    }
-
     /// Learns the slots that endpoints have in the kernel and places the wanted ones.
     fn place_groups(&mut self, present: &[Element], desired: &Desired<'_>) {
         let mut known: HashMap<GroupId, Vec<Endpoint>> = HashMap::new();
@@ -256,10 +245,11 @@ impl Table {
         self.groups = desired
             .groups
             .iter()
-            .map(|(id, (references, endpoints, count))| {
+            .map(|(id, (references, want, count))| {
                 let old = known.get(id).map(Vec::as_slice).unwrap_or_default();
-                let slots = place(old, endpoints).into();
-                (*id, Group { references: *references, slots, count: Some(*count) })
+                let slots = place(old, want.endpoints).into();
+                let (roundabout, affinity) = (want.roundabout, want.affinity);
+                (*id, Group { references: *references, slots, count: Some(*count), roundabout, affinity })
             })
             .collect();
     }
@@ -269,7 +259,9 @@ impl Table {
             return false;
         };
         let group = self.groups.get(&id);
-        group.is_some_and(|group| group.slots.iter().any(|slot| (slot.address, slot.port) == (address, port)))
+        group.is_some_and(|group| {
+            group.affinity && group.slots.iter().any(|slot| (slot.address, slot.port) == (address, port))
+        })
     }
 }
 
