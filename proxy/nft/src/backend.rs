@@ -12,17 +12,25 @@ use crate::{Error, conntrack};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
+/// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
+const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
+
 /// Programs nftables in the network namespace of the thread that opened it.
 pub struct NftBackend {
     netlink: Netlink,
     tables: [Table; 2],
     messages: usize,
+    /// Whether the kernel routes 127.0.0.0/8 like any other addresses.
+    route_localnet: bool,
 }
 
 impl NftBackend {
     /// Opens the netlink socket. Nothing is changed before the first [`Backend::resync`].
     pub fn open() -> Result<Self, Error> {
-        Ok(Self { netlink: Netlink::open()?, tables: FAMILIES.map(Table::new), messages: 0 })
+        let netlink = Netlink::open()?;
+        let route_localnet = std::fs::read_to_string(ROUTE_LOCALNET).is_ok_and(|value| value.trim() == "1");
+        let tables = FAMILIES.map(|family| Table::new(family, route_localnet && family == Family::V4));
+        Ok(Self { netlink, tables, messages: 0, route_localnet })
     }
 
     /// How many netlink messages the last [`Backend::sync`] took.
@@ -112,8 +120,20 @@ impl Backend for NftBackend {
                 Writer { transaction: &mut transaction, family: number }.delete_table();
                 self.netlink.commit(transaction)?;
             }
-            *table = Table::new(family);
+            *table = Table::new(family, self.route_localnet && family == Family::V4);
         }
         Ok(())
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let mut limits = vec![
+            "NodePorts do not answer on ::1: the kernel takes an answer to ::1 from the loopback device only"
+                .to_string(),
+        ];
+        if !self.route_localnet {
+            let text = "NodePorts do not answer on 127.0.0.0/8: net.ipv4.conf.all.route_localnet is 0";
+            limits.push(text.to_string());
+        }
+        limits
     }
 }

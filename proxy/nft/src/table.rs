@@ -25,6 +25,8 @@ const ORDER: [&str; 6] =
 /// The state of one table.
 pub(crate) struct Table {
     family: Family,
+    /// Whether a loopback address may be translated: only where the kernel then routes it.
+    loopback: bool,
     /// How pods are told from strangers.
     pods: Pods,
     /// Whether the kernel has the table and the rest of this struct describes it.
@@ -134,9 +136,10 @@ fn cluster_ip(frontend: &Frontend, target: Option<&Target>) -> Option<IpAddr> {
 
 impl Table {
     /// A table of which nothing is known yet: [`Table::adopt`] comes first.
-    pub fn new(family: Family) -> Self {
+    pub fn new(family: Family, loopback: bool) -> Self {
         Self {
             family,
+            loopback,
             pods: Pods::Unknown,
             adopted: false,
             groups: HashMap::new(),

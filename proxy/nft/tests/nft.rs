@@ -11,6 +11,8 @@ mod adoption;
 mod judge;
 #[path = "nft/listing.rs"]
 mod listing;
+#[path = "nft/loopback.rs"]
+mod loopback;
 #[path = "nft/plans.rs"]
 mod plans;
 #[path = "nft/scale.rs"]

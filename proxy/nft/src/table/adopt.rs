@@ -35,7 +35,7 @@ impl Table {
             Err(_) if !used => false,
             Err(e) => return Err(e),
         };
-        *self = Self { pods: Pods::of(&plan.node, self.family), ..Self::new(self.family) };
+        *self = Self { pods: Pods::of(&plan.node, self.family), ..Self::new(self.family, self.loopback) };
         if !used && !exists {
             return Ok(0);
         }
@@ -189,7 +189,8 @@ impl Table {
         self.cluster_ips = plan.cluster_ips().filter(of_family).collect();
         wanted.push((layout::CLUSTER_IPS, self.cluster_ips.iter().map(|ip| element::address(*ip)).collect()));
         if let orlop_plan::NodePortAddresses::Only(list) = &plan.node.node_ports {
-            let list = list.iter().filter(|ip| of_family(ip)).map(|ip| element::address(*ip));
+            let answers = |ip: &&std::net::IpAddr| of_family(ip) && (self.loopback || !ip.is_loopback());
+            let list = list.iter().filter(answers).map(|ip| element::address(*ip));
             wanted.push((layout::NODE_IPS, list.collect()));
         }
         wanted.push((layout::PODS, element::networks(plan.node.detect_local.cidrs(), self.family)));

@@ -170,6 +170,37 @@ fn affinity_binds_a_client_to_its_endpoint_while_that_is_there() {
 }
 
 #[test]
+fn affinity_is_switched_on_and_off_under_a_living_service() {
+    let sticky = |seconds: Option<u32>| with(web(&[0, 1, 2]), move |target| target.affinity_seconds = seconds);
+    let mut served = Served::new(3, sticky(None));
+    let pod = |served: &Served| answers(&served.world.pods[0], &service(), tcp);
+    assert_eq!(pod(&served), [0, 1, 2]);
+    served.become_plan(sticky(Some(60)));
+    assert_eq!(pod(&served).len(), 1);
+    served.become_plan(sticky(None));
+    assert_eq!(pod(&served), [0, 1, 2]);
+    served.become_plan(sticky(Some(3600)));
+    let bound = pod(&served);
+    assert_eq!(bound.len(), 1);
+    // Another timeout is no reason to forget.
+    served.become_plan(sticky(Some(60)));
+    assert_eq!(pod(&served), bound);
+}
+
+#[test]
+fn a_client_that_stays_away_for_the_timeout_is_forgotten() {
+    let served = Served::new(3, with(web(&[0, 1, 2]), |target| target.affinity_seconds = Some(1)));
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..8 {
+        let bound = answers(&served.world.pods[0], &service(), tcp);
+        assert_eq!(bound.len(), 1, "{bound:?}");
+        seen.extend(bound);
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }
+    assert!(seen.len() > 1, "eight times {seen:?}");
+}
+
+#[test]
 fn a_local_policy_keeps_the_callers_address_and_drops_where_nobody_is() {
     let local = |cluster: &[usize], here: &[usize]| {
         let here = plans::pods(here);

@@ -71,6 +71,16 @@ pub const NODE: &str = "172.30.0.11";
 /// The outside host's.
 pub const OUTSIDE: &str = "172.30.0.200";
 
+/// Its address of IPv6.
+pub const NODE6: &str = "fd00:172::11";
+/// The outside host's.
+pub const OUTSIDE6: &str = "fd00:172::200";
+
+/// A pod's address of IPv6.
+pub fn pod_ip6(index: usize) -> IpAddr {
+    [0xfd00, 0x244, 0, 0, 0, 0, 0, 2 + index as u16].into()
+}
+
 /// The address of a pod.
 pub fn pod_ip(index: usize) -> IpAddr {
     [10, 244, 0, 2 + index as u8].into()
@@ -85,6 +95,7 @@ impl World {
             pods: (0..pods).map(|_| Namespace::new()).collect(),
         };
         world.node.sysctl("ipv4/ip_forward", "1");
+        world.node.sysctl("ipv6/conf/all/forwarding", "1");
         world.node.ip("link add eth0 type veth peer name up0");
         world.node.ip(&format!("link set up0 netns {}", world.outside.thread));
         world.outside.ip("link set up0 name eth0");
@@ -93,6 +104,8 @@ impl World {
         world.node.ip("route add default via 172.30.0.1 dev eth0 onlink");
         world.outside.ip(&format!("addr add {OUTSIDE}/24 dev eth0"));
         world.outside.ip("link set eth0 up");
+        world.node.ip(&format!("addr add {NODE6}/64 dev eth0 nodad"));
+        world.outside.ip(&format!("addr add {OUTSIDE6}/64 dev eth0 nodad"));
         for (index, pod) in world.pods.iter().enumerate() {
             world.node.ip(&format!("link add pod{index} type veth peer name host{index}"));
             world.node.ip(&format!("link set host{index} netns {}", pod.thread));
@@ -104,9 +117,14 @@ impl World {
             pod.ip("link set eth0 up");
             pod.ip("route add 10.244.0.1 dev eth0");
             pod.ip("route add default via 10.244.0.1 dev eth0");
-            let listener = pod.run(|| TcpListener::bind("0.0.0.0:8080").unwrap());
+            world.node.ip(&format!("addr add fd00:244::1/128 dev pod{index} nodad"));
+            world.node.ip(&format!("route add {} dev pod{index}", pod_ip6(index)));
+            pod.ip(&format!("addr add {}/128 dev eth0 nodad", pod_ip6(index)));
+            pod.ip("-6 route add fd00:244::1 dev eth0");
+            pod.ip("-6 route add default via fd00:244::1 dev eth0");
+            let listener = pod.run(|| TcpListener::bind("[::]:8080").unwrap());
             pod.serve(move || serve_tcp(&listener, index));
-            let socket = pod.run(|| UdpSocket::bind("0.0.0.0:8080").unwrap());
+            let socket = pod.run(|| UdpSocket::bind("[::]:8080").unwrap());
             pod.serve(move || serve_udp(&socket, index));
         }
         world
@@ -121,7 +139,7 @@ fn serve_tcp(listener: &TcpListener, index: usize) {
             let mut byte = [0];
             // One answer for every byte, so that a test can hold a connection and prove it alive.
             while stream.read_exact(&mut byte).is_ok() {
-                let answer = format!("pod-{index} {}\n", peer.ip());
+                let answer = format!("pod-{index} {}\n", peer.ip().to_canonical());
                 if stream.write_all(answer.as_bytes()).is_err() {
                     return;
                 }
@@ -133,7 +151,7 @@ fn serve_tcp(listener: &TcpListener, index: usize) {
 fn serve_udp(socket: &UdpSocket, index: usize) {
     let mut buffer = [0; 64];
     while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-        let _ = socket.send_to(format!("pod-{index} {}\n", peer.ip()).as_bytes(), peer);
+        let _ = socket.send_to(format!("pod-{index} {}\n", peer.ip().to_canonical()).as_bytes(), peer);
     }
 }
 
@@ -172,7 +190,8 @@ pub fn tcp(from: &Namespace, to: &str) -> std::io::Result<Answer> {
 /// One UDP exchange from a fresh socket.
 pub fn udp(from: &Namespace, to: &str) -> std::io::Result<Answer> {
     let to: SocketAddr = to.parse().unwrap();
-    from.run(move || udp_ask(&UdpSocket::bind("0.0.0.0:0")?, to))
+    let own = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    from.run(move || udp_ask(&UdpSocket::bind(own)?, to))
 }
 
 /// One UDP exchange from a given socket.
