@@ -17,13 +17,13 @@ pub fn tc_egress(context: TcContext) -> i32 {
     let Some(packet) = packet::read(&context) else { return errors::translate_own(&context, now) };
     let Some((entry, table)) = track::find(&packet.key, now) else { return TC_ACT_UNSPEC };
     // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
-    let flow = unsafe { *entry };
-    if flow.flags & (flow_flags::REPLY | flow_flags::HOST) != flow_flags::REPLY | flow_flags::HOST {
+    let (becomes, flags) = unsafe { ((*entry).becomes, (*entry).flags) };
+    if flags & (flow_flags::REPLY | flow_flags::HOST) != flow_flags::REPLY | flow_flags::HOST {
         return TC_ACT_UNSPEC;
     }
-    track::advance(entry, table, &packet, now);
+    track::advance(entry, table, packet, now);
     packet.remember();
-    match packet::write(&context, &packet, &flow.becomes, 0) {
+    match packet::write(&context, packet, &becomes, 0) {
         Some(()) => TC_ACT_UNSPEC,
         None => TC_ACT_SHOT,
     }

@@ -4,12 +4,18 @@ use core::mem::size_of;
 
 /// Where the IP header begins.
 pub const ETHERNET: usize = size_of::<Ethernet>();
-/// Where the transport header begins.
+/// Where the transport header of an IPv4 packet without options begins.
 pub const TRANSPORT: usize = ETHERNET + size_of::<Ipv4>();
+/// Where that of an IPv6 packet without extension headers begins.
+pub const TRANSPORT6: usize = ETHERNET + size_of::<Ipv6>();
 /// What `protocol` of a packet's context says of IPv4.
-pub const ETH_P_IP: u16 = 0x0800_u16.to_be();
+pub const ETH_P_IP: u32 = 0x0800_u16.to_be() as u32;
+/// And of IPv6.
+pub const ETH_P_IPV6: u32 = 0x86dd_u16.to_be() as u32;
 /// IP version 4, no options.
 pub const PLAIN_HEADER: u8 = 0x45;
+/// IP version 6, no class, no flow label.
+pub const PLAIN_HEADER6: u32 = 0x6000_0000_u32.to_be();
 /// Routers must not cut it.
 pub const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
 /// More fragments follow.
@@ -18,6 +24,8 @@ pub const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
 pub const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
 /// The protocol number.
 pub const ICMP: u8 = 1;
+/// The protocol number.
+pub const ICMPV6: u8 = 58;
 
 /// An Ethernet header.
 #[repr(C)]
@@ -43,6 +51,27 @@ pub struct Ipv4 {
     pub destination: u32,
 }
 
+impl Ipv4 {
+    /// How long it is with its options; zero when it is no IPv4 header.
+    #[inline(always)]
+    pub fn size(&self) -> usize {
+        if self.version >> 4 == 4 && self.version & 15 >= 5 { usize::from(self.version & 15) * 4 } else { 0 }
+    }
+}
+
+/// An IPv6 header.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ipv6 {
+    /// Version, traffic class and flow label.
+    pub version: u32,
+    pub length: u16,
+    pub next: u8,
+    pub hops: u8,
+    pub source: [u32; 4],
+    pub destination: [u32; 4],
+}
+
 /// A TCP header without its options.
 #[repr(C)]
 pub struct Tcp {
@@ -57,7 +86,7 @@ pub struct Tcp {
     pub urgent: u16,
 }
 
-/// The header of an ICMP error.
+/// The header of an ICMP or ICMPv6 error.
 #[repr(C)]
 pub struct Icmp {
     pub kind: u8,

@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use orlop_ebpf::{Flow, counters, flow_flags};
+use orlop_ebpf::{Address, Backend, Flow, counters, flow_flags};
 
 use crate::balance;
 use crate::counter::count;
@@ -24,23 +24,23 @@ const ROUTE_AGE: u64 = 1_000_000_000;
 pub fn tc_ingress(context: TcContext) -> i32 {
     let now = balance::now();
     let Some(packet) = packet::read(&context) else { return errors::pass_on(&context, now) };
-    let known = track::find(&packet.key, now).filter(|(flow, _)| !stale(*flow, &packet));
+    let known = track::find(&packet.key, now).filter(|(flow, _)| !stale(*flow, packet));
     // One way out for all: `pass_on` is in the program once.
     let (flow, table) = match known {
         Some(found) => found,
         // In mid-connection and not ours: somebody else's, or older than we are.
         None if !packet.opens() => return TC_ACT_UNSPEC,
-        None => match open(&context, &packet, now) {
+        None => match open(&context, packet, now) {
             Opened::NotOurs => return TC_ACT_UNSPEC,
             Opened::Dropped => return TC_ACT_SHOT,
-            Opened::Refused => return refuse(&context, &packet),
+            Opened::Refused => return refuse(&context, packet),
             Opened::Flow => match track::find(&packet.key, now) {
                 Some(found) => found,
                 None => return TC_ACT_SHOT,
             },
         },
     };
-    pass_on(&context, &packet, flow, table, now)
+    pass_on(&context, packet, flow, table, now)
 }
 
 /// Whether a packet begins anew what this entry was for: a client that reuses its port, or datagrams to an endpoint
@@ -55,11 +55,7 @@ fn stale(flow: *const Flow, packet: &Packet) -> bool {
     if flow.flags & flow_flags::REPLY != 0 {
         return false;
     }
-    let backend = orlop_ebpf::Backend {
-        address: orlop_ebpf::Address::v4(flow.becomes.destination),
-        port: flow.becomes.destination_port,
-        zero: 0,
-    };
+    let backend = Backend { address: flow.becomes.destination, port: flow.becomes.destination_port, zero: 0 };
     let over = packet.is_tcp() && track::is_over(flow);
     if !over && balance::is_member(flow.set, &backend) {
         return false;
@@ -72,36 +68,46 @@ fn stale(flow: *const Flow, packet: &Packet) -> bool {
 #[inline(always)]
 fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table, now: u64) -> i32 {
     // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
-    let mut flow = unsafe { *entry };
-    if now.saturating_sub(flow.routed) > ROUTE_AGE {
-        let (device, next_hop, mtu) = match route::find(context, packet.tos, &flow.becomes) {
-            Route::Out { device, next_hop, mtu } => (device, next_hop, mtu),
-            Route::Here => (0, 0, 0),
+    let (becomes, mut way, routed) = unsafe { ((*entry).becomes, way(&*entry), (*entry).routed) };
+    if now.saturating_sub(routed) > ROUTE_AGE {
+        way = match route::find(context, packet.tos, &becomes) {
+            Route::Out { device, next_hop, mtu } => Way { device, next_hop, mtu },
+            Route::Here => Way { device: 0, next_hop: becomes.destination, mtu: 0 },
             Route::None => {
                 count(counters::UNROUTABLE);
                 return TC_ACT_SHOT;
             }
         };
-        let routed = route::known_since(device, mtu, now);
-        (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu);
         // SAFETY: as above.
-        unsafe {
-            ((*entry).device, (*entry).next_hop, (*entry).mtu, (*entry).routed) = (device, next_hop, mtu, routed)
-        };
+        let flow = unsafe { &mut *entry };
+        (flow.device, flow.next_hop, flow.mtu) = (way.device, way.next_hop, way.mtu);
+        flow.routed = route::known_since(way.device, way.mtu, now);
     }
-    if flow.mtu != 0 && packet.is_larger_than(flow.mtu) {
+    if way.mtu != 0 && packet.is_larger_than(way.mtu) {
         count(counters::TOO_BIG);
-        return too_big(context, packet, flow.mtu);
+        return too_big(context, packet, way.mtu);
     }
     track::advance(entry, table, packet, now);
     packet.remember();
-    let hops = u8::from(flow.device != 0);
+    let hops = u8::from(way.device != 0);
     if packet.ttl <= hops {
         return TC_ACT_SHOT;
     }
-    if packet::write(context, packet, &flow.becomes, hops).is_none() {
+    if packet::write(context, packet, &becomes, hops).is_none() {
         return TC_ACT_SHOT;
     }
     count(counters::TRANSLATED);
-    if flow.device == 0 { TC_ACT_UNSPEC } else { route::send(flow.device, flow.next_hop) }
+    if way.device == 0 { TC_ACT_UNSPEC } else { route::send(way.device, &way.next_hop) }
+}
+
+/// Where a connection's packets leave.
+struct Way {
+    device: u32,
+    next_hop: Address,
+    mtu: u32,
+}
+
+#[inline(always)]
+fn way(flow: &Flow) -> Way {
+    Way { device: flow.device, next_hop: flow.next_hop, mtu: flow.mtu }
 }

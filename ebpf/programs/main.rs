@@ -9,6 +9,7 @@ mod connect;
 mod counter;
 mod egress;
 mod errors;
+mod extension;
 mod headers;
 mod ingress;
 mod maps;

@@ -1,4 +1,4 @@
-//! Every map. All are pinned by name under the ABI's hash; those that user space fills grow with use.
+//! Every map. All but those that hold what a program works on are pinned by name under the ABI's hash; those that user space fills grow with use.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::macros::map;
@@ -7,6 +7,10 @@ use orlop_ebpf::{
     Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Device, Flow, FlowKey, FragmentKey, Frontend,
     FrontendKey, MemberKey, Peer, Set, SocketFlowKey, Stick, StickKey, counters,
 };
+
+use crate::errors::Quote;
+use crate::packet::Packet;
+use crate::track::Opening;
 
 /// The node, element 0.
 #[map]
@@ -71,6 +75,18 @@ pub static HALF_OPEN: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(32_768, 0);
 /// The ports of datagrams that come in fragments, source in the low half.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, u32> = LruHashMap::pinned(8_192, 0);
+
+/// The packet in hand.
+#[map]
+pub static PACKET: PerCpuArray<Packet> = PerCpuArray::with_max_entries(1, 0);
+
+/// The ICMP error in hand.
+#[map]
+pub static QUOTE: PerCpuArray<Quote> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a connection is put together before it is entered.
+#[map]
+pub static OPENING: PerCpuArray<Opening> = PerCpuArray::with_max_entries(1, 0);
 
 /// Node-wide counters.
 #[map]

@@ -11,7 +11,7 @@ use crate::counter::{connection, count};
 use crate::maps::{CLUSTER_CIDRS, DEVICES};
 use crate::packet::Packet;
 use crate::route::{self, Route};
-use crate::track;
+use crate::track::{self, Opening};
 
 /// What came of it.
 pub enum Opened {
@@ -28,7 +28,7 @@ pub enum Opened {
 /// Enters the connection that the packet begins.
 #[inline(always)]
 pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
-    let destination = Address::v4(packet.key.destination);
+    let destination = packet.key.destination;
     let known = balance::address(&destination);
     if known & !address_flags::NODE == 0 || known & address_flags::LOOPBACK != 0 {
         return Opened::NotOurs;
@@ -39,7 +39,7 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         Found::UnusedPort => return refused(known),
     };
     let Some(config) = balance::config() else { return Opened::NotOurs };
-    let source = Address::v4(packet.key.source);
+    let source = packet.key.source;
     if frontend.flags & frontend_flags::SOURCE_RANGES != 0 && !balance::admits(&frontend, &source) {
         count(counters::DENIED);
         return Opened::Dropped;
@@ -52,29 +52,26 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         }
         return refused(known);
     };
-    if !backend.address.is_v4() {
+    if backend.address.is_v4() == packet.v6 {
         return Opened::NotOurs;
     }
-    let mut flow = Flow {
-        becomes: FlowKey {
-            source: packet.key.source,
-            destination: backend.address.words[3],
-            source_port: packet.key.source_port,
-            destination_port: backend.port,
-            protocol: packet.key.protocol,
-        },
+    let Some(opening) = track::opening() else { return Opened::Dropped };
+    let flow = Flow {
+        becomes: FlowKey { destination: backend.address, destination_port: backend.port, ..packet.key },
         set,
         flags: 0,
         device: 0,
-        next_hop: 0,
         mtu: 0,
-        zero: 0,
+        next_hop: backend.address,
         seen: now,
         routed: now,
         packets: 0,
+        bytes: 0,
     };
-    let hairpin = backend.address.words[3] == packet.key.source;
-    if enter(context, packet, &mut flow, config, masquerade || hairpin) {
+    // SAFETY: this CPU's element.
+    unsafe { ((*opening).key, (*opening).flow) = (packet.key, flow) };
+    let hairpin = backend.address == source;
+    if enter(context, packet, opening, config, masquerade || hairpin) {
         connection(set);
         count(counters::OPENED);
         Opened::Flow
@@ -85,7 +82,9 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
 
 /// Finds the way to the endpoint and, where the source changes, an address of that way's device and a free port.
 #[inline(always)]
-fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config, masquerade: bool) -> bool {
+fn enter(context: &TcContext, packet: &Packet, opening: *mut Opening, config: &Config, masquerade: bool) -> bool {
+    // SAFETY: this CPU's element, of which nobody else has a reference while this one is used.
+    let flow = unsafe { &mut (*opening).flow };
     match route::find(context, packet.tos, &flow.becomes) {
         Route::None => {
             count(counters::UNROUTABLE);
@@ -94,7 +93,8 @@ fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config,
         Route::Here => {
             // Its answers leave through this node whatever their destination: the source can stay.
             flow.flags |= flow_flags::HOST;
-            return track::open(&packet.key, flow);
+            // SAFETY: as above.
+            return unsafe { track::open(opening) };
         }
         Route::Out { device, next_hop, mtu } => {
             (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu);
@@ -102,25 +102,29 @@ fn enter(context: &TcContext, packet: &Packet, flow: &mut Flow, config: &Config,
         }
     }
     // Without masquerading the answers of two Services' connections between the same ports could be the same.
-    if !masquerade && track::open(&packet.key, flow) {
+    // SAFETY: as above.
+    if !masquerade && unsafe { track::open(opening) } {
         return true;
     }
+    // SAFETY: as above.
+    let flow = unsafe { &mut (*opening).flow };
     flow.flags |= flow_flags::MASQUERADED;
-    flow.becomes.source = source_on(flow.device, config);
-    let entered = flow.becomes.source != 0 && track::open_masqueraded(&packet.key, flow, config);
+    flow.becomes.source = source_on(flow.device, config, &packet.key.source);
+    // SAFETY: as above.
+    let entered = !flow.becomes.source.is_any() && unsafe { track::open_masqueraded(opening, config) };
     if !entered {
         count(counters::EXHAUSTED);
     }
     entered
 }
 
-/// The address that answers from beyond a device come back to.
+/// The address that answers from beyond a device come back to, of the family of `other`.
 #[inline(always)]
-fn source_on(device: u32, config: &Config) -> u32 {
+fn source_on(device: u32, config: &Config, other: &Address) -> Address {
     // SAFETY: read once; the map is not preallocated.
     match unsafe { DEVICES.get(&device) } {
-        Some(device) if device.address != 0 => device.address,
-        _ => config.v4.words[3],
+        Some(device) if !device.address(other).is_any() => device.address(other),
+        _ => config.address(other),
     }
 }
 
@@ -140,7 +144,7 @@ fn permitted(frontend: &Frontend, config: &Config, source: &Address) -> (u32, bo
     }
     let masquerade = frontend.flags & frontend_flags::MASQUERADE_ALWAYS != 0
         || frontend.flags & frontend_flags::MASQUERADE_OUTSIDE != 0
-            && config.flags & config_flags::CIDRS_V4 != 0
+            && config.flags & if source.is_v4() { config_flags::CIDRS_V4 } else { config_flags::CIDRS_V6 } != 0
             && !in_pod_network(source);
     (frontend.set, masquerade)
 }

@@ -9,9 +9,10 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{bpf_fib_lookup as Lookup, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
 use aya_ebpf::programs::TcContext;
-use orlop_ebpf::FlowKey;
+use orlop_ebpf::{Address, FlowKey};
 
 const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
 /// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h).
 const SUCCESS: i64 = 0;
 const NOT_FORWARDED: i64 = 4;
@@ -32,8 +33,8 @@ pub enum Route {
     Out {
         /// Its index.
         device: u32,
-        /// Network order.
-        next_hop: u32,
+        /// Of either family.
+        next_hop: Address,
         /// The largest packet that goes this way; zero when unknown.
         mtu: u32,
     },
@@ -48,13 +49,19 @@ pub enum Route {
 pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
     // SAFETY: plain integers.
     let mut lookup: Lookup = unsafe { zeroed() };
-    lookup.family = AF_INET;
     lookup.l4_protocol = key.protocol as u8;
     lookup.sport = key.source_port;
     lookup.dport = key.destination_port;
-    lookup.__bindgen_anon_2.tos = tos;
-    lookup.__bindgen_anon_3.ipv4_src = key.source;
-    lookup.__bindgen_anon_4.ipv4_dst = key.destination;
+    if key.destination.is_v4() {
+        lookup.family = AF_INET;
+        lookup.__bindgen_anon_2.tos = tos;
+        lookup.__bindgen_anon_3.ipv4_src = key.source.words[3];
+        lookup.__bindgen_anon_4.ipv4_dst = key.destination.words[3];
+    } else {
+        lookup.family = AF_INET6;
+        lookup.__bindgen_anon_3.ipv6_src = key.source.words;
+        lookup.__bindgen_anon_4.ipv6_dst = key.destination.words;
+    }
     // SAFETY: the context is the one this program was called with, and the struct is of the size given.
     unsafe {
         lookup.ifindex = (*context.skb.skb).ifindex;
@@ -73,7 +80,13 @@ pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
                     ANY_LENGTH => 0,
                     mtu => u32::from(mtu),
                 };
-                Route::Out { device: lookup.ifindex, next_hop: lookup.__bindgen_anon_4.ipv4_dst, mtu }
+                // A route of IPv4 may lead through a neighbour of IPv6 (RFC 5549).
+                let next_hop = if lookup.family == AF_INET {
+                    Address::v4(lookup.__bindgen_anon_4.ipv4_dst)
+                } else {
+                    Address { words: lookup.__bindgen_anon_4.ipv6_dst }
+                };
+                Route::Out { device: lookup.ifindex, next_hop, mtu }
             }
             NOT_FORWARDED => Route::Here,
             _ => Route::None,
@@ -89,11 +102,16 @@ pub fn known_since(device: u32, mtu: u32, now: u64) -> u64 {
 
 /// Sends the packet out of a device; the neighbour's link address is the kernel's to find.
 #[inline(always)]
-pub fn send(device: u32, next_hop: u32) -> i32 {
+pub fn send(device: u32, next_hop: &Address) -> i32 {
     // SAFETY: plain integers.
     let mut neighbour: bpf_redir_neigh = unsafe { zeroed() };
-    neighbour.nh_family = u32::from(AF_INET);
-    neighbour.__bindgen_anon_1.ipv4_nh = next_hop;
+    if next_hop.is_v4() {
+        neighbour.nh_family = u32::from(AF_INET);
+        neighbour.__bindgen_anon_1.ipv4_nh = next_hop.words[3];
+    } else {
+        neighbour.nh_family = u32::from(AF_INET6);
+        neighbour.__bindgen_anon_1.ipv6_nh = next_hop.words;
+    }
     // SAFETY: the struct is of the size given.
     unsafe { bpf_redirect_neigh(device, &raw mut neighbour, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
 }

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_loop};
 use orlop_ebpf::{Config, Flow, FlowKey, flow_flags};
 
-use crate::maps::{FLOWS, HALF_OPEN};
+use crate::maps::{FLOWS, HALF_OPEN, OPENING};
 use crate::packet::Packet;
 
 /// How many source ports are tried.
@@ -59,6 +59,7 @@ pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
     let tell = flow.seen >> TELL_OTHER != now >> TELL_OTHER;
     flow.seen = now;
     flow.packets += 1;
+    flow.bytes += u64::from(packet.length);
     let reply = flow.flags & flow_flags::REPLY != 0;
     let mut news = 0;
     if reply && flow.flags & flow_flags::ANSWERED == 0 {
@@ -119,19 +120,47 @@ pub fn forget(key: &FlowKey, flow: &Flow) {
     let _ = HALF_OPEN.remove(&other);
 }
 
-/// Enters a connection whose client's packets have `key` and become `flow.becomes`. False when the answers could not
-/// be told from another connection's.
+/// A connection that is about to be entered. It lives in a map of this CPU: the stack has no room for it, and nothing
+/// interrupts a program on a device for another.
+#[repr(C)]
+pub struct Opening {
+    /// The client's packets.
+    pub key: FlowKey,
+    /// What they become.
+    pub flow: Flow,
+    answer: Flow,
+    port_min: u32,
+    port_count: u32,
+    /// The next port to try, counted from `port_min`.
+    at: u32,
+    found: u32,
+}
+
+/// Where the connection that a packet begins is put together. A pointer and no reference: the tries of a loop find it
+/// for themselves.
 #[inline(always)]
-pub fn open(key: &FlowKey, flow: &Flow) -> bool {
+pub fn opening() -> Option<*mut Opening> {
+    OPENING.get_ptr_mut(0)
+}
+
+/// Enters a connection. False when the answers could not be told from another connection's.
+///
+/// # Safety
+/// What [`opening`] gave.
+#[inline(never)]
+pub unsafe fn open(opening: *mut Opening) -> bool {
+    // SAFETY: this CPU's element, which nobody else has during this call.
+    let Opening { key, flow, answer, .. } = unsafe { &mut *opening };
     let other = other(flow);
     if !vacate(&other, flow.seen) {
         return false;
     }
-    let answer = Flow { becomes: key.answer(), flags: flow.flags | flow_flags::REPLY, device: 0, routed: 0, ..*flow };
-    if HALF_OPEN.insert(&other, &answer, u64::from(BPF_NOEXIST)).is_err() {
+    *answer = *flow;
+    (answer.becomes, answer.flags, answer.device, answer.routed) = (key.answer(), flow.flags | flow_flags::REPLY, 0, 0);
+    if HALF_OPEN.insert(&other, &*answer, u64::from(BPF_NOEXIST)).is_err() {
         return false;
     }
-    if HALF_OPEN.insert(key, flow, u64::from(BPF_ANY)).is_err() {
+    if HALF_OPEN.insert(&*key, &*flow, u64::from(BPF_ANY)).is_err() {
         let _ = HALF_OPEN.remove(&other);
         return false;
     }
@@ -162,46 +191,41 @@ fn vacate(key: &FlowKey, now: u64) -> bool {
 }
 
 /// [`open`] with a source port of ours, the first free one from a random start on.
+///
+/// # Safety
+/// What [`opening`] gave.
 #[inline(always)]
-pub fn open_masqueraded(key: &FlowKey, flow: &mut Flow, config: &Config) -> bool {
+pub unsafe fn open_masqueraded(opening: *mut Opening, config: &Config) -> bool {
     if config.port_count == 0 {
         return false;
     }
-    // SAFETY: takes nothing, gives a number.
-    let at = unsafe { bpf_get_prandom_u32() } % config.port_count;
-    let mut search =
-        Search { key: *key, flow: *flow, port_min: config.port_min, port_count: config.port_count, at, found: 0 };
-    // SAFETY: the callback has the signature the helper calls, and gets the search, which outlives the call.
-    unsafe { bpf_loop(TRIES, attempt as *mut c_void, (&raw mut search).cast(), 0) };
-    flow.becomes.source_port = search.flow.becomes.source_port;
-    search.found != 0
+    // SAFETY: this CPU's element; the callback has the signature the helper calls, and finds the element by itself.
+    unsafe {
+        (*opening).at = bpf_get_prandom_u32() % config.port_count;
+        ((*opening).port_min, (*opening).port_count) = (config.port_min, config.port_count);
+        (*opening).found = 0;
+        bpf_loop(TRIES, attempt as *mut c_void, core::ptr::null_mut(), 0);
+        (*opening).found != 0
+    }
 }
 
-/// A search for a free source port: a loop of the kernel's, which is verified once and not as often as it may run.
-#[repr(C)]
-struct Search {
-    key: FlowKey,
-    flow: Flow,
-    port_min: u32,
-    port_count: u32,
-    at: u32,
-    found: u32,
-}
-
+/// One try in a loop of the kernel's, which is verified once and not as often as it may run.
 #[inline(never)]
-unsafe extern "C" fn attempt(_: u32, search: *mut c_void) -> i64 {
+unsafe extern "C" fn attempt(_: u32, _: *mut c_void) -> i64 {
     const GO_ON: i64 = 0;
     const END: i64 = 1;
-    // SAFETY: what `open_masqueraded` handed over.
-    let search = unsafe { &mut *search.cast::<Search>() };
-    search.flow.becomes.source_port = ((search.port_min + search.at) as u16).to_be();
-    if open(&search.key, &search.flow) {
-        search.found = 1;
-        return END;
-    }
-    search.at += 1;
-    if search.at >= search.port_count {
-        search.at = 0;
+    let Some(search) = opening() else { return END };
+    // SAFETY: as for `open_masqueraded`.
+    unsafe {
+        (*search).flow.becomes.source_port = (((*search).port_min + (*search).at) as u16).to_be();
+        if open(search) {
+            (*search).found = 1;
+            return END;
+        }
+        (*search).at += 1;
+        if (*search).at >= (*search).port_count {
+            (*search).at = 0;
+        }
     }
     GO_ON
 }

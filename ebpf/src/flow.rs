@@ -1,8 +1,9 @@
-//! The connection table of translated IPv4 packets.
+//! The connection table of packets translated at devices, of both families.
 //!
 //! Each connection has two entries, one for the packets of each direction as they arrive; the value says what such a
 //! packet becomes. Turned around, a value is the key of the other direction ([`FlowKey::answer`]).
 
+use crate::Address;
 use crate::plain::plain;
 
 /// A packet as it arrives. Network order throughout.
@@ -10,9 +11,9 @@ use crate::plain::plain;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowKey {
     /// Source address.
-    pub source: u32,
+    pub source: Address,
     /// Destination address.
-    pub destination: u32,
+    pub destination: Address,
     /// Source port.
     pub source_port: u16,
     /// Destination port.
@@ -21,7 +22,7 @@ pub struct FlowKey {
     pub protocol: u32,
 }
 
-plain!(FlowKey { source: u32, destination: u32, source_port: u16, destination_port: u16, protocol: u32 });
+plain!(FlowKey { source: Address, destination: Address, source_port: u16, destination_port: u16, protocol: u32 });
 
 impl FlowKey {
     /// The key of the packets that answer this one.
@@ -42,16 +43,16 @@ impl FlowKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FragmentKey {
     /// Source address.
-    pub source: u32,
+    pub source: Address,
     /// Destination address.
-    pub destination: u32,
+    pub destination: Address,
     /// What its fragments have in common.
-    pub identification: u16,
+    pub identification: u32,
     /// IP protocol number.
-    pub protocol: u16,
+    pub protocol: u32,
 }
 
-plain!(FragmentKey { source: u32, destination: u32, identification: u16, protocol: u16 });
+plain!(FragmentKey { source: Address, destination: Address, identification: u32, protocol: u32 });
 
 /// Bits of [`Flow::flags`].
 pub mod flow_flags {
@@ -83,18 +84,18 @@ pub struct Flow {
     pub flags: u32,
     /// The device it leaves through; zero is the stack of this node.
     pub device: u32,
-    /// The next hop, network order.
-    pub next_hop: u32,
     /// The largest packet that device takes; zero when unknown.
     pub mtu: u32,
-    /// Zero.
-    pub zero: u32,
+    /// The next hop, of either family.
+    pub next_hop: Address,
     /// The last packet, in nanoseconds of the monotonic clock.
     pub seen: u64,
     /// When the route was last looked up.
     pub routed: u64,
     /// Packets so far.
     pub packets: u64,
+    /// And their bytes, from the IP header on.
+    pub bytes: u64,
 }
 
 plain!(Flow {
@@ -102,12 +103,12 @@ plain!(Flow {
     set: u32,
     flags: u32,
     device: u32,
-    next_hop: u32,
     mtu: u32,
-    zero: u32,
+    next_hop: Address,
     seen: u64,
     routed: u64,
-    packets: u64
+    packets: u64,
+    bytes: u64,
 });
 
 const SECOND: u64 = 1_000_000_000;

@@ -67,15 +67,25 @@ pub struct Cidr {
 
 plain!(Cidr { prefix: u32, address: Address });
 
-/// A device of the node, by its index.
+/// A device of the node, by its index: the addresses that packets masqueraded out of it get.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// The IPv4 address that packets masqueraded out of it get, network order.
-    pub address: u32,
+    /// Those of IPv4; unspecified when it has none.
+    pub v4: Address,
+    /// Those of IPv6.
+    pub v6: Address,
 }
 
-plain!(Device { address: u32 });
+plain!(Device { v4: Address, v6: Address });
+
+impl Device {
+    /// Its address of the same family as another.
+    #[inline(always)]
+    pub const fn address(&self, other: &Address) -> Address {
+        if other.is_v4() { self.v4 } else { self.v6 }
+    }
+}
 
 /// Indices into `COUNTERS`.
 pub mod counters {

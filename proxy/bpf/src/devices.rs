@@ -4,7 +4,6 @@
 //! namespace gives each one its programs as soon as the kernel speaks of it.
 
 use std::io::ErrorKind;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,12 +11,13 @@ use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use orlop_ebpf::Device;
+use orlop_ebpf::{Address, Device};
 
 use crate::Error;
+use crate::convert::address;
 use crate::map::Map;
 use crate::programs::Programs;
-use crate::rtnetlink::{self, Changes};
+use crate::rtnetlink::{self, Changes, Primary};
 use crate::steps::Edits;
 
 /// Keeps the devices of this network namespace covered until it is dropped; the programs stay.
@@ -71,8 +71,7 @@ impl Attacher {
     fn cover(&self) -> Result<(), Error> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = rtnetlink::devices()?;
-        let device = |ip: &Option<Ipv4Addr>| Device { address: ip.map_or(0, |ip| u32::from_ne_bytes(ip.octets())) };
-        let set = devices.iter().map(|(index, address)| (*index, device(address))).collect();
+        let set = devices.iter().map(|(index, primary)| (*index, device(primary))).collect();
         let mut edits = Edits { set, gone: Vec::new() };
         edits.less_held(self.map.dump()?);
         self.map.update(&edits.set)?;
@@ -111,5 +110,12 @@ impl Attacher {
                 tracing::warn!(%error, "eBPF programs on the devices: will be repaired at the next change or resync");
             }
         }
+    }
+}
+
+fn device(primary: &Primary) -> Device {
+    Device {
+        v4: primary.v4.map_or(Address::v4(0), |ip| address(ip.into())),
+        v6: primary.v6.map_or(Address::default(), |ip| address(ip.into())),
     }
 }

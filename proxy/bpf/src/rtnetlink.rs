@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -18,9 +18,17 @@ use crate::Error;
 
 const RTNLGRP_LINK: u32 = 1;
 const RTNLGRP_IPV4_IFADDR: u32 = 5;
+const RTNLGRP_IPV6_IFADDR: u32 = 9;
 
-/// Devices by index, with the address packets masqueraded out of each should get.
-pub type Devices = BTreeMap<u32, Option<Ipv4Addr>>;
+/// Devices by index.
+pub type Devices = BTreeMap<u32, Primary>;
+
+/// The addresses that packets masqueraded out of a device should get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Primary {
+    pub v4: Option<Ipv4Addr>,
+    pub v6: Option<Ipv6Addr>,
+}
 
 /// Lists every device with Ethernet headers but loopback.
 pub fn devices() -> Result<Devices, Error> {
@@ -30,30 +38,40 @@ pub fn devices() -> Result<Devices, Error> {
             && link.header.link_layer_type == LinkLayerType::Ether
             && !link.header.flags.contains(LinkFlags::Loopback)
         {
-            devices.insert(link.header.index, None);
+            devices.insert(link.header.index, Primary::default());
         }
     })
     .map_err(Error::Netlink)?;
     dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
         if let RouteNetlinkMessage::NewAddress(message) = message
-            && let Some(address @ None) = devices.get_mut(&message.header.index)
+            && let Some(primary) = devices.get_mut(&message.header.index)
         {
-            *address = primary(&message);
+            match usable(&message) {
+                Some(IpAddr::V4(address)) => primary.v4 = primary.v4.or(Some(address)),
+                Some(IpAddr::V6(address)) => primary.v6 = primary.v6.or(Some(address)),
+                None => {}
+            }
         }
     })
     .map_err(Error::Netlink)?;
     Ok(devices)
 }
 
-/// The address, if it is one the kernel itself would masquerade to.
-fn primary(message: &AddressMessage) -> Option<Ipv4Addr> {
-    if message.header.scope != AddressScope::Universe || message.header.flags.contains(AddressHeaderFlags::Secondary) {
+/// The address, if it is one the kernel itself would masquerade to. Of IPv6, `Secondary` says that it is temporary.
+fn usable(message: &AddressMessage) -> Option<IpAddr> {
+    let unfit = AddressHeaderFlags::Secondary | AddressHeaderFlags::Tentative | AddressHeaderFlags::Deprecated;
+    if message.header.scope != AddressScope::Universe || message.header.flags.intersects(unfit) {
         return None;
     }
-    message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
-        _ => None,
-    })
+    let find = |local: bool| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Local(address) if local => Some(*address),
+            AddressAttribute::Address(address) if !local => Some(*address),
+            _ => None,
+        })
+    };
+    // Without a peer, an address of IPv6 is not called local.
+    find(true).or_else(|| find(false).filter(IpAddr::is_ipv6))
 }
 
 /// Hears of changes to devices and their addresses.
@@ -67,6 +85,7 @@ impl Changes {
             socket.bind_auto()?;
             socket.add_membership(RTNLGRP_LINK)?;
             socket.add_membership(RTNLGRP_IPV4_IFADDR)?;
+            socket.add_membership(RTNLGRP_IPV6_IFADDR)?;
             socket.set_non_blocking(true)?;
             Ok(socket)
         };
