@@ -34,13 +34,14 @@ fn measure(services: u32) -> [Duration; 2] {
         backend.resync(&plan).expect("fill the maps");
 
         let runner = Runner::open(Path::new(&options.bpf_root), "eth0");
-        let frame = |destination, port, flags| Frame {
-            source: Ipv4Addr::new(172, 30, 0, 200),
-            destination,
+        let frame = |destination: Ipv4Addr, port, flags| Frame {
+            source: ip("172.30.0.200"),
+            destination: destination.into(),
             source_port: 5_000,
             destination_port: port,
             udp: false,
             flags,
+            dressed: false,
         };
         let node = Ipv4Addr::new(172, 30, 0, 11);
         let (syn, known) = (frame(node, 6443, Frame::SYN), frame(node, 6443, Frame::ACK));

@@ -1,14 +1,13 @@
 //! Packets as bytes, and the ingress program run on them without a wire (`BPF_PROG_TEST_RUN`).
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 
 const ETHERNET: usize = 14;
-const IPV4: usize = 20;
 
 /// What a program wants done with a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,16 +20,18 @@ pub enum Action {
     Redirect,
 }
 
-/// A TCP or UDP packet over IPv4 and Ethernet.
+/// A TCP or UDP packet over IP and Ethernet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame {
-    pub source: Ipv4Addr,
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    pub destination: IpAddr,
     pub source_port: u16,
     pub destination_port: u16,
     pub udp: bool,
     /// Of TCP.
     pub flags: u8,
+    /// Whether it has IPv4 options or IPv6 extension headers.
+    pub dressed: bool,
 }
 
 impl Frame {
@@ -47,15 +48,39 @@ impl Frame {
             transport.extend([1, 2, 3, 4, 0, 0, 0, 0, 5 << 4, self.flags, 0xff, 0xff, 0, 0, 0, 0]);
         }
         transport.extend(b"data");
-        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
-        let length = (IPV4 + transport.len()) as u16;
-        bytes.extend([0x45, 0, (length >> 8) as u8, length as u8, 0, 1, 0, 0, 64, if self.udp { 17 } else { 6 }, 0, 0]);
-        bytes.extend(self.source.octets());
-        bytes.extend(self.destination.octets());
+        let protocol = if self.udp { 17 } else { 6 };
+        let mut bytes = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
+        match (self.source, self.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                // Padding, and the option that ends the list.
+                let options: &[u8] = if self.dressed { &[1, 1, 1, 1, 1, 1, 1, 0] } else { &[] };
+                let length = (20 + options.len() + transport.len()) as u16;
+                bytes.extend([8, 0, 0x45 + options.len() as u8 / 4, 0, (length >> 8) as u8, length as u8]);
+                bytes.extend([0, 1, 0, 0, 64, protocol, 0, 0]);
+                bytes.extend(source.octets());
+                bytes.extend(destination.octets());
+                bytes.extend(options);
+                let sum = checksum(&bytes[ETHERNET..]);
+                bytes[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&sum.to_be_bytes());
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                // Hop-by-hop and destination options, of padding alone, the second of sixteen bytes.
+                let pad = [1, 4, 0, 0, 0, 0];
+                let first: Vec<u8> = [60, 0].into_iter().chain(pad).collect();
+                let second = [protocol, 1].into_iter().chain(pad).chain([1, 6, 0, 0, 0, 0, 0, 0]);
+                let headers: Vec<u8> =
+                    if self.dressed { first.into_iter().chain(second).collect() } else { Vec::new() };
+                let length = (headers.len() + transport.len()) as u16;
+                bytes.extend([0x86, 0xdd, 0x60, 0, 0, 0, (length >> 8) as u8, length as u8]);
+                bytes.extend([if self.dressed { 0 } else { protocol }, 64]);
+                bytes.extend(source.octets());
+                bytes.extend(destination.octets());
+                bytes.extend(headers);
+            }
+            mixed => panic!("{mixed:?}"),
+        }
+        let at = bytes.len() + if self.udp { 6 } else { 16 };
         bytes.extend(transport);
-        let ip = checksum(&bytes[ETHERNET..ETHERNET + IPV4]);
-        bytes[ETHERNET + 10..ETHERNET + 12].copy_from_slice(&ip.to_be_bytes());
-        let at = ETHERNET + IPV4 + if self.udp { 6 } else { 16 };
         let sum = checksum(&pseudo(&bytes));
         bytes[at..at + 2].copy_from_slice(&sum.to_be_bytes());
         bytes
@@ -63,35 +88,69 @@ impl Frame {
 
     /// None when it is something else.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let (ip, transport) = (bytes.get(ETHERNET..ETHERNET + IPV4)?, bytes.get(ETHERNET + IPV4..)?);
-        let udp = ip[9] == 17;
-        if !udp && ip[9] != 6 {
+        let parts = Parts::of(bytes)?;
+        let transport = parts.transport;
+        let port = |at: usize| u16::from_be_bytes([transport[at], transport[at + 1]]);
+        let udp = parts.protocol == 17;
+        if !udp && parts.protocol != 6 {
             return None;
         }
-        let address = |at: usize| Ipv4Addr::new(ip[at], ip[at + 1], ip[at + 2], ip[at + 3]);
-        let port = |at: usize| u16::from_be_bytes([transport[at], transport[at + 1]]);
         Some(Self {
-            source: address(12),
-            destination: address(16),
+            source: parts.source,
+            destination: parts.destination,
             source_port: port(0),
             destination_port: port(2),
             udp,
             flags: if udp { 0 } else { transport[13] },
+            dressed: parts.dressed,
         })
     }
 
-    /// Whether the IP header and what it carries sum up.
+    /// Whether the IP header, if it has a checksum, and what it carries sum up.
     pub fn checksums_are_right(bytes: &[u8]) -> bool {
-        checksum(&bytes[ETHERNET..ETHERNET + IPV4]) == 0 && checksum(&pseudo(bytes)) == 0
+        let header = if bytes[ETHERNET] >> 4 == 4 { usize::from(bytes[ETHERNET] & 15) * 4 } else { 0 };
+        (header == 0 || checksum(&bytes[ETHERNET..ETHERNET + header]) == 0) && checksum(&pseudo(bytes)) == 0
+    }
+}
+
+/// A packet taken apart.
+struct Parts<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    transport: &'a [u8],
+    dressed: bool,
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let ip = bytes.get(ETHERNET..)?;
+        if *ip.first()? >> 4 == 4 {
+            let size = usize::from(ip[0] & 15) * 4;
+            let address = |at: usize| <[u8; 4]>::try_from(&ip[at..at + 4]).ok().map(IpAddr::from);
+            let (source, destination) = (address(12)?, address(16)?);
+            return Some(Self { source, destination, protocol: ip[9], transport: ip.get(size..)?, dressed: size > 20 });
+        }
+        let address = |at: usize| <[u8; 16]>::try_from(&ip[at..at + 16]).ok().map(IpAddr::from);
+        let (source, destination) = (address(8)?, address(24)?);
+        let (mut protocol, mut at) = (ip[6], 40);
+        while protocol == 0 || protocol == 60 {
+            (protocol, at) = (*ip.get(at)?, at + (usize::from(*ip.get(at + 1)?) + 1) * 8);
+        }
+        Some(Self { source, destination, protocol, transport: ip.get(at..)?, dressed: at > 40 })
     }
 }
 
 /// The transport part behind its pseudo header.
 fn pseudo(bytes: &[u8]) -> Vec<u8> {
-    let (ip, transport) = (&bytes[ETHERNET..ETHERNET + IPV4], &bytes[ETHERNET + IPV4..]);
-    let mut all = ip[12..20].to_vec();
-    all.extend([0, ip[9], (transport.len() >> 8) as u8, transport.len() as u8]);
-    all.extend(transport);
+    let Some(parts) = Parts::of(bytes) else { panic!("{bytes:?}") };
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let mut all = [octets(parts.source), octets(parts.destination)].concat();
+    all.extend([0, parts.protocol, (parts.transport.len() >> 8) as u8, parts.transport.len() as u8]);
+    all.extend(parts.transport);
     all
 }
 

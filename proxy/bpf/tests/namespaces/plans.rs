@@ -12,9 +12,9 @@ pub fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-/// A plan for a node with these addresses, whose pods are in 10.244.0.0/16.
+/// A plan for a node with these addresses, in a cluster whose pods are in 10.244.0.0/16 and fd00:244::/32.
 pub fn plan(node: &[&str]) -> Plan {
-    let cidrs = vec!["10.244.0.0/16".parse().expect("a network")];
+    let cidrs = ["10.244.0.0/16", "fd00:244::/32"].map(|cidr| cidr.parse().expect("a network")).to_vec();
     let facts = NodeFacts::primary("node", node.iter().map(|a| ip(a)).collect(), cidrs);
     Plan { node: Arc::new(facts), ..Plan::default() }
 }

@@ -38,6 +38,11 @@ impl Namespace {
             prepare();
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (root is needed)");
             ip("link set lo up");
+            // Addresses serve at once.
+            for when in ["accept_dad", "dad_transmits"] {
+                fs::write(format!("/proc/sys/net/ipv6/conf/default/{when}"), "0")
+                    .expect("no duplicate address detection");
+            }
             PathBuf::from(format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid()))
         });
         namespace
@@ -84,6 +89,8 @@ impl Namespace {
         let address: SocketAddr = address.parse().expect("an address");
         let (name, udp_name) = (name.to_owned(), name.to_owned());
         self.run(move || {
+            // An address of IPv6 serves a moment after it was added.
+            eventually(|| UdpSocket::bind(address).is_ok());
             let tcp = TcpListener::bind(address).expect("bind a TCP server");
             thread::spawn(move || {
                 for connection in tcp.incoming().flatten() {
@@ -149,7 +156,10 @@ impl Node {
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
             mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), none).expect("mount bpffs");
         });
-        namespace.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward"));
+        namespace.run(|| {
+            fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward");
+            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("forward");
+        });
         let cgroup = join_cgroup();
         Self { namespace, directory, cgroup, _turn: turn }
     }
