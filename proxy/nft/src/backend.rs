@@ -1,8 +1,8 @@
 //! The [`Backend`] of this crate: both families' tables and conntrack behind one socket.
 
-use std::collections::HashSet;
+use std::net::IpAddr;
 
-use orlop_plan::{Backend, BackendError, Changes, Family, Frontend, Plan, Protocol, Target};
+use orlop_plan::{Backend, BackendError, Change, Changes, Endpoint, Family, Plan, Protocol, Target};
 
 use crate::conntrack::Scope;
 use crate::netlink::{Netlink, Transaction};
@@ -12,6 +12,8 @@ use crate::{Error, conntrack};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
+/// With more changes than this, one look at every flow is cheaper than a look for each.
+const MAX_LOOKS: usize = 16;
 /// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
 const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
 
@@ -38,26 +40,59 @@ impl NftBackend {
         self.messages
     }
 
-    fn clean_conntrack(&mut self, plan: &Plan, removed: &HashSet<Frontend>, family: Family, scope: Scope) {
-        // Never fails a sync: the tables are right, and the next resync looks again.
-        match conntrack::clean(&mut self.netlink, family, scope, plan, removed) {
-            Ok(0) => {}
-            Ok(deleted) => tracing::info!(deleted, ?family, "deleted stale conntrack entries"),
-            Err(error) => tracing::warn!(%error, ?family, "cannot clean conntrack entries"),
+    /// Deletes the flows that lead nowhere. Never fails a sync: the tables are right, and the next resync looks again.
+    fn clean_conntrack(&mut self, plan: &Plan, family: Family, scopes: &[Scope]) {
+        let table = &mut self.tables[family as usize];
+        let mut deleted = 0;
+        for scope in scopes {
+            match conntrack::clean(&mut self.netlink, family, *scope, plan, table.leaving()) {
+                Ok(count) => deleted += count,
+                Err(error) => return tracing::warn!(%error, ?family, "cannot clean conntrack entries"),
+            }
+        }
+        table.cleaned();
+        if deleted > 0 {
+            tracing::info!(deleted, ?family, "deleted stale conntrack entries");
         }
     }
 }
 
-/// Whether a change can leave flows on an endpoint that is none any more, or on none.
-fn strands_flows(before: Option<&Target>, after: Option<&Target>) -> bool {
-    let Some(after) = after else { return before.is_some() };
-    let Some(before) = before else { return true };
-    let sets = |target: &Target| [Some(target.endpoints.clone()), target.local.clone()];
-    let lost = sets(before).into_iter().zip(sets(after)).any(|(old, new)| {
-        let serves = |e: &orlop_plan::Endpoint| new.as_ref().is_some_and(|new| new.serves(e.address, e.port));
-        old.iter().flat_map(|old| old.iter()).any(|endpoint| !serves(endpoint))
-    });
-    lost || before.endpoints.is_empty()
+/// The flows that changes can have left on an endpoint that is none any more, or on none: as many looks as frontends
+/// that changed so, or one look at everything where those are many.
+fn stranded(changes: &[Change], family: Family) -> Vec<Scope> {
+    let of_family = |change: &&Change| change.frontend.family() == family;
+    let mut scopes: Vec<Scope> = changes.iter().filter(of_family).filter_map(look).collect();
+    if scopes.len() > MAX_LOOKS {
+        let udp = |scope: &Scope| matches!(scope, Scope::To(frontend, _) if frontend.protocol == Protocol::Udp);
+        scopes = vec![if scopes.iter().any(udp) { Scope::All } else { Scope::Connecting }];
+    }
+    scopes
+}
+
+/// Which flows a change can have left behind.
+fn look(change: &Change) -> Option<Scope> {
+    if change.frontend.protocol == Protocol::Sctp {
+        return None;
+    }
+    let all = Some(Scope::To(change.frontend, None));
+    let (Some(before), Some(after)) = (&change.before, &change.after) else { return all };
+    if before.endpoints.is_empty() || before.local.is_some() != after.local.is_some() {
+        return all;
+    }
+    let serves = |target: &Target, endpoint: &Endpoint| {
+        let sets = [Some(&target.endpoints), target.local.as_ref()];
+        sets.into_iter().flatten().any(|set| set.serves(endpoint.address, endpoint.port))
+    };
+    let old = before.endpoints.iter().chain(before.local.iter().flat_map(|local| local.iter()));
+    let mut lost: Vec<(IpAddr, u16)> =
+        old.filter(|endpoint| !serves(after, endpoint)).map(|endpoint| (endpoint.address, endpoint.port)).collect();
+    lost.sort_unstable();
+    lost.dedup();
+    match lost[..] {
+        [] => None,
+        [one] => Some(Scope::To(change.frontend, Some(one))),
+        _ => all,
+    }
 }
 
 impl Backend for NftBackend {
@@ -81,16 +116,9 @@ impl Backend for NftBackend {
             };
         }
         for family in FAMILIES {
-            let stranding: Vec<_> = changes
-                .frontends
-                .iter()
-                .filter(|change| change.frontend.family() == family && change.frontend.protocol != Protocol::Sctp)
-                .filter(|change| strands_flows(change.before.as_deref(), change.after.as_deref()))
-                .collect();
-            if !stranding.is_empty() {
-                let udp = stranding.iter().any(|change| change.frontend.protocol == Protocol::Udp);
-                let removed = stranding.iter().filter(|change| change.after.is_none()).map(|c| c.frontend).collect();
-                self.clean_conntrack(plan, &removed, family, if udp { Scope::All } else { Scope::Connecting });
+            let scopes = stranded(&changes.frontends, family);
+            if !scopes.is_empty() {
+                self.clean_conntrack(plan, family, &scopes);
             }
         }
         Ok(())
@@ -102,11 +130,12 @@ impl Backend for NftBackend {
             self.messages += table.adopt(&mut self.netlink, plan)?;
         }
         for family in FAMILIES {
-            let mut protocols = plan.frontends.keys().filter(|f| f.family() == family).map(|f| f.protocol).peekable();
+            let leaving = self.tables[family as usize].leaving().iter();
+            let frontends = plan.frontends.keys().chain(leaving).filter(|frontend| frontend.family() == family);
+            let mut protocols = frontends.map(|frontend| frontend.protocol).peekable();
             if protocols.peek().is_some() {
                 let udp = protocols.any(|protocol| protocol == Protocol::Udp);
-                let scope = if udp { Scope::All } else { Scope::Connecting };
-                self.clean_conntrack(plan, &HashSet::new(), family, scope);
+                self.clean_conntrack(plan, family, &[if udp { Scope::All } else { Scope::Connecting }]);
             }
         }
         Ok(())

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use orlop_plan::{Family, Frontend, Plan, Protocol, Target};
+use orlop_plan::{Family, Frontend, FrontendAddress, Plan, Protocol, Target};
 
 use crate::Error;
 use crate::attr::{Attributes, Put};
@@ -26,6 +26,7 @@ const STATUS: u16 = 3;
 const PROTOCOL_INFO: u16 = 4;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
+const FILTER: u16 = 25;
 const STATUS_MASK: u16 = 26;
 /// `IPS_SEEN_REPLY`
 const ANSWERED: u32 = 1 << 1;
@@ -126,16 +127,92 @@ fn is_stale(plan: &Plan, removed: &HashSet<Frontend>, flow: &Flow) -> bool {
     flow.translated && was_ours
 }
 
-/// Which flows a change may have left behind.
+/// Which flows a change may have left behind: the kernel tells of these alone, however many others there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// UDP flows and TCP connections that nobody answered.
+    /// Every UDP flow, and TCP connections that nobody answered.
     All,
-    /// TCP connections that nobody answered: the kernel tells of these alone, however many others there are.
+    /// TCP connections that nobody answered.
     Connecting,
+    /// Flows to a frontend, of TCP only those that nobody answered; where an endpoint is named, those that lead there.
+    To(Frontend, Option<(IpAddr, u16)>),
 }
 
-/// Deletes stale entries of a family; `removed` are frontends that just left the plan. Gives how many were deleted.
+/// `CTA_FILTER_F_*` flags: which fields of a tuple must be equal.
+mod field {
+    pub const SOURCE: u32 = 1;
+    pub const DESTINATION: u32 = 1 << 1;
+    pub const PROTOCOL: u32 = 1 << 3;
+    pub const SOURCE_PORT: u32 = 1 << 4;
+    pub const DESTINATION_PORT: u32 = 1 << 5;
+}
+
+impl Scope {
+    /// Writes what the kernel filters by. One that does not know a filter (before 5.8, of the status before 5.13) tells of
+    /// everything, which is only slower.
+    fn put(self, out: &mut Vec<u8>) {
+        let unanswered = |o: &mut Vec<u8>| {
+            o.put_u32(STATUS, 0);
+            o.put_u32(STATUS_MASK, ANSWERED);
+        };
+        match self {
+            Self::All => {}
+            Self::Connecting => unanswered(out),
+            Self::To(frontend, endpoint) => {
+                if frontend.protocol == Protocol::Tcp {
+                    unanswered(out);
+                }
+                let mut original = field::PROTOCOL | field::DESTINATION_PORT;
+                let ip = match frontend.address {
+                    FrontendAddress::Ip(ip) => Some(ip),
+                    FrontendAddress::NodePort(_) => None,
+                };
+                original |= ip.map_or(0, |_| field::DESTINATION);
+                out.nest(TUPLE_ORIGINAL, |o| put_tuple(o, None, ip, frontend.protocol, None, Some(frontend.port)));
+                let mut reply = 0;
+                if let Some((ip, port)) = endpoint {
+                    reply = field::PROTOCOL | field::SOURCE | field::SOURCE_PORT;
+                    out.nest(TUPLE_REPLY, |o| put_tuple(o, Some(ip), None, frontend.protocol, Some(port), None));
+                }
+                out.nest(FILTER, |o| {
+                    o.put(1, &original.to_ne_bytes());
+                    if reply != 0 {
+                        o.put(2, &reply.to_ne_bytes());
+                    }
+                });
+            }
+        }
+    }
+}
+
+fn put_tuple(
+    out: &mut Vec<u8>,
+    source: Option<IpAddr>,
+    destination: Option<IpAddr>,
+    protocol: Protocol,
+    source_port: Option<u16>,
+    destination_port: Option<u16>,
+) {
+    out.nest(1, |o| {
+        for (address, [v4, v6]) in [(source, [1, 3]), (destination, [2, 4])] {
+            match address {
+                Some(IpAddr::V4(ip)) => o.put(v4, &ip.octets()),
+                Some(IpAddr::V6(ip)) => o.put(v6, &ip.octets()),
+                None => {}
+            }
+        }
+    });
+    out.nest(2, |o| {
+        o.put(1, &[protocol.number()]);
+        for (port, kind) in [(source_port, 2), (destination_port, 3)] {
+            if let Some(port) = port {
+                o.put(kind, &port.to_be_bytes());
+            }
+        }
+    });
+}
+
+/// Deletes stale entries of a family; `removed` are frontends that left the plan. Gives how many were deleted.
 pub(crate) fn clean(
     netlink: &mut Netlink,
     family: Family,
@@ -145,13 +222,7 @@ pub(crate) fn clean(
 ) -> Result<usize, Error> {
     let number = family_number(family);
     let mut all = Vec::new();
-    message(&mut all, CTNETLINK | CT_GET, flags::DUMP, number, 0, |o| {
-        if scope == Scope::Connecting {
-            // Kernels before 5.13 do not know the mask and tell of everything, which is only slower.
-            o.put_u32(STATUS, 0);
-            o.put_u32(STATUS_MASK, ANSWERED);
-        }
-    });
+    message(&mut all, CTNETLINK | CT_GET, flags::DUMP, number, 0, |o| scope.put(o));
     let mut stale: Vec<Vec<u8>> = Vec::new();
     // An interrupted listing is no harm: what it gave twice is deleted once.
     netlink.dump(

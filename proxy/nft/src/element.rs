@@ -95,6 +95,28 @@ pub(crate) fn frontend(frontend: &Frontend, group: GroupId, policy: u32) -> Elem
     Element::map(key, Bytes::LABELLED.field(&group.0).number(policy))
 }
 
+/// For `leaving`; a NodePort has the unspecified address.
+pub(crate) fn leaving(frontend: &Frontend) -> Element {
+    let address = match (frontend.address, frontend.family()) {
+        (FrontendAddress::Ip(ip), _) => ip,
+        (FrontendAddress::NodePort(_), Family::V4) => Ipv4Addr::UNSPECIFIED.into(),
+        (FrontendAddress::NodePort(_), Family::V6) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let key = Bytes::EMPTY.address(address).field(&[frontend.protocol.number()]).field(&frontend.port.to_be_bytes());
+    Element::set(key)
+}
+
+/// Reads the frontend from a key of `leaving`.
+pub(crate) fn left(key: &Bytes, family: u8) -> Option<Frontend> {
+    let frontend = frontend_of(key, family)?;
+    Some(match frontend.address {
+        FrontendAddress::Ip(ip) if ip.is_unspecified() => {
+            Frontend::node_port(frontend.family(), frontend.protocol, frontend.port)
+        }
+        _ => frontend,
+    })
+}
+
 /// Reads the frontend from a key of `frontends` or `node-ports`.
 pub(crate) fn frontend_of(key: &Bytes, family: u8) -> Option<Frontend> {
     let (address, rest) = key.as_slice().split_at_checked(key.as_slice().len().checked_sub(8)?)?;
@@ -206,6 +228,7 @@ mod tests {
             let by_port = Frontend::node_port(by_address.family(), Protocol::Tcp, 30_000);
             for wanted in [by_address, by_port] {
                 assert_eq!(frontend_of(&frontend(&wanted, group, 1).key, family), Some(wanted));
+                assert_eq!(left(&leaving(&wanted).key, family), Some(wanted));
             }
         }
     }

@@ -50,6 +50,8 @@ pub(crate) const PODS: &str = "pods";
 pub(crate) const POLICIES: &str = "policies";
 pub(crate) const BALANCE: &str = "balance";
 pub(crate) const AFFINITY: &str = "affinity";
+/// Frontends that left and whose conntrack entries may still be there: no rule looks here, only a restarted agent.
+pub(crate) const LEAVING: &str = "leaving";
 
 /// nft's numbers of the types it prints keys with.
 mod datatype {
@@ -139,6 +141,7 @@ pub(crate) const SETS: &[SetSpec] = {
         set(CLUSTER_IPS, &[Address]),
         set(NODE_IPS, &[Address]),
         set(HAIRPIN, &[Address, Address]),
+        set(LEAVING, &[Address, Protocol, Port]),
         SetSpec { name: PODS, key: &[Address], data: Data::None, interval: true, dynamic: false },
         verdicts(POLICIES, &[Number]),
         verdicts(BALANCE, &[Number, Number]),

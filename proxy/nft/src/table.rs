@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use orlop_plan::{
-    Change, Endpoint, Family, Frontend, FrontendAddress, FrontendKind, Masquerade, Plan, Target, WhenEmpty,
+    Change, Endpoint, Family, Frontend, FrontendAddress, FrontendKind, Masquerade, Plan, Protocol, Target, WhenEmpty,
 };
 
 use crate::Error;
@@ -19,8 +19,15 @@ use crate::ruleset::Writer;
 mod adopt;
 
 /// Sets in the order in which elements are added, so that what is referred to is there first; removal goes backwards.
-const ORDER: [&str; 6] =
-    [layout::ENDPOINTS, layout::COUNTS, layout::HAIRPIN, layout::CLUSTER_IPS, layout::NODE_PORTS, layout::FRONTENDS];
+const ORDER: [&str; 7] = [
+    layout::LEAVING,
+    layout::ENDPOINTS,
+    layout::COUNTS,
+    layout::HAIRPIN,
+    layout::CLUSTER_IPS,
+    layout::NODE_PORTS,
+    layout::FRONTENDS,
+];
 
 /// The state of one table.
 pub(crate) struct Table {
@@ -40,6 +47,9 @@ pub(crate) struct Table {
     cluster_ips: HashSet<IpAddr>,
     /// Local endpoint addresses by how many slots hold them.
     hairpins: HashMap<IpAddr, u32>,
+    /// Frontends in `leaving` whose flows have not been looked for yet, and those whose flows have.
+    leaving: HashSet<Frontend>,
+    left: HashSet<Frontend>,
 }
 
 /// What a transaction adds to and takes from each set.
@@ -148,6 +158,8 @@ impl Table {
             variants: BTreeSet::new(),
             cluster_ips: HashSet::new(),
             hairpins: HashMap::new(),
+            leaving: HashSet::new(),
+            left: HashSet::new(),
         }
     }
 
@@ -178,13 +190,27 @@ impl Table {
             self.edit_group(&mut transaction, &mut edits, id, want, &mut forget);
         }
         let mut writer = Writer { transaction: &mut transaction, family: family_number(self.family) };
+        for frontend in &self.left {
+            edits.delete(layout::LEAVING, element::leaving(frontend));
+        }
         edits.write(&mut writer, plan);
         self.forget_clients(netlink, &mut transaction, &forget)?;
         let messages = transaction.len();
         if !transaction.is_empty() {
             netlink.commit(transaction)?;
         }
+        self.left.clear();
         Ok(messages)
+    }
+
+    /// Frontends that left and whose conntrack entries must go.
+    pub const fn leaving(&self) -> &HashSet<Frontend> {
+        &self.leaving
+    }
+
+    /// No flow to the leaving frontends is left: the next transaction forgets them.
+    pub fn cleaned(&mut self) {
+        self.left.extend(self.leaving.drain());
     }
 
     fn group(&mut self, id: GroupId) -> &mut Group {
@@ -204,6 +230,10 @@ impl Table {
         }
         let new = change.after.as_ref().and_then(|after| element(self, after));
         edits.replace(set_of(frontend), old, new);
+        if change.after.is_none() && frontend.protocol != Protocol::Sctp && self.leaving.insert(*frontend) {
+            self.left.remove(frontend);
+            edits.add(layout::LEAVING, element::leaving(frontend));
+        }
         if let Some(ip) = cluster_ip(frontend, change.after.as_deref()) {
             if self.cluster_ips.insert(ip) {
                 edits.add(layout::CLUSTER_IPS, element::address(ip));

@@ -7,6 +7,8 @@
 
 #[path = "nft/adoption.rs"]
 mod adoption;
+#[path = "nft/flows.rs"]
+mod flows;
 #[path = "nft/judge.rs"]
 mod judge;
 #[path = "nft/listing.rs"]

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use orlop_plan::{Endpoint, Plan};
+use orlop_plan::{Endpoint, Plan, Protocol};
 
 use super::{Table, Wanted, family_number, groups_of, set_of};
 use crate::Error;
@@ -35,7 +35,8 @@ impl Table {
             Err(_) if !used => false,
             Err(e) => return Err(e),
         };
-        *self = Self { pods: Pods::of(&plan.node, self.family), ..Self::new(self.family, self.loopback) };
+        let left = std::mem::take(&mut self.left);
+        *self = Self { left, pods: Pods::of(&plan.node, self.family), ..Self::new(self.family, self.loopback) };
         if !used && !exists {
             return Ok(0);
         }
@@ -60,6 +61,7 @@ impl Table {
             tracing::debug!(?self.family, messages, "repairing the table");
             netlink.commit(transaction)?;
         }
+        self.left.clear();
         self.adopted = true;
         Ok(messages)
     }
@@ -172,8 +174,12 @@ impl Table {
     ) -> Result<(), Error> {
         let family = family_number(self.family);
         let mut read = |set: &str| if sound { elements(netlink, family, set) } else { Ok(Vec::new()) };
-        let present = read(layout::ENDPOINTS)?;
-        self.place_groups(&present, desired);
+        let mut known = BTreeMap::new();
+        for set in [layout::ENDPOINTS, layout::FRONTENDS, layout::NODE_PORTS, layout::LEAVING] {
+            known.insert(set, read(set)?);
+        }
+        self.place_groups(&known[layout::ENDPOINTS], desired);
+        self.recall_leaving(plan, &known);
         let slots = self.groups.iter().flat_map(|(id, group)| {
             group.slots.iter().zip(0..).map(|(slot, index)| element::endpoint(*id, index, slot))
         });
@@ -206,16 +212,16 @@ impl Table {
             }
             wanted.push((set, all));
         }
+        wanted.push((layout::LEAVING, self.leaving.iter().map(element::leaving).collect()));
         let mut writer = Writer { transaction, family };
         for (set, mut wanted) in wanted {
             wanted.sort_unstable();
             wanted.dedup();
-            if set == layout::ENDPOINTS {
-                repair_set(&mut writer, plan, set, &present, &wanted);
-            } else {
-                let present = read(set)?;
-                repair_set(&mut writer, plan, set, &present, &wanted);
-            }
+            let present = match known.remove(set) {
+                Some(present) => present,
+                None => read(set)?,
+            };
+            repair_set(&mut writer, plan, set, &present, &wanted);
         }
         if sound {
             let mut clients = read(layout::AFFINITY)?;
@@ -223,6 +229,17 @@ impl Table {
             writer.delete_elements(layout::AFFINITY, &clients);
         }
         Ok(())
+    }
+
+    /// Frontends that left without a trace in this process: the kernel still has them, or knows that they are leaving.
+    fn recall_leaving(&mut self, plan: &Plan, known: &BTreeMap<&'static str, Vec<Element>>) {
+        let family = family_number(self.family);
+        let all = |set: &str| known.get(set).into_iter().flatten();
+        self.leaving = all(layout::LEAVING).filter_map(|element| element::left(&element.key, family)).collect();
+        self.leaving.retain(|frontend| !self.left.contains(frontend));
+        let frontends = all(layout::FRONTENDS).chain(all(layout::NODE_PORTS));
+        let frontends = frontends.filter_map(|element| element::frontend_of(&element.key, family));
+        self.leaving.extend(frontends.filter(|f| f.protocol != Protocol::Sctp && plan.get(f).is_none()));
     }
 
     /// Learns the slots that endpoints have in the kernel and places the wanted ones.
