@@ -124,8 +124,8 @@ pub(crate) fn with_private_cgroup2<T: Send>(work: impl FnOnce(&Path) -> Result<T
             unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
             let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
             mount(None::<&str>, "/", None::<&str>, flags, None::<&str>).context("making mounts private")?;
-            // Any folder serves as the mount point, since nobody else sees the mount.
-            let at = Path::new("/sys/fs/cgroup");
+            // Any folder serves as the mount point, since nobody else sees the mount; but the one that holds cgroup2 already.
+            let at = Path::new("/sys/fs");
             mount_at("cgroup2", at, "cgroup2", None)?;
             work(at)
         });

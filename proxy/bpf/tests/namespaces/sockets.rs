@@ -74,7 +74,7 @@ fn connections_spread_evenly_over_the_endpoints() {
 fn a_node_port_answers_on_the_addresses_asked_for_and_on_loopback_only_for_the_nodes_own_processes() {
     const LOOPBACK: [&str; 2] = ["127.0.0.1:30001", "[::1]:30001"];
     let node = node_with_servers();
-    node.namespace.ip("addr add fd00::11/128 dev lo");
+    node.namespace.ip("addr add fd00::11/128 dev lo nodad");
     node.namespace.serve("web-6", "[fd00::11]:8080");
     node.with_backend(|backend| backend.resync(&loopback_plan(&[])).expect("fill the maps"));
     node.namespace
