@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use orlop_plan::{Backend, BackendError, Change, Changes, Endpoint, Family, Plan, Protocol, Target};
+use orlop_plan::{Backend, BackendError, Change, Changes, Endpoint, Family, Frontend, Held, Plan, Protocol, Target};
 
 use crate::conntrack::Scope;
 use crate::netlink::{Netlink, Transaction};
 use crate::ruleset::{Writer, table_exists};
 use crate::table::{Table, family_number};
-use crate::{Error, conntrack};
+use crate::{Error, conntrack, held};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -152,6 +152,10 @@ impl Backend for NftBackend {
             *table = Table::new(family, self.route_localnet && family == Family::V4);
         }
         Ok(())
+    }
+
+    fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
+        Ok(held::read(&mut self.netlink, frontend)?)
     }
 
     fn limits(&self) -> Vec<String> {

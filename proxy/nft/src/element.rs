@@ -85,14 +85,18 @@ impl Element {
     }
 }
 
-/// A frontend and the group and policy it leads to; for `frontends` or, without the address, for `node-ports`.
-pub(crate) fn frontend(frontend: &Frontend, group: GroupId, policy: u32) -> Element {
+/// The key of `frontends` or, without the address, of `node-ports`.
+pub(crate) fn frontend_key(frontend: &Frontend) -> Bytes {
     let key = match frontend.address {
         FrontendAddress::Ip(ip) => Bytes::EMPTY.address(ip),
         FrontendAddress::NodePort(_) => Bytes::EMPTY,
     };
-    let key = key.field(&[frontend.protocol.number()]).field(&frontend.port.to_be_bytes());
-    Element::map(key, Bytes::LABELLED.field(&group.0).number(policy))
+    key.field(&[frontend.protocol.number()]).field(&frontend.port.to_be_bytes())
+}
+
+/// A frontend and the group and policy it leads to.
+pub(crate) fn frontend(frontend: &Frontend, group: GroupId, policy: u32) -> Element {
+    Element::map(frontend_key(frontend), Bytes::LABELLED.field(&group.0).number(policy))
 }
 
 /// For `leaving`; a NodePort has the unspecified address.
@@ -129,15 +133,25 @@ pub(crate) fn frontend_of(key: &Bytes, family: u8) -> Option<Frontend> {
     })
 }
 
+/// The key of `counts`.
+pub(crate) fn count_key(group: GroupId) -> Bytes {
+    Bytes::EMPTY.field(&group.0)
+}
+
 /// For `counts`.
 pub(crate) fn count(group: GroupId, count: u32) -> Element {
-    Element::map(Bytes::EMPTY.field(&group.0), Bytes::LABELLED.number(count))
+    Element::map(count_key(group), Bytes::LABELLED.number(count))
+}
+
+/// The key of `endpoints`.
+pub(crate) fn endpoint_key(group: GroupId, index: u32) -> Bytes {
+    Bytes::EMPTY.field(&group.0).number(index)
 }
 
 /// For `endpoints`.
 pub(crate) fn endpoint(group: GroupId, index: u32, endpoint: &Endpoint) -> Element {
     let value = Bytes::LABELLED.address(endpoint.address).field(&endpoint.port.to_be_bytes());
-    Element::map(Bytes::EMPTY.field(&group.0).number(index), value)
+    Element::map(endpoint_key(group, index), value)
 }
 
 /// For `cluster-ips` and `node-ips`.
@@ -182,7 +196,12 @@ pub(crate) fn networks(networks: &[IpNet], family: Family) -> Vec<Element> {
 
 /// Reads a group's id from the start of a key.
 pub(crate) fn group_of(key: &Bytes) -> Option<GroupId> {
-    Some(GroupId(key.as_slice().get(..8)?.try_into().ok()?))
+    group_at(key, 0)
+}
+
+/// Reads the group's id that follows the first `skip` bytes.
+pub(crate) fn group_at(bytes: &Bytes, skip: usize) -> Option<GroupId> {
+    Some(GroupId(bytes.as_slice().get(skip..skip + 8)?.try_into().ok()?))
 }
 
 /// Reads the number that follows the first `skip` bytes.
@@ -197,7 +216,8 @@ pub(crate) fn endpoint_of(value: &Bytes) -> Option<(IpAddr, u16)> {
     Some((address_of(address)?, u16::from_be_bytes([port[0], port[1]])))
 }
 
-fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+/// An address of either family.
+pub(crate) fn address_of(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => Some(<[u8; 4]>::try_from(bytes).ok()?.into()),
         16 => Some(<[u8; 16]>::try_from(bytes).ok()?.into()),

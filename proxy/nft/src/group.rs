@@ -32,6 +32,14 @@ impl GroupId {
     }
 }
 
+/// As `nft list` shows it in the maps.
+impl std::fmt::Display for GroupId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g, h, i] = self.0;
+        write!(f, "group 0x{:08x} . 0x{:08x}", u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, g, h, i]))
+    }
+}
+
 /// What the kernel holds of a group.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Group {

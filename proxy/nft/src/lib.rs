@@ -12,6 +12,7 @@ mod element;
 mod error;
 mod expr;
 mod group;
+mod held;
 mod layout;
 mod netlink;
 mod pods;

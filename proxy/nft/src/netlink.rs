@@ -252,6 +252,42 @@ impl Netlink {
         self.answers(&|_| what.to_string())
     }
 
+    /// Asks for one object and gives the bodies of the answers to `each`; false if there is none.
+    pub fn ask(
+        &mut self,
+        what: &'static str,
+        mut request: Vec<u8>,
+        mut each: impl FnMut(Attributes<'_>),
+    ) -> Result<bool, Error> {
+        self.sequence = self.sequence.wrapping_add(1);
+        request[8..12].copy_from_slice(&self.sequence.to_ne_bytes());
+        request[6] |= flags::ACK as u8;
+        self.drain();
+        self.send(&request, what)?;
+        loop {
+            let read = match recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty()) {
+                Ok(read) => read,
+                Err(Errno::EINTR) => continue,
+                Err(e) => return Err(Error::Transport { doing: what, source: e.into() }),
+            };
+            for (kind, _, sequence, body) in messages(&self.buffer[..read]) {
+                if sequence != self.sequence {
+                    continue;
+                }
+                if kind != NLMSG_ERROR {
+                    each(Attributes(body.get(4..).unwrap_or_default()));
+                    continue;
+                }
+                let code = body.get(..4).and_then(|b| b.try_into().ok()).map_or(0, i32::from_ne_bytes);
+                return match code {
+                    0 => Ok(true),
+                    code if code == -(Errno::ENOENT as i32) => Ok(false),
+                    code => Err(Error::Refused { what: what.into(), source: io::Error::from_raw_os_error(-code) }),
+                };
+            }
+        }
+    }
+
     fn send(&self, bytes: &[u8], doing: &'static str) -> Result<(), Error> {
         loop {
             match send(self.socket.as_raw_fd(), bytes, MsgFlags::empty()) {

@@ -326,9 +326,7 @@ pub(crate) fn skeleton(netlink: &mut Netlink, family: u8) -> Result<Skeleton, Er
         || read.borrow_mut().clear(),
         |rule| {
             if let (Some(TABLE), Some(chain)) = (rule.str(1), rule.str(2)) {
-                let tag = rule.get(7).and_then(|data| data.get(2..)).unwrap_or_default();
-                let tag = String::from_utf8_lossy(tag.strip_suffix(&[0]).unwrap_or(tag)).into_owned();
-                read.borrow_mut().push((chain.to_string(), tag));
+                read.borrow_mut().push((chain.to_string(), tag_of(rule)));
             }
         },
     )?;
@@ -338,6 +336,78 @@ pub(crate) fn skeleton(netlink: &mut Netlink, family: u8) -> Result<Skeleton, Er
         }
     }
     Ok(Skeleton { sets, chains })
+}
+
+/// A rule as it is in the kernel.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The tag it was written with.
+    pub tag: String,
+    /// The mask and the value of a masked comparison.
+    pub masked: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Written {
+    /// Whether it is a rule of ours: it has a tag. The kernel lets nobody edit a rule in place.
+    pub fn is_as_tagged(&self) -> bool {
+        self.tag.len() == 12 && self.tag.bytes().all(|b| b.is_ascii_hexdigit())
+    }
+}
+
+/// Reads the rules of one chain.
+pub(crate) fn rules_of(netlink: &mut Netlink, family: u8, chain: &str) -> Result<Vec<Written>, Error> {
+    let mut rules = Vec::new();
+    let wanted = request(kind::GET_RULE, flags::DUMP, family, |o| {
+        o.put_str(1, TABLE);
+        o.put_str(2, chain);
+    });
+    let read = std::cell::RefCell::new(&mut rules);
+    netlink.dump(
+        "the rules of a chain of table orlop",
+        &wanted,
+        || read.borrow_mut().clear(),
+        |rule| {
+            if (rule.str(1), rule.str(2)) == (Some(TABLE), Some(chain)) {
+                read.borrow_mut().push(written(rule));
+            }
+        },
+    )?;
+    Ok(rules)
+}
+
+fn written(rule: Attributes<'_>) -> Written {
+    let (mut mask, mut value) = (None, None);
+    for (_, expression) in rule.nested(4).filter(|(kind, _)| *kind == LIST_ELEM) {
+        let expression = Attributes(expression);
+        let data = expression.nested(2);
+        match expression.str(1).unwrap_or_default() {
+            "bitwise" => mask = data.nested(4).get(1).map(<[u8]>::to_vec),
+            "cmp" => value = data.nested(3).get(1).map(<[u8]>::to_vec),
+            _ => {}
+        }
+    }
+    Written { tag: tag_of(rule), masked: mask.zip(value) }
+}
+
+/// The comment in a rule's user data.
+fn tag_of(rule: Attributes<'_>) -> String {
+    let tag = rule.get(7).and_then(|data| data.get(2..)).unwrap_or_default();
+    String::from_utf8_lossy(tag.strip_suffix(&[0]).unwrap_or(tag)).into_owned()
+}
+
+/// Reads one element's value; none if the map (or the table) has no such key.
+pub(crate) fn value(netlink: &mut Netlink, family: u8, map: &str, key: &Bytes) -> Result<Option<Bytes>, Error> {
+    let wanted = request(kind::GET_ELEMENT, 0, family, |o| {
+        o.put_str(1, TABLE);
+        o.put_str(2, map);
+        o.nest(3, |o| o.nest(LIST_ELEM, |o| o.nest(1, |o| o.put(1, key.as_slice()))));
+    });
+    let mut value = None;
+    let found = netlink.ask("an element of a map of table orlop", wanted, |answer| {
+        let element = answer.nested(3).nested(LIST_ELEM);
+        value = element.nested(2).get(1).and_then(Bytes::of);
+    })?;
+    Ok(value.filter(|_| found))
 }
 
 /// Reads the elements of a set, sorted.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use orlop_judge::{Case, Coverage, Defect, Judge, Observed, cases};
 use orlop_nft::NftBackend;
-use orlop_plan::{Backend, Family, Outcome, Plan, Protocol, diff, interpret};
+use orlop_plan::{Backend, Family, Held, Outcome, Plan, Protocol, diff, interpret};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::wire::Wire;
@@ -39,6 +39,18 @@ impl Bench {
         self.plan = plan.clone();
     }
 
+    /// What the kernel holds, read back, is what the plan wants.
+    fn drift(&mut self, plan: &Plan) -> Result<(), String> {
+        for (frontend, target) in &plan.frontends {
+            let held = self.backend.held(frontend).map_err(|error| error.to_string())?;
+            let drift = Held::drift(held.as_ref(), Some(&**target));
+            if !drift.is_empty() {
+                return Err(format!("{frontend}: {drift:?}, {held:?}"));
+            }
+        }
+        Ok(())
+    }
+
     fn judge(&mut self, case: &Case, coverage: &mut Coverage) -> Result<(), (usize, String)> {
         let silent: Vec<bool> =
             case.shots.iter().map(|shot| interpret(&case.plan, &shot.packet()) == Outcome::Drop).collect();
@@ -65,6 +77,7 @@ fn the_kernel_does_what_the_specification_says() {
     let result = TestRunner::new(config(80)).run(&cases(10, 400), |case| {
         let mut bench = bench.borrow_mut();
         bench.install(&case.plan);
+        bench.drift(&case.plan).map_err(TestCaseError::fail)?;
         bench.judge(&case, &mut coverage.borrow_mut()).map_err(|(index, reason)| {
             failed.replace(Some((case, index)));
             TestCaseError::fail(reason)
