@@ -252,6 +252,11 @@ impl Netlink {
         self.answers(&|_| what.to_string())
     }
 
+    /// How many answers the socket's buffer surely holds: each takes two pages of it.
+    pub const fn answers_at_once(&self) -> usize {
+        if self.limit == MAX_TRANSACTION { 200 } else { 12 }
+    }
+
     /// Asks for one object and gives the bodies of the answers to `each`; false if there is none.
     pub fn ask(
         &mut self,

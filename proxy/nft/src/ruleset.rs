@@ -397,17 +397,36 @@ fn tag_of(rule: Attributes<'_>) -> String {
 
 /// Reads one element's value; none if the map (or the table) has no such key.
 pub(crate) fn value(netlink: &mut Netlink, family: u8, map: &str, key: &Bytes) -> Result<Option<Bytes>, Error> {
-    let wanted = request(kind::GET_ELEMENT, 0, family, |o| {
-        o.put_str(1, TABLE);
-        o.put_str(2, map);
-        o.nest(3, |o| o.nest(LIST_ELEM, |o| o.nest(1, |o| o.put(1, key.as_slice()))));
-    });
-    let mut value = None;
-    let found = netlink.ask("an element of a map of table orlop", wanted, |answer| {
-        let element = answer.nested(3).nested(LIST_ELEM);
-        value = element.nested(2).get(1).and_then(Bytes::of);
-    })?;
-    Ok(value.filter(|_| found))
+    Ok(values(netlink, family, map, &[*key])?.pop().flatten())
+}
+
+/// Reads the values of some keys, each none if the map has no such key.
+pub(crate) fn values(
+    netlink: &mut Netlink,
+    family: u8,
+    map: &str,
+    keys: &[Bytes],
+) -> Result<Vec<Option<Bytes>>, Error> {
+    let mut all = Vec::with_capacity(keys.len());
+    while all.len() < keys.len() {
+        let rest = &keys[all.len()..];
+        let asked = &rest[..rest.len().min(netlink.answers_at_once())];
+        let wanted = request(kind::GET_ELEMENT, 0, family, |o| {
+            o.put_str(1, TABLE);
+            o.put_str(2, map);
+            o.nest(3, |o| asked.iter().for_each(|key| o.nest(LIST_ELEM, |o| o.nest(1, |o| o.put(1, key.as_slice())))));
+        });
+        let before = all.len();
+        let found = netlink.ask("elements of a map of table orlop", wanted, |answer| {
+            let element = answer.nested(3).nested(LIST_ELEM);
+            all.push(element.nested(2).get(1).and_then(Bytes::of));
+        })?;
+        if !found || all.len() == before {
+            // The kernel answers in order, up to the first that it does not have.
+            all.push(None);
+        }
+    }
+    Ok(all)
 }
 
 /// Reads the elements of a set, sorted.

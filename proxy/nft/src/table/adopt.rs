@@ -15,7 +15,22 @@ use crate::layout::{self, COUNT_DROP, COUNT_REJECT, Chain, Data, SETS, fixed_cha
 use crate::netlink::{Netlink, Transaction};
 use crate::pods::Pods;
 use crate::policy::{Policy, PolicyNumbers, Variant, count_chain, count_chain_name};
-use crate::ruleset::{Skeleton, Writer, elements, skeleton, table_exists, tags, verdicts};
+use crate::ruleset::{Skeleton, Writer, elements, skeleton, table_exists, tags, values, verdicts};
+
+/// The kernel begins a listing anew for every few hundred elements, so that its cost grows with the square of their
+/// number: more endpoints than this are asked for by name, as many as the groups' counts promise.
+const LISTED_AT_MOST: usize = 20_000;
+
+/// How a table is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// There is nothing to read.
+    Nothing,
+    /// What a packet can reach; a large map may keep what nothing leads to.
+    Economical,
+    /// Every element.
+    Thorough,
+}
 
 /// What the plan wants of a family, before any number or slot is given.
 struct Desired<'a> {
@@ -26,8 +41,20 @@ struct Desired<'a> {
 }
 
 impl Table {
-    /// Compares the whole table with the plan and repairs the difference; gives how many messages that took. A family the plan does not use needs no table.
+    /// Compares the whole table with the plan and repairs the difference; gives how many messages that took. A family the
+    /// plan does not use needs no table.
     pub fn adopt(&mut self, netlink: &mut Netlink, plan: &Plan) -> Result<usize, Error> {
+        match self.adopt_reading(netlink, plan, Reading::Economical) {
+            // Something is there that no count led to.
+            Err(Error::Refused { what, source }) => {
+                tracing::warn!(%source, "the kernel refused {what}: reading the whole table");
+                self.adopt_reading(netlink, plan, Reading::Thorough)
+            }
+            result => result,
+        }
+    }
+
+    fn adopt_reading(&mut self, netlink: &mut Netlink, plan: &Plan, reading: Reading) -> Result<usize, Error> {
         let family = family_number(self.family);
         let used = plan.frontends.keys().any(|frontend| frontend.family() == self.family);
         let exists = match table_exists(netlink, family) {
@@ -55,7 +82,8 @@ impl Table {
         }
         let desired = self.desired(plan);
         self.repair_chains(netlink, &mut transaction, plan, &kernel, sound, &desired)?;
-        self.repair_elements(netlink, &mut transaction, plan, sound, &desired)?;
+        let reading = if sound { reading } else { Reading::Nothing };
+        self.repair_elements(netlink, &mut transaction, plan, reading, &desired)?;
         let messages = transaction.len();
         if !transaction.is_empty() {
             tracing::debug!(?self.family, messages, "repairing the table");
@@ -169,16 +197,22 @@ impl Table {
         netlink: &mut Netlink,
         transaction: &mut Transaction,
         plan: &Plan,
-        sound: bool,
+        reading: Reading,
         desired: &Desired<'_>,
     ) -> Result<(), Error> {
         let family = family_number(self.family);
-        let mut read = |set: &str| if sound { elements(netlink, family, set) } else { Ok(Vec::new()) };
         let mut known = BTreeMap::new();
-        for set in [layout::ENDPOINTS, layout::FRONTENDS, layout::NODE_PORTS, layout::LEAVING] {
-            known.insert(set, read(set)?);
+        if reading != Reading::Nothing {
+            for set in [layout::COUNTS, layout::FRONTENDS, layout::NODE_PORTS, layout::LEAVING] {
+                known.insert(set, elements(netlink, family, set)?);
+            }
+            known.insert(layout::ENDPOINTS, read_endpoints(netlink, family, reading, &known[layout::COUNTS])?);
         }
-        self.place_groups(&known[layout::ENDPOINTS], desired);
+        let mut read = |set: &str| match reading {
+            Reading::Nothing => Ok(Vec::new()),
+            _ => elements(netlink, family, set),
+        };
+        self.place_groups(known.get(layout::ENDPOINTS).map_or(&[], Vec::as_slice), desired);
         self.recall_leaving(plan, &known);
         let slots = self.groups.iter().flat_map(|(id, group)| {
             group.slots.iter().zip(0..).map(|(slot, index)| element::endpoint(*id, index, slot))
@@ -223,7 +257,7 @@ impl Table {
             };
             repair_set(&mut writer, plan, set, &present, &wanted);
         }
-        if sound {
+        if reading != Reading::Nothing {
             let mut clients = read(layout::AFFINITY)?;
             clients.retain(|client| !self.remembers_rightly(client));
             writer.delete_elements(layout::AFFINITY, &clients);
@@ -281,6 +315,31 @@ impl Table {
             group.affinity && group.slots.iter().any(|slot| (slot.address, slot.port) == (address, port))
         })
     }
+}
+
+/// The endpoints that the kernel has, sorted.
+fn read_endpoints(
+    netlink: &mut Netlink,
+    family: u8,
+    reading: Reading,
+    counts: &[Element],
+) -> Result<Vec<Element>, Error> {
+    let mut keys = Vec::new();
+    for element in counts {
+        let count = number_at(&element.value, 4).filter(|count| ![COUNT_REJECT, COUNT_DROP].contains(count));
+        if let (Some(id), Some(count)) = (group_of(&element.key), count) {
+            keys.extend((0..count).map(|index| element::endpoint_key(id, index)));
+        }
+    }
+    if reading == Reading::Thorough || keys.len() < LISTED_AT_MOST {
+        return elements(netlink, family, layout::ENDPOINTS);
+    }
+    let values = values(netlink, family, layout::ENDPOINTS, &keys)?;
+    let found =
+        keys.into_iter().zip(values).filter_map(|(key, value)| Some(Element { key, value: value?, end: false }));
+    let mut all: Vec<Element> = found.collect();
+    all.sort_unstable();
+    Ok(all)
 }
 
 fn repair_verdicts(
