@@ -18,9 +18,11 @@ mod packet;
 mod peer;
 mod receive;
 mod refuse;
+mod release;
 mod route;
 mod send;
 mod sockaddr;
+mod talk;
 mod track;
 mod translate;
 

@@ -1,11 +1,12 @@
 //! Every map. All but those that hold what a program works on are pinned by name under the ABI's hash; those that user space fills grow with use.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps::SkStorage;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use orlop_ebpf::{
-    Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Device, Flow, FlowKey, FragmentKey, Frontend,
-    FrontendKey, MemberKey, Peer, Set, SocketFlowKey, Stick, StickKey, counters,
+    Address, AffinityClient, AffinityEntry, AnswerKey, Backend, BackendKey, Config, Connection, Device, Flow, FlowKey,
+    FragmentKey, Frontend, FrontendKey, MemberKey, Set, Talk, TalkKey, Talks, counters,
 };
 
 use crate::errors::Quote;
@@ -56,13 +57,25 @@ pub static CLUSTER_CIDRS: LpmTrie<Address, u32> = LpmTrie::pinned(1_024, 0);
 #[map]
 pub static DEVICES: HashMap<u32, Device> = HashMap::pinned(16_384, BPF_F_NO_PREALLOC);
 
-/// Which Service a socket's peer stands for.
-#[map]
-pub static PEERS: LruHashMap<SocketFlowKey, Peer> = LruHashMap::pinned(65_536, 0);
+/// What a socket is connected to. Its pin is the loader's: a map of this form cannot ask for one.
+#[btf_map]
+pub static SOCKET_CONNECTIONS: SkStorage<Connection> = SkStorage::new();
 
-/// Which endpoint an unconnected UDP socket uses.
+/// Connected UDP sockets, by their cookies: whoever removes an endpoint must find those that it leaves stranded.
 #[map]
-pub static STICKS: LruHashMap<StickKey, Stick> = LruHashMap::pinned(16_384, 0);
+pub static CONNECTED_UDP: HashMap<u64, Connection> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+
+/// The Services an unconnected UDP socket sends to.
+#[btf_map]
+pub static SOCKET_TALKS: SkStorage<Talks> = SkStorage::new();
+
+/// What such sockets have no room for.
+#[map]
+pub static OTHER_TALKS: LruHashMap<TalkKey, Talk> = LruHashMap::pinned(4_096, 0);
+
+/// The answers to that.
+#[map]
+pub static OTHER_ANSWERS: LruHashMap<AnswerKey, Talk> = LruHashMap::pinned(4_096, 0);
 
 /// Connections whose both sides have spoken.
 #[map]

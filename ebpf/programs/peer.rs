@@ -4,9 +4,9 @@
 
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
+use orlop_ebpf::Backend;
 
-use crate::receive::restore;
-use crate::sockaddr::{Call, Family};
+use crate::sockaddr::{ALLOW, Call, Family};
 
 /// IPv4 sockets.
 #[cgroup_sock_addr(getpeername4)]
@@ -18,4 +18,13 @@ pub fn getpeername4(context: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(getpeername6)]
 pub fn getpeername6(context: SockAddrContext) -> i32 {
     restore(&Call::new(context, Family::V6))
+}
+
+#[inline(always)]
+fn restore(call: &Call) -> i32 {
+    let backend = Backend { address: call.address(), port: call.port(), zero: 0 };
+    if let Some(connection) = call.connection().filter(|connection| connection.backend == backend) {
+        call.set(&connection.peer.address, connection.peer.port);
+    }
+    ALLOW
 }

@@ -4,10 +4,10 @@
 
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use orlop_ebpf::{Backend, SocketFlowKey};
+use orlop_ebpf::Backend;
 
-use crate::maps::PEERS;
 use crate::sockaddr::{ALLOW, Call, Family};
+use crate::talk;
 
 /// IPv4 sockets.
 #[cgroup_sock_addr(recvmsg4)]
@@ -23,12 +23,13 @@ pub fn recvmsg6(context: SockAddrContext) -> i32 {
 
 /// Puts the Service's address where an endpoint's is, if this socket reached the endpoint through a Service.
 #[inline(always)]
-pub fn restore(call: &Call) -> i32 {
-    let Some(protocol) = call.protocol() else { return ALLOW };
+fn restore(call: &Call) -> i32 {
     let backend = Backend { address: call.address(), port: call.port(), zero: 0 };
-    let key = SocketFlowKey { cookie: call.cookie(), backend, protocol: u32::from(protocol) };
-    // SAFETY: copied at once; an entry reused under us belongs to another socket, whose key this one is not.
-    if let Some(peer) = unsafe { PEERS.get(&key) }.copied() {
+    let peer = match call.connection() {
+        Some(connection) if connection.backend == backend => Some(connection.peer),
+        _ => talk::asked(call, &backend),
+    };
+    if let Some(peer) = peer {
         call.set(&peer.address, peer.port);
     }
     ALLOW

@@ -3,19 +3,15 @@
 //!
 //! Minimum kernel version: 5.18 (`bpf_set_retval`).
 
-use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use orlop_ebpf::{Stick, StickKey, counters};
+use orlop_ebpf::{Backend, Frontend, Peer, Talk, counters};
 
 use crate::balance;
 use crate::counter;
-use crate::maps::STICKS;
 use crate::sockaddr::{ALLOW, Call, DENY, Family};
+use crate::talk;
 use crate::translate::{self, Destination, Translation};
-
-/// `nf_conntrack_udp_timeout_stream`.
-const SILENCE: u64 = 120_000_000_000;
 
 /// IPv4 sockets.
 #[cgroup_sock_addr(sendmsg4)]
@@ -31,25 +27,23 @@ pub fn sendmsg6(context: SockAddrContext) -> i32 {
 
 #[inline(always)]
 fn send(call: &Call) -> i32 {
-    let (frontend, peer, protocol) = match translate::destination(call) {
+    let (frontend, peer) = match translate::destination(call) {
         Destination::None => return ALLOW,
         Destination::Unused => return refused(call),
         Destination::Denied => return denied(),
-        Destination::Service { frontend, peer, protocol } => (frontend, peer, protocol),
+        Destination::Service { frontend, peer } => (frontend, peer),
     };
-    let key = StickKey { cookie: call.cookie(), peer, zero: 0 };
-    let now = balance::now();
-    // SAFETY: copied at once; is_member and the set check what an entry reused under us may hold.
-    if let Some(stick) = unsafe { STICKS.get(&key) }.copied()
-        && stick.set == frontend.set
-        && now.saturating_sub(stick.seen) <= SILENCE
-        && balance::is_member(stick.set, &stick.backend)
+    let now = talk::now();
+    if let Some(talk) = talk::find(call, &peer, now)
+        && talk.set == frontend.set
+        && balance::is_member(talk.set, &talk.backend)
     {
-        let _ = STICKS.insert(&key, &Stick { seen: now, ..stick }, u64::from(BPF_ANY));
-        call.set(&stick.backend.address, stick.backend.port);
+        // Said anew with each datagram: of two Services at one endpoint, its answers are the last one's.
+        talk::remember(call, &Talk { seen: now, ..talk });
+        call.set(&talk.backend.address, talk.backend.port);
         return ALLOW;
     }
-    let Some(backend) = translate::choose(call, &frontend) else {
+    let Some(backend) = choose(call, &frontend, &peer, now) else {
         return match translate::empty(&frontend) {
             Translation::Drop => denied(),
             _ => refused(call),
@@ -58,12 +52,21 @@ fn send(call: &Call) -> i32 {
     if !call.fits(&backend.address) {
         return ALLOW;
     }
-    translate::remember(call, &backend, &peer, protocol);
-    let _ = STICKS.insert(&key, &Stick { seen: now, backend, set: frontend.set }, u64::from(BPF_ANY));
+    if !talk::remember(call, &Talk { seen: now, peer, backend, set: frontend.set, zero: 0 }) {
+        // The kernel has no memory for it. A pod's packets are translated by the device they arrive on.
+        return if call.is_nodes() { denied() } else { ALLOW };
+    }
     call.set(&backend.address, backend.port);
     counter::count(counters::CONNECTED);
     counter::connection(frontend.set);
     ALLOW
+}
+
+/// An endpoint, if possible one by which the socket speaks to no other Service: whose answers would they be?
+#[inline(always)]
+fn choose(call: &Call, frontend: &Frontend, peer: &Peer, now: u64) -> Option<Backend> {
+    let backend = translate::choose(call, frontend)?;
+    if talk::is_ambiguous(call, peer, &backend, now) { translate::choose(call, frontend) } else { Some(backend) }
 }
 
 #[inline(always)]

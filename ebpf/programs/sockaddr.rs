@@ -1,12 +1,13 @@
 //! The context of the cgroup socket address hooks, for both families.
 
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::bindings::bpf_sock_addr;
+use aya_ebpf::bindings::{BPF_ANY, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_set_retval};
 use aya_ebpf::programs::SockAddrContext;
-use orlop_ebpf::{Address, TCP, UDP};
+use orlop_ebpf::{Address, Connection, TCP, Talks, UDP};
 
 use crate::balance;
+use crate::maps::{CONNECTED_UDP, SOCKET_CONNECTIONS, SOCKET_TALKS};
 
 /// Let the call go on.
 pub const ALLOW: i32 = 1;
@@ -116,6 +117,46 @@ impl Call {
     pub fn cookie(&self) -> u64 {
         // SAFETY: the context is the one this program was called with.
         unsafe { bpf_get_socket_cookie(self.context.as_ptr()) }
+    }
+
+    /// Remembers what the socket is connected to; false when the kernel has no memory for it.
+    #[inline(always)]
+    pub fn remember(&self, connection: &Connection) -> bool {
+        if self.protocol() == Some(UDP) && CONNECTED_UDP.insert(&self.cookie(), connection, u64::from(BPF_ANY)).is_err()
+        {
+            return false;
+        }
+        // SAFETY: the context is the one this program was called with; the kernel copies the value.
+        unsafe {
+            let mut value = *connection;
+            match SOCKET_CONNECTIONS.get_or_insert_ptr_mut(&self.context, Some(&mut value)).as_mut() {
+                Some(place) => {
+                    *place = *connection;
+                    true
+                }
+                None => false,
+            }
+        }
+    }
+
+    /// What the socket is connected to, if we made that connection.
+    #[inline(always)]
+    pub fn connection(&self) -> Option<&'static Connection> {
+        // SAFETY: the context is the one this program was called with; the socket outlives the call.
+        unsafe { SOCKET_CONNECTIONS.get_ptr_mut(&self.context).as_ref() }
+    }
+
+    /// The Services the socket sends to, with `make` also of one that has not sent to any.
+    #[inline(always)]
+    pub fn talks(&self, make: bool) -> Option<&'static mut Talks> {
+        // SAFETY: as above; two threads of one socket may write at once, and one of them loses its place.
+        unsafe {
+            if make {
+                SOCKET_TALKS.get_or_insert_ptr_mut(&self.context, None).as_mut()
+            } else {
+                SOCKET_TALKS.get_ptr_mut(&self.context).as_mut()
+            }
+        }
     }
 
     /// The cookie of the socket's network namespace.

@@ -1,10 +1,8 @@
 //! What a socket's destination becomes.
 
-use aya_ebpf::bindings::BPF_ANY;
-use orlop_ebpf::{Address, Backend, Frontend, Peer, SocketFlowKey, address_flags, frontend_flags};
+use orlop_ebpf::{Address, Backend, Connection, Frontend, Peer, address_flags, frontend_flags};
 
 use crate::balance::{self, Found};
-use crate::maps::PEERS;
 use crate::sockaddr::Call;
 
 /// What to do with a call.
@@ -38,8 +36,6 @@ pub enum Destination {
         frontend: Frontend,
         /// As the application knows it.
         peer: Peer,
-        /// TCP or UDP.
-        protocol: u8,
     },
 }
 
@@ -65,7 +61,7 @@ pub fn destination(call: &Call) -> Destination {
         Found::Nothing => Destination::None,
         Found::UnusedPort => Destination::Unused,
         Found::Frontend(frontend) => match admission(call, &frontend) {
-            Admission::Admitted => Destination::Service { frontend, peer, protocol },
+            Admission::Admitted => Destination::Service { frontend, peer },
             Admission::Denied => Destination::Denied,
             Admission::ByDevice => Destination::None,
         },
@@ -105,27 +101,22 @@ pub fn empty(frontend: &Frontend) -> Translation {
     if frontend.flags & frontend_flags::DROP_WHEN_EMPTY != 0 { Translation::Drop } else { Translation::Refuse }
 }
 
-/// Remembers which Service the endpoint stands for, so that the socket's peer is the Service.
-#[inline(always)]
-pub fn remember(call: &Call, backend: &Backend, peer: &Peer, protocol: u8) {
-    let key = SocketFlowKey { cookie: call.cookie(), backend: *backend, protocol: u32::from(protocol) };
-    // A table that is full of others costs the application the Service's address as its peer, not its connection.
-    let _ = PEERS.insert(&key, peer, u64::from(BPF_ANY));
-}
-
 /// The whole of it for a call that makes a connection.
 #[inline(always)]
 pub fn translate(call: &Call) -> Translation {
-    let (frontend, peer, protocol) = match destination(call) {
+    let (frontend, peer) = match destination(call) {
         Destination::None => return Translation::None,
         Destination::Unused => return Translation::Refuse,
         Destination::Denied => return Translation::Drop,
-        Destination::Service { frontend, peer, protocol } => (frontend, peer, protocol),
+        Destination::Service { frontend, peer } => (frontend, peer),
     };
     let Some(backend) = choose(call, &frontend) else { return empty(&frontend) };
     if !call.fits(&backend.address) {
         return Translation::None;
     }
-    remember(call, &backend, &peer, protocol);
+    if !call.remember(&Connection { backend, peer }) {
+        // The kernel has no memory for it. A pod's packets are translated by the device they arrive on.
+        return if call.is_nodes() { Translation::Drop } else { Translation::None };
+    }
     Translation::To { backend, set: frontend.set }
 }

@@ -23,7 +23,7 @@ pub use service::{
     AffinityClient, AffinityEntry, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange,
     frontend_flags,
 };
-pub use socket::{Peer, SocketFlowKey, Stick, StickKey};
+pub use socket::{AnswerKey, Connection, Peer, TALKS, Talk, TalkKey, Talks};
 
 /// The IP protocol number of TCP.
 pub const TCP: u8 = 6;

@@ -1,25 +1,14 @@
 //! What the socket hooks remember of a socket.
+//!
+//! It is kept in the socket itself (`BPF_MAP_TYPE_SK_STORAGE`): no other socket can push it out, and it goes when the
+//! socket goes. Only what a socket says to more Services at a time than it has room for is in tables of all sockets.
 
 use crate::plain::plain;
 use crate::{Address, Backend};
 
-/// A socket and the endpoint it was sent to.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SocketFlowKey {
-    /// The socket's cookie.
-    pub cookie: u64,
-    /// The endpoint.
-    pub backend: Backend,
-    /// IP protocol number.
-    pub protocol: u32,
-}
-
-plain!(SocketFlowKey { cookie: u64, backend: Backend, protocol: u32 });
-
 /// The Service address the application asked for.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// Its address.
     pub address: Address,
@@ -31,10 +20,54 @@ pub struct Peer {
 
 plain!(Peer { address: Address, port: u16, zero: u16 });
 
-/// An unconnected UDP socket and the Service it sends to.
+/// What a socket is connected to.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The endpoint.
+    pub backend: Backend,
+    /// The Service it stands for.
+    pub peer: Peer,
+}
+
+plain!(Connection { backend: Backend, peer: Peer });
+
+/// A Service that an unconnected UDP socket sends to, and the endpoint its datagrams go to while it lives and they keep
+/// coming.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Talk {
+    /// The last datagram, in nanoseconds of the monotonic clock; zero is an empty place.
+    pub seen: u64,
+    /// The Service.
+    pub peer: Peer,
+    /// The endpoint.
+    pub backend: Backend,
+    /// The set it was chosen from.
+    pub set: u32,
+    /// Zero.
+    pub zero: u32,
+}
+
+plain!(Talk { seen: u64, peer: Peer, backend: Backend, set: u32, zero: u32 });
+
+/// How many Services a socket has room for.
+pub const TALKS: usize = 8;
+
+/// Everything an unconnected UDP socket says to Services.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Talks {
+    /// In no order.
+    pub all: [Talk; TALKS],
+}
+
+plain!(Talks { all: [Talk; TALKS] });
+
+/// A socket and a Service it has no room for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StickKey {
+pub struct TalkKey {
     /// The socket's cookie.
     pub cookie: u64,
     /// The Service.
@@ -43,18 +76,18 @@ pub struct StickKey {
     pub zero: u32,
 }
 
-plain!(StickKey { cookie: u64, peer: Peer, zero: u32 });
+plain!(TalkKey { cookie: u64, peer: Peer, zero: u32 });
 
-/// The endpoint that socket's datagrams to that Service go to while it lives and they keep coming.
+/// A socket and the endpoint of a Service it has no room for.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stick {
-    /// The last datagram, in nanoseconds of the monotonic clock.
-    pub seen: u64,
+pub struct AnswerKey {
+    /// The socket's cookie.
+    pub cookie: u64,
     /// The endpoint.
     pub backend: Backend,
-    /// The set it was chosen from.
-    pub set: u32,
+    /// Zero.
+    pub zero: u32,
 }
 
-plain!(Stick { seen: u64, backend: Backend, set: u32 });
+plain!(AnswerKey { cookie: u64, backend: Backend, zero: u32 });

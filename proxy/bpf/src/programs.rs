@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aya::programs::{CgroupSockAddr, SchedClassifier};
+use aya::programs::{CgroupSock, CgroupSockAddr, SchedClassifier};
 use aya::{Ebpf, EbpfLoader};
 
 use crate::clsact::{self, Direction};
@@ -24,8 +24,11 @@ pub struct Hook {
     attach_type: u32,
 }
 
+const RELEASE: &str = "release";
+
 /// The socket hooks, answers before questions: a socket that is translated is always translated back.
-pub const SOCKET_HOOKS: [Hook; 8] = [
+pub const SOCKET_HOOKS: [Hook; 9] = [
+    Hook { name: RELEASE, attach_type: 34 },
     Hook { name: "getpeername4", attach_type: 29 },
     Hook { name: "getpeername6", attach_type: 30 },
     Hook { name: "recvmsg4", attach_type: 19 },
@@ -39,6 +42,9 @@ pub const SOCKET_HOOKS: [Hook; 8] = [
 /// The device hooks.
 pub const DEVICE_HOOKS: [Hook; 2] =
     [Hook { name: "tc_egress", attach_type: 47 }, Hook { name: "tc_ingress", attach_type: 46 }];
+
+/// The maps whose values are in sockets.
+const SOCKET_MAPS: [&str; 2] = ["SOCKET_CONNECTIONS", "SOCKET_TALKS"];
 
 /// The loaded programs.
 #[derive(Debug)]
@@ -62,8 +68,11 @@ impl Programs {
     pub fn load(pins: &Pins, tcx: bool) -> Result<Self, Error> {
         // Nothing in them depends on this kernel's types: reading its BTF would only take time and 20 MiB.
         let mut loader = EbpfLoader::new();
-        let mut ebpf =
-            loader.btf(None).default_map_pin_directory(&pins.maps).load(object()?).map_err(load_error("maps"))?;
+        loader.btf(None).default_map_pin_directory(&pins.maps);
+        for name in SOCKET_MAPS {
+            loader.map_pin_path(name, pins.maps.join(name));
+        }
+        let mut ebpf = loader.load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
         for hook in SOCKET_HOOKS.into_iter().chain(DEVICE_HOOKS) {
             let fd = running_or_new(pins, &mut ebpf, hook)?;
@@ -193,6 +202,10 @@ fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {
     let program = ebpf.program_mut(hook.name).ok_or(Error::OutOfDate)?;
     let (fd, info) = if DEVICE_HOOKS.iter().any(|device| device.name == hook.name) {
         let program: &mut SchedClassifier = program.try_into().map_err(load_error(hook.name))?;
+        program.load().map_err(load_error(hook.name))?;
+        (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
+    } else if hook.name == RELEASE {
+        let program: &mut CgroupSock = program.try_into().map_err(load_error(hook.name))?;
         program.load().map_err(load_error(hook.name))?;
         (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
     } else {

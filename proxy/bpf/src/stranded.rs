@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
-use orlop_ebpf::{Address, Backend, Frontend, FrontendKey, MemberKey, Peer, SocketFlowKey, UDP};
+use orlop_ebpf::{Address, Backend, Connection, Frontend, FrontendKey, MemberKey, Peer, UDP};
 
 use crate::Error;
 use crate::map::Map;
@@ -22,7 +22,7 @@ use crate::sock_diag::SockDiag;
 /// The maps that tell where sockets are and may be.
 #[derive(Debug)]
 pub struct Maps {
-    peers: Map<SocketFlowKey, Peer>,
+    connected: Map<u64, Connection>,
     frontends: Map<FrontendKey, Frontend>,
     members: Map<MemberKey, u32>,
 }
@@ -37,7 +37,7 @@ impl Sweeper {
     /// Starts the thread, in the node's network namespace; it ends with the sweeper.
     pub fn start(pins: &Path, cgroup_root: PathBuf) -> Result<Self, Error> {
         let maps = Maps {
-            peers: Map::open(pins, "PEERS")?,
+            connected: Map::open(pins, "CONNECTED_UDP")?,
             frontends: Map::open(pins, "FRONTENDS")?,
             members: Map::open(pins, "MEMBERS")?,
         };
@@ -73,26 +73,27 @@ fn sweep(maps: &Maps, cgroup_root: &Path) -> Result<usize, Error> {
     if stranded.is_empty() {
         return Ok(0);
     }
-    let wanted: HashSet<(u64, Backend)> = stranded.iter().map(|key| (key.cookie, key.backend)).collect();
-    let mut destroyed = 0;
+    let wanted: HashSet<(u64, Backend)> = stranded.into_iter().collect();
+    let mut destroyed = Vec::new();
     for (_, namespace) in namespaces(cgroup_root) {
         // One that cannot be entered must not keep the others from being looked at.
         match destroy(&namespace, &wanted) {
-            Ok(count) => destroyed += count,
+            Ok(cookies) => destroyed.extend(cookies),
             Err(error) => tracing::warn!(%error, "cannot look for UDP sockets in a network namespace"),
         }
     }
-    maps.peers.delete_each(&stranded)?;
-    Ok(destroyed)
+    // They may stay open for long, and need not be looked for again.
+    maps.connected.delete_each(&destroyed)?;
+    Ok(destroyed.len())
 }
 
 impl Maps {
     /// The sockets whose endpoint their Service does not have any more.
-    fn stranded(&self) -> Result<Vec<SocketFlowKey>, Error> {
+    fn stranded(&self) -> Result<Vec<(u64, Backend)>, Error> {
         let mut stranded = Vec::new();
-        for (key, peer) in self.peers.dump()? {
-            if key.protocol == u32::from(UDP) && !self.serves(&peer, &key.backend)? {
-                stranded.push(key);
+        for (cookie, connection) in self.connected.dump()? {
+            if !self.serves(&connection.peer, &connection.backend)? {
+                stranded.push((cookie, connection.backend));
             }
         }
         Ok(stranded)
@@ -133,14 +134,14 @@ fn namespaces(cgroup: &Path) -> HashMap<u64, File> {
 }
 
 /// Destroys the wanted sockets of one namespace. A thread enters it, so that this one stays where it is.
-fn destroy(namespace: &File, wanted: &HashSet<(u64, Backend)>) -> io::Result<usize> {
-    let work = || -> io::Result<usize> {
+fn destroy(namespace: &File, wanted: &HashSet<(u64, Backend)>) -> io::Result<Vec<u64>> {
+    let work = || -> io::Result<Vec<u64>> {
         setns(namespace, CloneFlags::CLONE_NEWNET)?;
         let diag = SockDiag::open()?;
-        let mut destroyed = 0;
+        let mut destroyed = Vec::new();
         for socket in diag.connected_udp()?.iter().filter(|socket| wanted.contains(&(socket.cookie, socket.to))) {
             diag.destroy(socket)?;
-            destroyed += 1;
+            destroyed.push(socket.cookie);
         }
         Ok(destroyed)
     };

@@ -15,4 +15,5 @@ mod plans;
 mod scale;
 mod scenarios;
 mod sockets;
+mod talks;
 mod world;
