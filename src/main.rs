@@ -1,11 +1,14 @@
 //! Orlop: Kubernetes on the lowest deck. Parses the command and calls a room; nothing else lives here.
 
 mod cni;
+mod explain;
 mod flags;
 mod machines;
+mod manifest;
 mod node;
 mod proxy;
 mod server;
+mod top;
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -34,6 +37,12 @@ enum Command {
     Kubelet(node::Flags),
     /// Only the pod network.
     Overlay(node::Flags),
+    /// Ask the proxy here what happens to a packet: the decision rule by rule, beside what the kernel holds.
+    Explain(explain::Flags),
+    /// Watch the traffic of Services.
+    Top(top::Flags),
+    /// Print what to apply to run a room on another cluster.
+    Manifest(manifest::Flags),
     /// Start a cluster of machines in network namespaces here.
     Up(machines::Up),
     /// End it and leave nothing.
@@ -64,6 +73,9 @@ fn main() -> ExitCode {
         Command::Proxy(flags) => serve(|stop| proxy::run(flags, stop)),
         Command::Kubelet(flags) => serve(|stop| node::run(flags, node::Rooms::KUBELET, stop)),
         Command::Overlay(flags) => serve(|stop| node::run(flags, node::Rooms::OVERLAY, stop)),
+        Command::Explain(flags) => runtime().and_then(|runtime| runtime.block_on(explain::run(flags))),
+        Command::Top(flags) => runtime().and_then(|runtime| runtime.block_on(top::run(flags))),
+        Command::Manifest(flags) => manifest::run(flags),
         Command::Up(flags) => runtime().and_then(|runtime| runtime.block_on(machines::up(flags))),
         Command::Down(flags) => machines::down(flags),
         Command::Outside(flags) => machines::outside(flags),

@@ -1,4 +1,4 @@
-//! The test images, built here without a registry: static binaries of ours, packed as OCI archives that containerd imports.
+//! The images, the test ones and the product's own, built here without a registry: static binaries of ours, packed as OCI archives that containerd imports.
 //!
 //! Layout: OCI Image Format v1.1 (`oci-layout`, `index.json`, `blobs/sha256/...`). The same binaries give the same bytes.
 
@@ -10,27 +10,45 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::run;
+use crate::{build_ebpf, run};
 
 /// Package, name of the image, user.
 const IMAGES: &[(&str, &str, &str)] =
     &[("orlop-web", "localhost/orlop/web:v1", "0"), ("orlop-pause", "localhost/orlop/pause:v1", "65535")];
 
-/// Builds the binaries and packs them.
+/// The product's own image: the binary, which is every command of it.
+const PRODUCT: (&str, &str, &str) = ("orlop", concat!("localhost/orlop/orlop:v", env!("CARGO_PKG_VERSION")), "0");
+
+/// Builds the test images.
 pub fn run() -> Result<()> {
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     run::step("building the test images");
+    build(IMAGES, &run::images())
+}
+
+/// Builds the image that `orlop manifest` names.
+pub fn product() -> Result<()> {
+    build_ebpf::run()?;
+    run::step("building the image of orlop (release)");
+    let folder = run::target().join("dist");
+    build(&[PRODUCT], &folder)?;
+    run::step(&format!("{} is {}", PRODUCT.1, folder.join("orlop.tar").display()));
+    Ok(())
+}
+
+/// Builds static binaries and packs them.
+fn build(images: &[(&str, &str, &str)], folder: &Path) -> Result<()> {
+    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let mut cargo = run::cargo();
     cargo.args(["build", "--quiet", "--release", "--target", &triple]);
-    for (package, ..) in IMAGES {
+    for (package, ..) in images {
         cargo.args(["--package", package]);
     }
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols").env_remove("CARGO_ENCODED_RUSTFLAGS");
     run::run(&mut cargo)?;
-    fs::create_dir_all(run::images())?;
-    for (package, name, user) in IMAGES {
+    fs::create_dir_all(folder)?;
+    for (package, name, user) in images {
         let binary = run::target().join(&triple).join("release").join(package);
-        let archive = run::images().join(format!("{package}.tar"));
+        let archive = folder.join(format!("{package}.tar"));
         pack(&binary, name, user, &archive).with_context(|| format!("packing {name}"))?;
     }
     Ok(())

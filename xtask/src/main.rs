@@ -22,8 +22,12 @@ enum Xtask {
     BuildEbpf,
     /// Write the schema table of control/schema from published packages.
     Codegen(codegen::Codegen),
-    /// Build the test images (web, pause) as OCI archives into target/images.
-    Image,
+    /// Build the product's image, or with --test the test images (web, pause), as OCI archives (target/dist, target/images).
+    Image {
+        /// The test images.
+        #[arg(long)]
+        test: bool,
+    },
     /// Set up, build, and start a cluster; flags are those of `orlop up`.
     Up(cluster::Passed),
     /// Stop the cluster and leave nothing of it; flags are those of `orlop down`.
@@ -41,7 +45,8 @@ fn main() -> Result<()> {
         Xtask::Setup => setup::run(),
         Xtask::BuildEbpf => build_ebpf::run().map(drop),
         Xtask::Codegen(codegen) => codegen.run(),
-        Xtask::Image => image::run(),
+        Xtask::Image { test: true } => image::run(),
+        Xtask::Image { test: false } => image::product(),
         Xtask::Up(flags) => cluster::up(&flags),
         Xtask::Down(flags) => cluster::pass("down", &flags),
         Xtask::Outside(flags) => cluster::pass("outside", &flags),

@@ -8,20 +8,25 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
-use orlop_plan::Tracker;
+use orlop_plan::{Family, NodePortAddresses, Tracker};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::driver::Observers;
 use crate::health::Health;
-use crate::http::{HealthPages, MetricsPages, serve};
-use crate::mailbox::Mailbox;
+use crate::http::serve;
+use crate::mailbox::{Mailbox, Programme};
 use crate::metrics::Metrics;
 use crate::node::NodeInfo;
+use crate::pages::{HealthPages, MetricsPages};
 use crate::watch::{Fact, facts};
-use crate::{Config, Error, driver};
+use crate::{Config, Error, driver, service_health};
 
 /// A change may wait so long, in sync periods, before the proxy counts as unhealthy.
 const HEALTH_PERIODS: u32 = 2;
+/// Changes come in bursts: after the first of one, so long is waited for the others.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// When the endpoints behind a slice last changed, as the EndpointSlice controller noted it.
 const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 
@@ -32,20 +37,31 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     crate::set_limits(config.conntrack.as_ref(), config.oom_score_adj);
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(config.sync_period * HEALTH_PERIODS));
+    let mailbox = Arc::new(Mailbox::default());
+    let hard_fail = config.bind_address_hard_fail;
     if let Some(address) = config.healthz_bind_address {
         let pages = HealthPages { health: health.clone(), metrics: metrics.clone() };
-        serve("health", address, pages, stop.child_token()).await?;
+        serve("health", address, hard_fail, pages, stop.child_token()).await?;
     }
     if let Some(address) = config.metrics_bind_address {
-        let pages = MetricsPages { health: health.clone(), metrics: metrics.clone() };
-        serve("metrics", address, pages, stop.child_token()).await?;
+        let pages = MetricsPages {
+            health: health.clone(),
+            metrics: metrics.clone(),
+            mailbox: mailbox.clone(),
+            configz: config.configz.clone(),
+        };
+        serve("metrics", address, hard_fail, pages, stop.child_token()).await?;
     }
-    let mailbox = Arc::new(Mailbox::default());
-    let mut ended = driver::spawn(config.clone(), mailbox.clone(), health.clone(), metrics.clone())?;
+    let (health_checks, checks) = watch::channel(driver::HealthChecks::new());
+    let (answering, addresses) = watch::channel(NodePortAddresses::Only(Vec::new()));
+    tokio::spawn(service_health::run(health.clone(), checks, addresses, stop.child_token()));
+    let observers = Observers { health: health.clone(), metrics: metrics.clone(), health_checks };
+    let mut ended = driver::spawn(config.clone(), mailbox.clone(), observers)?;
     let mut agent = Agent::new(&config, health, metrics);
     let mut stream = facts(&config.client, &config.node_name);
     let mut refresh = tokio::time::interval(config.sync_period);
     let mut publish_at: Option<Instant> = None;
+    let mut published = Instant::now();
     let end = loop {
         let due = publish_at;
         tokio::select! {
@@ -54,11 +70,13 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
             end = &mut ended => break Some(end),
             () = async { tokio::time::sleep_until(due.unwrap_or_else(Instant::now)).await }, if due.is_some() => {
                 publish_at = None;
-                agent.publish(&mailbox);
+                published = Instant::now();
+                agent.publish(&mailbox, &answering);
             }
             fact = stream.next() => match fact {
                 Some(fact) => if agent.learn(fact) {
-                    publish_at.get_or_insert(Instant::now() + config.min_sync_period);
+                    let soon = Instant::now() + config.min_sync_period.min(TOGETHER);
+                    publish_at.get_or_insert(soon.max(published + config.min_sync_period));
                 },
                 None => break None,
             },
@@ -88,7 +106,7 @@ struct Agent<'a> {
     node: NodeInfo,
     services: Listing,
     slices: Listing,
-    triggers: Vec<SystemTime>,
+    triggers: Vec<(Family, SystemTime)>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 }
@@ -196,12 +214,28 @@ impl<'a> Agent<'a> {
 
     /// Looks at the machine's addresses again; says whether there is something to publish.
     fn refresh_node(&mut self) -> bool {
+        if let Some(lacking) = self.node.lacks(self.config).filter(|_| self.services.complete) {
+            tracing::warn!(node = self.config.node_name, "nothing can be programmed yet: waiting for {lacking}");
+        }
         self.tracker.set_node(self.node.facts(self.config));
         self.ready()
     }
 
-    fn publish(&mut self, mailbox: &Mailbox) {
-        mailbox.put(self.tracker.plan(), std::mem::take(&mut self.triggers));
+    fn publish(&mut self, mailbox: &Mailbox, answering: &watch::Sender<NodePortAddresses>) {
+        let seen = self.metrics.queued();
+        let plan = self.tracker.plan();
+        for family in [Family::V4, Family::V6] {
+            self.metrics.set_no_local_endpoints(family, self.tracker.no_local_endpoints(family));
+        }
+        answering.send_if_modified(|present| {
+            let differs = *present != plan.node.node_ports;
+            if differs {
+                present.clone_from(&plan.node.node_ports);
+            }
+            differs
+        });
+        let health_checks = self.tracker.health_checks().clone();
+        mailbox.put(Programme { plan, triggers: std::mem::take(&mut self.triggers), seen, health_checks });
     }
 }
 
@@ -213,8 +247,9 @@ fn name_of(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) ->
     format!("{}/{}", text(meta.namespace.as_deref()), text(meta.name.as_deref()))
 }
 
-fn trigger_time(slice: &EndpointSlice) -> Option<SystemTime> {
+fn trigger_time(slice: &EndpointSlice) -> Option<(Family, SystemTime)> {
     let noted: jiff::Timestamp = slice.metadata.annotations.as_ref()?.get(TRIGGER_TIME)?.parse().ok()?;
     let nanoseconds = u64::try_from(noted.as_nanosecond()).ok()?;
-    Some(SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds))
+    let family = if slice.address_type == "IPv6" { Family::V6 } else { Family::V4 };
+    Some((family, SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)))
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::ConntrackLimits;
 
 const HASHSIZE: &str = "/sys/module/nf_conntrack/parameters/hashsize";
+const MAX: &str = "nf_conntrack_max";
 /// More entries than that are not asked for, however many cores there are.
 const MOST: u32 = 1_048_576;
 
@@ -34,7 +35,7 @@ fn set_under(sysctls: &Path, hashsize: &Path, limits: &ConntrackLimits, cores: u
     let seconds = |timeout: Option<Duration>| timeout.map(|timeout| timeout.as_secs());
     let max = max_entries(limits, cores);
     let wanted = [
-        ("nf_conntrack_max", max.map(u64::from)),
+        (MAX, max.map(u64::from)),
         ("nf_conntrack_tcp_timeout_established", seconds(limits.tcp_established_timeout)),
         ("nf_conntrack_tcp_timeout_close_wait", seconds(limits.tcp_close_wait_timeout)),
         ("nf_conntrack_tcp_be_liberal", limits.tcp_be_liberal.then_some(1)),
@@ -47,8 +48,9 @@ fn set_under(sysctls: &Path, hashsize: &Path, limits: &ConntrackLimits, cores: u
             refusals.extend(put(&sysctls.join(name), value).err());
         }
     }
-    // The table grows by hash chains of four.
+    // The table has chains of four. Its size is the whole machine's: only who may set the limit may set it.
     if let Some(buckets) = max.map(|max| max / 4)
+        && !refusals.iter().any(|refusal| refusal.contains(MAX))
         && read(hashsize).is_some_and(|present| present < i64::from(buckets))
     {
         refusals.extend(put(hashsize, buckets).err());

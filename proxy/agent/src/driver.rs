@@ -1,104 +1,161 @@
 //! The backend's thread: takes plans, programs the kernel, retries what failed, and looks after it now and then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use orlop_plan::{Backend, BackendError, Plan, diff};
+use orlop_plan::{Backend, BackendError, Changes, Family, HealthCheck, Plan, diff};
+use tokio::sync::watch;
 
 use crate::health::Health;
-use crate::mailbox::{Mailbox, Order};
-use crate::metrics::Metrics;
+use crate::mailbox::{Mailbox, Order, Programme};
+use crate::metrics::{Metrics, Synced};
 use crate::mode::{Opened, open};
-use crate::{Config, Error};
+use crate::{Config, Error, leftovers};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+/// What the Services' health checks say, as of what is programmed.
+pub(crate) type HealthChecks = BTreeMap<Arc<str>, HealthCheck>;
+
+/// Whom the thread tells how it goes.
+#[derive(Clone)]
+pub(crate) struct Observers {
+    pub health: Arc<Health>,
+    pub metrics: Arc<Metrics>,
+    pub health_checks: watch::Sender<HealthChecks>,
+}
 
 /// Runs until the mailbox stops; an error means that no backend works at all.
-pub(crate) fn drive(config: &Config, mailbox: &Mailbox, health: &Health, metrics: &Metrics) -> Result<(), Error> {
-    let (plan, mut triggers) = match first_plan(mailbox) {
-        Some(first) => first,
-        None => return Ok(()),
-    };
-    let Opened { mut backend, mode } = open(config, &plan).map_err(Error::Backend)?;
-    tracing::info!(mode, frontends = plan.frontends.len(), "programming services");
+fn drive(config: &Config, mailbox: &Mailbox, observers: &Observers) -> Result<(), Error> {
+    let Some(first) = first_programme(mailbox) else { return Ok(()) };
+    let start = Instant::now();
+    let Opened { mut backend, mode } = open(config, &first.plan).map_err(Error::Backend)?;
+    tracing::info!(mode, frontends = first.plan.frontends.len(), "programming services");
     for limit in backend.limits() {
         tracing::warn!(mode, "{limit}");
     }
-    let mut driver = Driver { backend: &mut *backend, wanted: plan, programmed: None, retry: FIRST_RETRY };
+    let limits = backend.limits();
+    let mut driver = Driver {
+        backend: &mut *backend,
+        observers,
+        wanted: Programme::default(),
+        programmed: None,
+        retry: FIRST_RETRY,
+        opened: Some(start),
+    };
+    driver.want(first);
+    // Only now, when ours is in its place.
+    remove_leftovers();
     let mut checked = Instant::now();
+    let mut due = checked;
     loop {
-        let patience = match driver.step(health, metrics, &mut triggers) {
-            Ok(()) => {
-                health.set_mode(mode);
-                config.sync_period.saturating_sub(checked.elapsed())
-            }
-            Err(error) => {
-                let pause = driver.back_off();
-                tracing::error!(%error, mode, retry_in = ?pause, "cannot program services; the kernel keeps what it has");
-                pause
-            }
-        };
-        match mailbox.take(patience) {
+        if Instant::now() >= due {
+            due = match driver.step() {
+                Ok(()) => {
+                    observers.health.set_mode(mode, limits.clone());
+                    checked + config.sync_period
+                }
+                Err(error) => {
+                    observers.metrics.failed();
+                    let pause = driver.back_off();
+                    tracing::error!(%error, mode, retry_in = ?pause, "cannot program services; the kernel keeps what it has");
+                    Instant::now() + pause
+                }
+            };
+        }
+        match mailbox.take(due.saturating_duration_since(Instant::now())) {
             Order::Stop => return Ok(()),
-            Order::Program { plan, triggers: newer } => {
-                driver.wanted = plan;
-                triggers.extend(newer);
+            Order::Program(programme) => {
+                driver.want(programme);
+                due = Instant::now();
             }
+            Order::Ask(question) => question(driver.backend, &driver.wanted.plan),
             Order::Idle => {
                 // Compare everything: after an error, or because it is time.
                 driver.programmed = None;
                 checked = Instant::now();
+                due = checked;
             }
         }
     }
 }
 
-fn first_plan(mailbox: &Mailbox) -> Option<(Plan, Vec<SystemTime>)> {
+fn remove_leftovers() {
+    let (removed, errors) = leftovers::remove();
+    removed.iter().for_each(|what| tracing::info!("removed what kube-proxy left: {what}"));
+    errors.iter().for_each(|error| tracing::warn!("cannot remove what kube-proxy left: {error}"));
+}
+
+fn first_programme(mailbox: &Mailbox) -> Option<Programme> {
     loop {
         match mailbox.take(Duration::from_secs(3600)) {
             Order::Stop => return None,
-            Order::Program { plan, triggers } => return Some((plan, triggers)),
-            Order::Idle => {}
+            Order::Program(programme) => return Some(programme),
+            // Dropped: whoever asked learns that there is nobody yet.
+            Order::Ask(_) | Order::Idle => {}
         }
     }
 }
 
 struct Driver<'a> {
     backend: &'a mut dyn Backend,
-    wanted: Plan,
+    observers: &'a Observers,
+    wanted: Programme,
     /// What the kernel holds; none when that is uncertain.
     programmed: Option<Plan>,
     retry: Duration,
+    /// Opening the backend, begun then, has just made the kernel equal to the first plan.
+    opened: Option<Instant>,
 }
 
 impl Driver<'_> {
-    fn step(&mut self, health: &Health, metrics: &Metrics, triggers: &mut Vec<SystemTime>) -> Result<(), BackendError> {
+    fn want(&mut self, mut programme: Programme) {
+        programme.triggers.append(&mut self.wanted.triggers);
+        self.wanted = programme;
+    }
+
+    fn step(&mut self) -> Result<(), BackendError> {
         let start = Instant::now();
         match self.programmed.take() {
             Some(programmed) => {
-                let changes = diff(&programmed, &self.wanted);
+                let changes = diff(&programmed, &self.wanted.plan);
                 if changes.is_empty() {
                     self.programmed = Some(programmed);
                 } else {
-                    self.backend.sync(&self.wanted, &changes)?;
-                    self.done(start, metrics, triggers);
+                    self.backend.sync(&self.wanted.plan, &changes)?;
+                    self.synced(start, false, &families(&changes));
                 }
             }
             None => {
-                self.backend.resync(&self.wanted)?;
-                self.done(start, metrics, triggers);
+                let opened = self.opened.take();
+                if opened.is_none() {
+                    self.backend.resync(&self.wanted.plan)?;
+                }
+                self.synced(opened.unwrap_or(start), true, &BOTH);
             }
         }
-        triggers.clear();
+        self.wanted.triggers.clear();
         self.retry = FIRST_RETRY;
+        let Observers { health, metrics, health_checks } = self.observers;
         health.updated();
+        metrics.settled(self.wanted.seen, &self.wanted.plan);
+        health_checks.send_if_modified(|present| {
+            let differs = *present != self.wanted.health_checks;
+            if differs {
+                present.clone_from(&self.wanted.health_checks);
+            }
+            differs
+        });
         Ok(())
     }
 
-    fn done(&mut self, start: Instant, metrics: &Metrics, triggers: &[SystemTime]) {
-        self.programmed = Some(self.wanted.clone());
-        metrics.synced(start.elapsed(), triggers);
+    fn synced(&mut self, start: Instant, full: bool, families: &[Family]) {
+        self.programmed = Some(self.wanted.plan.clone());
+        let triggers: &[(Family, SystemTime)] = &self.wanted.triggers;
+        self.observers.metrics.synced(&Synced { took: start.elapsed(), full, families, triggers });
     }
 
     fn back_off(&mut self) -> Duration {
@@ -108,17 +165,23 @@ impl Driver<'_> {
     }
 }
 
+fn families(changes: &Changes) -> Vec<Family> {
+    let touched = |family: &Family| {
+        changes.node.is_some() || changes.frontends.iter().any(|change| change.frontend.family() == *family)
+    };
+    BOTH.into_iter().filter(touched).collect()
+}
+
 /// Starts the thread; the receiver gives its end.
 pub(crate) fn spawn(
     config: Config,
     mailbox: Arc<Mailbox>,
-    health: Arc<Health>,
-    metrics: Arc<Metrics>,
+    observers: Observers,
 ) -> Result<tokio::sync::oneshot::Receiver<Result<(), Error>>, Error> {
     let (sender, ended) = tokio::sync::oneshot::channel();
     std::thread::Builder::new()
         .name("proxy-backend".into())
-        .spawn(move || drop(sender.send(drive(&config, &mailbox, &health, &metrics))))
+        .spawn(move || drop(sender.send(drive(&config, &mailbox, &observers))))
         .map_err(|error| Error::Thread(error.to_string()))?;
     Ok(ended)
 }

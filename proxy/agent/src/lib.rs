@@ -10,12 +10,18 @@ mod configuration;
 mod conntrack;
 mod driver;
 mod error;
+mod explain;
+mod fetch;
 mod health;
 mod http;
+mod leftovers;
 mod mailbox;
 mod metrics;
 mod mode;
 mod node;
+mod pages;
+mod service_health;
+mod traffic;
 mod watch;
 
 pub use agent::run;
@@ -23,5 +29,7 @@ pub use config::{Config, ConntrackLimits, DetectLocalMode, Mode, NodePortAddress
 pub use configuration::{Environment, KubeProxyConfiguration, ReadError};
 pub use conntrack::set_limits;
 pub use error::Error;
+pub use explain::{From, Question, QuestionError};
+pub use fetch::{FetchError, get};
 pub use mode::cleanup;
 pub use orlop_plan::DetectLocal;

@@ -1,14 +1,35 @@
-//! Where the agent leaves the newest plan for the backend's thread: an older one that was not taken is replaced.
+//! Where the agent leaves the newest plan for the backend's thread, and others their questions: an older plan that was not
+//! taken is replaced.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use orlop_plan::Plan;
+use orlop_plan::{Backend, Family, HealthCheck, Plan};
+
+use crate::metrics::Seen;
+
+/// A plan and what goes with it.
+#[derive(Default)]
+pub(crate) struct Programme {
+    pub plan: Plan,
+    /// When the changes in it happened at their origin.
+    pub triggers: Vec<(Family, SystemTime)>,
+    /// The changes that it holds.
+    pub seen: Seen,
+    /// What the Services' health checks are to say once it is programmed.
+    pub health_checks: BTreeMap<Arc<str>, HealthCheck>,
+}
+
+/// What can be asked of the backend: it is given the plan that the kernel should hold. Runs on the backend's thread.
+pub(crate) type Question = Box<dyn FnOnce(&mut dyn Backend, &Plan) + Send>;
 
 /// What the backend is to do next.
 pub(crate) enum Order {
-    /// Make the kernel equal to this plan; the times at which the changes in it happened at their origin.
-    Program { plan: Plan, triggers: Vec<SystemTime> },
+    /// Make the kernel equal to this plan.
+    Program(Programme),
+    /// Answer this.
+    Ask(Question),
     /// Nothing came in time.
     Idle,
     /// Stop, leaving the kernel as it is.
@@ -17,8 +38,8 @@ pub(crate) enum Order {
 
 #[derive(Default)]
 struct Slot {
-    plan: Option<Plan>,
-    triggers: Vec<SystemTime>,
+    programme: Option<Programme>,
+    questions: VecDeque<Question>,
     stopped: bool,
 }
 
@@ -30,11 +51,19 @@ pub(crate) struct Mailbox {
 }
 
 impl Mailbox {
-    /// Leaves a plan.
-    pub fn put(&self, plan: Plan, triggers: Vec<SystemTime>) {
+    /// Leaves a plan; the triggers of one that it replaces go with it.
+    pub fn put(&self, mut programme: Programme) {
         let mut slot = self.lock();
-        slot.plan = Some(plan);
-        slot.triggers.extend(triggers);
+        if let Some(replaced) = slot.programme.take() {
+            programme.triggers.extend(replaced.triggers);
+        }
+        slot.programme = Some(programme);
+        self.filled.notify_one();
+    }
+
+    /// Leaves a question. It is dropped unanswered if the backend stops.
+    pub fn ask(&self, question: Question) {
+        self.lock().questions.push_back(question);
         self.filled.notify_one();
     }
 
@@ -44,16 +73,20 @@ impl Mailbox {
         self.filled.notify_all();
     }
 
-    /// Waits for a plan, so long at most.
+    /// Waits for a plan (first) or a question, so long at most.
     pub fn take(&self, patience: Duration) -> Order {
         let deadline = Instant::now() + patience;
         let mut slot = self.lock();
         loop {
             if slot.stopped {
+                slot.questions.clear();
                 return Order::Stop;
             }
-            if let Some(plan) = slot.plan.take() {
-                return Order::Program { plan, triggers: std::mem::take(&mut slot.triggers) };
+            if let Some(programme) = slot.programme.take() {
+                return Order::Program(programme);
+            }
+            if let Some(question) = slot.questions.pop_front() {
+                return Order::Ask(question);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

@@ -1,14 +1,18 @@
-//! kube-proxy's metrics, by its names, so that its dashboards and alerts go on working.
+//! kube-proxy's metrics, by its names, so that its dashboards and alerts go on working; and traffic by Service.
 
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
-use prometheus_client::encoding::EncodeLabelSet;
+use orlop_plan::{Counters, NoLocalEndpoints, Plan};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::traffic;
 
 /// The label of the health counters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -16,76 +20,167 @@ struct Code {
     code: u16,
 }
 
+/// `IPv4` or `IPv6`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct IpFamily(orlop_plan::Family);
+
+impl EncodeLabelValue for IpFamily {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self.0 {
+            orlop_plan::Family::V4 => "IPv4".encode(encoder),
+            orlop_plan::Family::V6 => "IPv6".encode(encoder),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByFamily {
+    ip_family: IpFamily,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPolicy {
+    traffic_policy: &'static str,
+    ip_family: IpFamily,
+}
+
+const FAMILIES: [orlop_plan::Family; 2] = [orlop_plan::Family::V4, orlop_plan::Family::V6];
+
+type Histograms = Family<ByFamily, Histogram, fn() -> Histogram>;
+type Timestamps = Family<ByFamily, Gauge<f64, AtomicU64>>;
+
+/// How many changes had come in when a plan was made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seen {
+    services: u64,
+    endpoints: u64,
+}
+
+/// What was programmed, for the metrics.
+pub(crate) struct Synced<'a> {
+    pub took: Duration,
+    /// Everything was compared, not only what changed.
+    pub full: bool,
+    /// The families it touched.
+    pub families: &'a [orlop_plan::Family],
+    /// When the changes happened at their origin.
+    pub triggers: &'a [(orlop_plan::Family, SystemTime)],
+}
+
 /// Every metric and the registry that encodes them.
 pub(crate) struct Metrics {
     registry: Registry,
-    sync_duration: Histogram,
-    programming_duration: Histogram,
-    last_sync: Gauge<f64, std::sync::atomic::AtomicU64>,
+    sync_duration: Histograms,
+    full_duration: Histograms,
+    partial_duration: Histograms,
+    programming_duration: Histograms,
+    last_sync: Timestamps,
+    last_queued: Timestamps,
     endpoint_changes: Counter,
     service_changes: Counter,
     endpoint_pending: Gauge,
     service_pending: Gauge,
+    no_local_endpoints: Family<ByPolicy, Gauge>,
+    sync_failures: Family<ByFamily, Counter>,
     healthz: Family<Code, Counter>,
     livez: Family<Code, Counter>,
+    /// The frontends in the plan.
+    frontends: Gauge,
+}
+
+fn sync_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 15))
+}
+
+fn programming_histogram() -> Histogram {
+    let buckets = linear_buckets(0.25, 0.25, 2).chain(linear_buckets(1.0, 1.0, 59));
+    Histogram::new(buckets.chain(linear_buckets(60.0, 5.0, 12)).chain(linear_buckets(120.0, 30.0, 7)))
 }
 
 impl Metrics {
     pub fn new() -> Self {
-        let programming = [0.0].into_iter().chain(linear_buckets(0.25, 0.25, 2)).chain(linear_buckets(1.0, 1.0, 59));
-        let programming = programming.chain(linear_buckets(60.0, 5.0, 12)).chain(linear_buckets(120.0, 30.0, 7));
         let mut metrics = Self {
-            registry: Registry::with_prefix("kubeproxy"),
-            sync_duration: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
-            programming_duration: Histogram::new(programming),
-            last_sync: Gauge::default(),
+            registry: Registry::default(),
+            sync_duration: Family::new_with_constructor(sync_histogram),
+            full_duration: Family::new_with_constructor(sync_histogram),
+            partial_duration: Family::new_with_constructor(sync_histogram),
+            programming_duration: Family::new_with_constructor(programming_histogram),
+            last_sync: Family::default(),
+            last_queued: Family::default(),
             endpoint_changes: Counter::default(),
             service_changes: Counter::default(),
             endpoint_pending: Gauge::default(),
             service_pending: Gauge::default(),
+            no_local_endpoints: Family::default(),
+            sync_failures: Family::default(),
             healthz: Family::default(),
             livez: Family::default(),
+            frontends: Gauge::default(),
         };
         metrics.register();
+        for family in FAMILIES {
+            metrics.set_no_local_endpoints(family, NoLocalEndpoints::default());
+        }
         metrics
     }
 
     fn register(&mut self) {
-        let Self { registry, .. } = self;
+        self.registry.register("orlop_proxy_frontends", "Addresses and ports that are proxied", self.frontends.clone());
+        let registry = self.registry.sub_registry_with_prefix("kubeproxy");
+        let durations = [
+            ("sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds", &self.sync_duration),
+            (
+                "sync_full_proxy_rules_duration_seconds",
+                "SyncProxyRules latency in seconds for full resyncs",
+                &self.full_duration,
+            ),
+            (
+                "sync_partial_proxy_rules_duration_seconds",
+                "SyncProxyRules latency in seconds for partial resyncs",
+                &self.partial_duration,
+            ),
+            (
+                "network_programming_duration_seconds",
+                "In Cluster Network Programming Latency in seconds",
+                &self.programming_duration,
+            ),
+        ];
+        for (name, help, family) in durations {
+            registry.register(name, help, family.clone());
+        }
+        let timestamps = [
+            (
+                "sync_proxy_rules_last_timestamp_seconds",
+                "The last time proxy rules were successfully synced",
+                &self.last_sync,
+            ),
+            (
+                "sync_proxy_rules_last_queued_timestamp_seconds",
+                "The last time a sync of proxy rules was queued",
+                &self.last_queued,
+            ),
+        ];
+        for (name, help, family) in timestamps {
+            registry.register(name, help, family.clone());
+        }
+        let changes = [
+            ("endpoint", "Endpoint", &self.endpoint_changes, &self.endpoint_pending),
+            ("service", "Service", &self.service_changes, &self.service_pending),
+        ];
+        for (name, kind, total, pending) in changes {
+            let (metric, help) = (format!("sync_proxy_rules_{name}_changes"), format!("proxy rules {kind} changes"));
+            registry.register(&metric, format!("Cumulative {help}"), total.clone());
+            registry.register(format!("{metric}_pending"), format!("Pending {help}"), pending.clone());
+        }
         registry.register(
-            "sync_proxy_rules_duration_seconds",
-            "SyncProxyRules latency in seconds",
-            self.sync_duration.clone(),
+            "sync_proxy_rules_no_local_endpoints_total",
+            "Number of services with a Local traffic policy and no endpoints",
+            self.no_local_endpoints.clone(),
         );
         registry.register(
-            "network_programming_duration_seconds",
-            "In Cluster Network Programming Latency in seconds",
-            self.programming_duration.clone(),
-        );
-        registry.register(
-            "sync_proxy_rules_last_timestamp_seconds",
-            "The last time proxy rules were successfully synced",
-            self.last_sync.clone(),
-        );
-        registry.register(
-            "sync_proxy_rules_endpoint_changes",
-            "Cumulative proxy rules Endpoint changes",
-            self.endpoint_changes.clone(),
-        );
-        registry.register(
-            "sync_proxy_rules_service_changes",
-            "Cumulative proxy rules Service changes",
-            self.service_changes.clone(),
-        );
-        registry.register(
-            "sync_proxy_rules_endpoint_changes_pending",
-            "Pending proxy rules Endpoint changes",
-            self.endpoint_pending.clone(),
-        );
-        registry.register(
-            "sync_proxy_rules_service_changes_pending",
-            "Pending proxy rules Service changes",
-            self.service_pending.clone(),
+            "sync_proxy_rules_nftables_sync_failures",
+            "Cumulative proxy nftables sync failures",
+            self.sync_failures.clone(),
         );
         registry.register("proxy_healthz", "Cumulative proxy healthz HTTP status", self.healthz.clone());
         registry.register("proxy_livez", "Cumulative proxy livez HTTP status", self.livez.clone());
@@ -103,15 +198,51 @@ impl Metrics {
         self.endpoint_pending.inc();
     }
 
-    /// The kernel was programmed; `triggers` are the times at which the changes happened at their origin.
-    pub fn synced(&self, took: Duration, triggers: &[SystemTime]) {
-        self.sync_duration.observe(took.as_secs_f64());
-        self.endpoint_pending.set(0);
-        self.service_pending.set(0);
-        let now = SystemTime::now();
-        self.last_sync.set(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
-        for trigger in triggers {
-            self.programming_duration.observe(now.duration_since(*trigger).unwrap_or_default().as_secs_f64());
+    /// A plan is about to be handed on, with all changes so far.
+    pub fn queued(&self) -> Seen {
+        for family in FAMILIES {
+            self.last_queued.get_or_create(&by(family)).set(now());
+        }
+        Seen { services: self.service_changes.get(), endpoints: self.endpoint_changes.get() }
+    }
+
+    /// What the last plan that was handed on leaves without local endpoints.
+    pub fn set_no_local_endpoints(&self, family: orlop_plan::Family, counts: NoLocalEndpoints) {
+        for (traffic_policy, count) in [("internal", counts.internal), ("external", counts.external)] {
+            let labels = ByPolicy { traffic_policy, ip_family: IpFamily(family) };
+            self.no_local_endpoints.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// The kernel was programmed.
+    pub fn synced(&self, synced: &Synced<'_>) {
+        for family in synced.families {
+            let labels = by(*family);
+            let took = synced.took.as_secs_f64();
+            self.sync_duration.get_or_create(&labels).observe(took);
+            let kind = if synced.full { &self.full_duration } else { &self.partial_duration };
+            kind.get_or_create(&labels).observe(took);
+            self.last_sync.get_or_create(&labels).set(now());
+        }
+        let at = SystemTime::now();
+        for (family, trigger) in synced.triggers {
+            let took = at.duration_since(*trigger).unwrap_or_default().as_secs_f64();
+            self.programming_duration.get_or_create(&by(*family)).observe(took);
+        }
+    }
+
+    /// The kernel is as the changes that were seen want it, whether or not they asked for anything.
+    pub fn settled(&self, seen: Seen, plan: &Plan) {
+        let left = |total: &Counter, seen: u64| i64::try_from(total.get().saturating_sub(seen)).unwrap_or(i64::MAX);
+        self.service_pending.set(left(&self.service_changes, seen.services));
+        self.endpoint_pending.set(left(&self.endpoint_changes, seen.endpoints));
+        self.frontends.set(i64::try_from(plan.frontends.len()).unwrap_or(i64::MAX));
+    }
+
+    /// The kernel could not be programmed.
+    pub fn failed(&self) {
+        for family in FAMILIES {
+            self.sync_failures.get_or_create(&by(family)).inc();
         }
     }
 
@@ -121,32 +252,57 @@ impl Metrics {
         family.get_or_create(&Code { code }).inc();
     }
 
-    /// The OpenMetrics text.
-    pub fn text(&self) -> String {
+    /// The OpenMetrics text, with the traffic that a backend counted.
+    pub fn text(&self, traffic: Option<(&Plan, &Counters)>) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);
+        if let Some((plan, counters)) = traffic {
+            let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
+            text.truncate(end);
+            traffic::write(&mut text, plan, counters);
+            text.push_str("# EOF\n");
+        }
         text
     }
+}
+
+const fn by(family: orlop_plan::Family) -> ByFamily {
+    ByFamily { ip_family: IpFamily(family) }
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use orlop_plan::Family as Ip;
 
     #[test]
-    fn metrics_carry_kube_proxys_names() {
+    fn metrics_carry_kube_proxys_names_and_labels() {
         let metrics = Metrics::new();
         metrics.service_changed();
-        metrics.synced(Duration::from_millis(3), &[SystemTime::now()]);
+        let seen = metrics.queued();
+        metrics.service_changed();
+        let triggers = [(Ip::V4, SystemTime::now())];
+        let took = Duration::from_millis(3);
+        metrics.synced(&Synced { took, full: true, families: &[Ip::V4], triggers: &triggers });
+        metrics.settled(seen, &Plan::default());
         metrics.health_answered(true, 200);
-        let text = metrics.text();
+        metrics.set_no_local_endpoints(Ip::V6, NoLocalEndpoints { internal: 2, external: 0 });
+        let text = metrics.text(None);
         for name in [
-            "kubeproxy_sync_proxy_rules_duration_seconds_bucket",
-            "kubeproxy_network_programming_duration_seconds_count 1",
-            "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
-            "kubeproxy_sync_proxy_rules_service_changes_total 1",
-            "kubeproxy_sync_proxy_rules_service_changes_pending 0",
+            "kubeproxy_sync_proxy_rules_duration_seconds_bucket{le=\"0.004\",ip_family=\"IPv4\"} 1",
+            "kubeproxy_sync_full_proxy_rules_duration_seconds_count{ip_family=\"IPv4\"} 1",
+            "kubeproxy_network_programming_duration_seconds_count{ip_family=\"IPv4\"} 1",
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds{ip_family=\"IPv4\"} 1",
+            "kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds{ip_family=\"IPv6\"} 1",
+            "kubeproxy_sync_proxy_rules_service_changes_total 2",
+            // One came after the plan was made.
+            "kubeproxy_sync_proxy_rules_service_changes_pending 1",
+            "kubeproxy_sync_proxy_rules_no_local_endpoints_total{traffic_policy=\"internal\",ip_family=\"IPv6\"} 2",
             "kubeproxy_proxy_healthz_total{code=\"200\"} 1",
         ] {
             assert!(text.contains(name), "{name} is missing in\n{text}");

@@ -6,7 +6,7 @@ use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
 use orlop_plan::{Backend, BackendError, Changes, Counters, Frontend, Held, Plan, Protocol};
 
-use crate::{Config, Mode};
+use crate::{Config, Mode, leftovers};
 
 /// A backend that has taken its first plan.
 pub(crate) struct Opened {
@@ -47,11 +47,13 @@ fn open_ebpf(options: Options, plan: &Plan) -> Result<EbpfWithSctp, BackendError
     Ok(both)
 }
 
-/// Removes everything that an agent of any mode left in the network namespace of this thread and under
+/// Removes everything that an agent of any mode, or kube-proxy, left in the network namespace of this thread and under
 /// [`Config::bpf_root`]. Nothing is forwarded afterwards.
 pub fn cleanup(bpf_root: &Path) -> Result<(), BackendError> {
     orlop_bpf::remove(bpf_root)?;
-    NftBackend::open()?.cleanup()
+    NftBackend::open()?.cleanup()?;
+    let (_, errors) = leftovers::remove();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("; ").into()) }
 }
 
 /// nftables, and what an agent in eBPF mode left: that takes no new connections and goes when its last one has ended.

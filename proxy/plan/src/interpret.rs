@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Endpoint, EndpointSet, Family, Frontend, Masquerade, Plan, Protocol, Target, WhenEmpty};
+use crate::{Caller, Endpoint, EndpointSet, Family, Frontend, Masquerade, Plan, Protocol, Reason, Target, WhenEmpty};
 
 /// Where a packet enters the node's service handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,51 +59,94 @@ pub enum Outcome {
 
 /// Says what the plan does to the first packet of a flow.
 pub fn interpret(plan: &Plan, packet: &Packet<'_>) -> Outcome {
-    let Some(target) = find(plan, packet) else {
-        return if plan.is_cluster_ip(packet.destination) { Outcome::Reject } else { Outcome::Pass };
+    judge(plan, packet, &mut |_| {})
+}
+
+/// Says what the plan does to the first packet of a flow, and why, rule by rule.
+pub fn explain(plan: &Plan, packet: &Packet<'_>) -> (Outcome, Vec<Reason>) {
+    let mut reasons = Vec::new();
+    let outcome = judge(plan, packet, &mut |reason| reasons.push(reason));
+    (outcome, reasons)
+}
+
+fn judge(plan: &Plan, packet: &Packet<'_>, because: &mut dyn FnMut(Reason)) -> Outcome {
+    let Some((frontend, target)) = find(plan, packet, because) else {
+        if plan.is_cluster_ip(packet.destination) {
+            because(Reason::UnusedPort);
+            return Outcome::Reject;
+        }
+        because(Reason::Nobodys);
+        return Outcome::Pass;
     };
-    if !target.admits(packet.source) {
-        return Outcome::Drop;
+    because(Reason::Claimed { frontend, name: target.name.clone(), kind: target.kind });
+    if let Some(ranges) = &target.source_ranges {
+        let admitted = target.admits(packet.source);
+        because(Reason::SourceRanges { ranges: ranges.clone(), admitted });
+        if !admitted {
+            return Outcome::Drop;
+        }
     }
-    let (endpoints, masquerade) = permitted(plan, target, packet);
+    let (endpoints, masquerade) = permitted(plan, target, packet, because);
     if endpoints.is_empty() {
+        because(Reason::NoEndpoints(target.when_empty));
         return match target.when_empty {
             WhenEmpty::Reject => Outcome::Reject,
             WhenEmpty::Drop => Outcome::Drop,
         };
     }
+    if !masquerade && endpoints.iter().any(|e| e.address == packet.source) {
+        because(Reason::Hairpin);
+    }
+    if let Some(seconds) = target.affinity_seconds {
+        because(Reason::Affinity(seconds));
+    }
     let choose = |e: &Endpoint| Choice { endpoint: *e, masqueraded: masquerade || e.address == packet.source };
     Outcome::Forward { choices: endpoints.iter().map(choose).collect(), affinity_seconds: target.affinity_seconds }
 }
 
-fn find<'a>(plan: &'a Plan, packet: &Packet<'_>) -> Option<&'a Target> {
+fn find<'a>(plan: &'a Plan, packet: &Packet<'_>, because: &mut dyn FnMut(Reason)) -> Option<(Frontend, &'a Target)> {
     let exact = Frontend::ip(packet.destination, packet.protocol, packet.port);
     if let Some(target) = plan.get(&exact) {
-        return Some(target);
-    }
-    // No packet from a device is the loopback's: the kernel calls it a martian.
-    let martian = packet.destination.is_loopback() && packet.origin == Origin::Device;
-    if martian || !plan.node.answers_node_ports(packet.destination) {
-        return None;
+        return Some((exact, target));
     }
     let node_port = Frontend::node_port(Family::of(packet.destination), packet.protocol, packet.port);
-    plan.get(&node_port).map(|target| &**target)
+    let target = plan.get(&node_port)?;
+    // No packet from a device is the loopback's: the kernel calls it a martian.
+    if packet.destination.is_loopback() && packet.origin == Origin::Device {
+        because(Reason::Martian);
+        return None;
+    }
+    if !plan.node.answers_node_ports(packet.destination) {
+        because(Reason::NodePortElsewhere { name: target.name.clone(), node_ports: plan.node.node_ports.clone() });
+        return None;
+    }
+    Some((node_port, target))
 }
 
-fn permitted<'a>(plan: &Plan, target: &'a Target, packet: &Packet<'_>) -> (&'a EndpointSet, bool) {
+fn permitted<'a>(
+    plan: &Plan,
+    target: &'a Target,
+    packet: &Packet<'_>,
+    because: &mut dyn FnMut(Reason),
+) -> (&'a EndpointSet, bool) {
     let from_node = packet.origin == Origin::Node || plan.node.addresses.contains(&packet.source);
     if let Some(local) = &target.local {
         // kube-proxy's short cut: inside the cluster a Local policy does not bind; the node itself needs a routable source.
-        return match from_node {
-            true => (&target.endpoints, true),
-            false if plan.node.detect_local.is_pod(packet.source, packet.device) => (&target.endpoints, false),
-            false => (local, false),
+        let (caller, endpoints, masquerade) = match from_node {
+            true => (Caller::Node, &target.endpoints, true),
+            false if plan.node.detect_local.is_pod(packet.source, packet.device) => {
+                (Caller::Pod, &target.endpoints, false)
+            }
+            false => (Caller::Stranger, local, false),
         };
+        because(Reason::LocalPolicy { caller, endpoints: endpoints.len(), of: target.endpoints.len() });
+        return (endpoints, masquerade);
     }
     let masquerade = match target.masquerade {
         Masquerade::Never => false,
         Masquerade::Always => true,
         Masquerade::Outside => plan.node.detect_local.is_stranger(packet.source, packet.device),
     };
+    because(Reason::Masquerade { rule: target.masquerade, applies: masquerade });
     (&target.endpoints, masquerade)
 }

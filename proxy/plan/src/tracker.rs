@@ -13,7 +13,7 @@ use crate::{
     Target, WhenEmpty, select,
 };
 
-/// How many Service ports have endpoints, but none here where their traffic policy wants one.
+/// How many Service ports of one family have endpoints, but none here where their traffic policy wants one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NoLocalEndpoints {
     /// By internalTrafficPolicy.
@@ -31,7 +31,7 @@ struct Entry {
     /// The frontends it has in the plan, to take away what it no longer claims.
     claimed: Box<[Frontend]>,
     /// Its share of [`Tracker::no_local_endpoints`].
-    no_local: NoLocalEndpoints,
+    no_local: [NoLocalEndpoints; 2],
 }
 
 impl Entry {
@@ -59,7 +59,7 @@ pub struct Tracker {
     waiting: HashMap<Frontend, BTreeSet<Arc<str>>>,
     dirty: HashSet<Arc<str>>,
     health_checks: BTreeMap<Arc<str>, HealthCheck>,
-    no_local: NoLocalEndpoints,
+    no_local: [NoLocalEndpoints; 2],
     /// The gate `AllowServiceExternalIPs` is closed.
     no_external_ips: bool,
     plan: Plan,
@@ -141,8 +141,8 @@ impl Tracker {
     }
 
     /// How many Service ports a Local policy leaves without endpoints here; as of the last [`Tracker::plan`].
-    pub const fn no_local_endpoints(&self) -> NoLocalEndpoints {
-        self.no_local
+    pub const fn no_local_endpoints(&self, family: Family) -> NoLocalEndpoints {
+        self.no_local[family as usize]
     }
 
     /// The plan as of all updates so far: recomputes what they touched. The clone is cheap.
@@ -203,10 +203,12 @@ impl Tracker {
 
     fn recompute(&mut self, key: &Arc<str>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        let mut no_local = NoLocalEndpoints::default();
+        let mut no_local = [NoLocalEndpoints::default(); 2];
         let wanted = targets(key, entry, &self.plan.node, &mut no_local);
-        self.no_local.internal = self.no_local.internal + no_local.internal - entry.no_local.internal;
-        self.no_local.external = self.no_local.external + no_local.external - entry.no_local.external;
+        for (total, (new, old)) in self.no_local.iter_mut().zip(no_local.iter().zip(&entry.no_local)) {
+            total.internal = total.internal + new.internal - old.internal;
+            total.external = total.external + new.external - old.external;
+        }
         entry.no_local = no_local;
         match entry.health_check() {
             Some(check) => self.health_checks.insert(key.clone(), check),
@@ -266,7 +268,7 @@ fn targets(
     key: &Arc<str>,
     entry: &Entry,
     node: &NodeFacts,
-    no_local: &mut NoLocalEndpoints,
+    no_local: &mut [NoLocalEndpoints; 2],
 ) -> Vec<(Frontend, Target)> {
     let Some(service) = &entry.service else { return Vec::new() };
     let mut all = Vec::new();
@@ -287,7 +289,7 @@ fn port_targets(
     entry: &Entry,
     (service, port, family): (&ServiceInfo, &Port, Family),
     node: &NodeFacts,
-    (all, no_local): (&mut Vec<(Frontend, Target)>, &mut NoLocalEndpoints),
+    (all, no_local): (&mut Vec<(Frontend, Target)>, &mut [NoLocalEndpoints; 2]),
 ) {
     let zone = node.zone.as_deref();
     let slices = entry.slices.values();
@@ -295,6 +297,7 @@ fn port_targets(
         slices.flat_map(|s| s.candidates(&port.name, port.protocol, family, zone)).collect();
     let selection = select(&mut candidates);
     if selection.any() && selection.local.is_empty() {
+        let no_local = &mut no_local[family as usize];
         no_local.internal += u64::from(service.internal == Locality::Local);
         no_local.external += u64::from(service.external == Locality::Local && service.is_external(port));
     }

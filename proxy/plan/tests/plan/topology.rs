@@ -304,16 +304,16 @@ fn a_health_check_counts_the_ready_addresses_of_this_node_by_family() {
     tracker.plan();
     let check = tracker.health_checks()["default/web"];
     assert_eq!(check, HealthCheck { port: 32000, local_v4: 1, local_v6: 0 });
-    assert_eq!(tracker.no_local_endpoints(), NoLocalEndpoints::default());
+    assert_eq!(tracker.no_local_endpoints(Family::V4), NoLocalEndpoints::default());
     tracker.remove_slice("default", "b");
     tracker.upsert_slice(&slice("a", "web", &[("http", 8080)], vec![described("10.0.0.3")]));
     tracker.plan();
     assert_eq!(tracker.health_checks()["default/web"].local_v4, 0);
-    assert_eq!(tracker.no_local_endpoints(), NoLocalEndpoints { internal: 0, external: 1 });
+    assert_eq!(tracker.no_local_endpoints(Family::V4), NoLocalEndpoints { internal: 0, external: 1 });
     tracker.upsert_service(&balanced(false));
     tracker.plan();
     assert!(tracker.health_checks().is_empty(), "externalTrafficPolicy Cluster needs none");
     tracker.remove_service("default", "web");
     tracker.plan();
-    assert_eq!(tracker.no_local_endpoints(), NoLocalEndpoints::default());
+    assert_eq!(tracker.no_local_endpoints(Family::V4), NoLocalEndpoints::default());
 }

@@ -259,3 +259,51 @@ fn drift_names_what_the_kernel_lacks_and_what_it_should_not_have() {
     assert_eq!(Held::drift(Some(&right), None), ["the kernel holds it, but no Service claims it"]);
     assert!(Held::drift(None, None).is_empty());
 }
+
+#[test]
+fn a_decision_is_explained_rule_by_rule() {
+    let mut tracker = tracker();
+    let mut web_service = service("web", &["10.96.0.10"], vec![port("http", 80, Some(30001))]);
+    let spec = web_service.spec.as_mut().unwrap();
+    spec.external_traffic_policy = Some("Local".into());
+    spec.session_affinity = Some("ClientIP".into());
+    tracker.upsert_service(&web_service);
+    tracker.upsert_slice(&web(vec![endpoint("10.244.1.2", "node-2")]));
+    let plan = tracker.plan();
+    let told = |packet: &Packet<'_>| -> (Outcome, Vec<String>) {
+        let (outcome, reasons) = explain(&plan, packet);
+        assert_eq!(outcome, interpret(&plan, packet), "the explanation is of another outcome");
+        (outcome, reasons.iter().map(ToString::to_string).collect())
+    };
+    let (outcome, reasons) = told(&packet("10.244.0.9", "10.96.0.10", 80, Some("veth0")));
+    assert!(matches!(outcome, Outcome::Forward { .. }));
+    assert_eq!(
+        reasons,
+        [
+            "TCP/10.96.0.10:80 is the cluster IP of default/web:http",
+            "callers that are no pods are masqueraded; this one keeps its source",
+            "sessionAffinity is ClientIP: the endpoint this caller had in the last 10800 s, if it lives",
+        ]
+    );
+    let (outcome, reasons) = told(&packet("192.0.2.1", "172.30.0.11", 30001, Some("eth0")));
+    assert_eq!(outcome, Outcome::Drop);
+    assert_eq!(
+        reasons,
+        [
+            "TCP/<node>:30001 is the NodePort of default/web:http",
+            "externalTrafficPolicy is Local: 0 endpoints on this node, source kept",
+            "there are endpoints, but a Local policy permits none of them here: dropped",
+        ]
+    );
+    let (outcome, reasons) = told(&packet("192.0.2.1", "192.0.2.7", 30001, Some("eth0")));
+    assert_eq!(outcome, Outcome::Pass);
+    assert_eq!(
+        reasons,
+        [
+            "the port is a NodePort of default/web:http, but it answers only on 172.30.0.11",
+            "no Service has this address and port: left alone",
+        ]
+    );
+    let (_, reasons) = told(&packet("10.244.0.9", "10.96.0.10", 81, Some("veth0")));
+    assert_eq!(reasons, ["a cluster IP refuses ports that none of its Services has: refused"]);
+}

@@ -1,0 +1,305 @@
+//! `orlop explain`: what happens to a packet, rule by rule, beside what the kernel holds for it.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use orlop_plan::{
+    Backend, DetectLocal, Family, Frontend, Held, NodeFacts, Origin, Outcome, Packet, Plan, Protocol, Target, explain,
+};
+
+/// Nobody has this address (RFC 5737): a caller from outside.
+const OUTSIDE_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+/// Likewise (RFC 3849).
+const OUTSIDE_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+
+/// Who sends the packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum From {
+    /// A pod of the cluster.
+    #[default]
+    Pod,
+    /// A process of the node.
+    Node,
+    /// Somebody else.
+    Outside,
+}
+
+/// Why a question makes no sense.
+#[derive(Debug, thiserror::Error)]
+pub enum QuestionError {
+    /// The destination.
+    #[error("{0:?}: write it as 10.96.0.10:80, [fd00::10]:80 or 10.96.0.10:53/UDP")]
+    Destination(String),
+    /// The sender.
+    #[error("from {0:?}: it must be pod, node or outside")]
+    From(String),
+    /// The source address.
+    #[error("source {0:?} is no IP address")]
+    Source(String),
+}
+
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Where the packet goes.
+    pub to: SocketAddr,
+    /// By which protocol.
+    pub protocol: Protocol,
+    /// Who sends it.
+    pub from: From,
+    /// Its source, where that matters.
+    pub source: Option<IpAddr>,
+}
+
+impl Question {
+    /// `address:port[/protocol]`, and who sends it.
+    pub fn new(to: &str, from: Option<&str>, source: Option<&str>) -> Result<Self, QuestionError> {
+        let (address, protocol) = to.split_once('/').map_or((to, None), |(address, name)| (address, Some(name)));
+        let protocol = Protocol::from_name(protocol.map(str::to_uppercase).as_deref());
+        let bad = || QuestionError::Destination(to.into());
+        let from = match from {
+            None | Some("pod") => From::Pod,
+            Some("node") => From::Node,
+            Some("outside") => From::Outside,
+            Some(other) => return Err(QuestionError::From(other.into())),
+        };
+        let source = source.map(|text| text.parse().map_err(|_| QuestionError::Source(text.into()))).transpose()?;
+        Ok(Self { to: address.parse().map_err(|_| bad())?, protocol: protocol.ok_or_else(bad)?, from, source })
+    }
+
+    /// Reads the query of `/explain`: `to=10.96.0.10:80/TCP&from=pod&source=10.244.0.7`.
+    pub fn parse(query: &str) -> Result<Self, QuestionError> {
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let get = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
+        Self::new(get("to").unwrap_or_default(), get("from"), get("source"))
+    }
+
+    /// The query that [`Question::parse`] reads.
+    pub fn query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("to", &format!("{}/{}", self.to, self.protocol));
+        let from = match self.from {
+            From::Pod => "pod",
+            From::Node => "node",
+            From::Outside => "outside",
+        };
+        query.append_pair("from", from);
+        if let Some(source) = self.source {
+            query.append_pair("source", &source.to_string());
+        }
+        query.finish()
+    }
+
+    /// The answer, for a person.
+    pub(crate) fn answer(&self, backend: &mut dyn Backend, plan: &Plan) -> String {
+        let caller = self.caller(&plan.node);
+        let packet = Packet {
+            source: caller.source,
+            destination: self.to.ip(),
+            protocol: self.protocol,
+            port: self.to.port(),
+            origin: if self.from == From::Node { Origin::Node } else { Origin::Device },
+            device: caller.device.as_deref(),
+        };
+        let (outcome, reasons) = explain(plan, &packet);
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = writeln!(text, "{} to {} from {} on node {}", self.protocol, self.to, caller.words, plan.node.name);
+        for (number, reason) in (1..).zip(&reasons) {
+            let _ = writeln!(text, "  {number}. {reason}");
+        }
+        write_outcome(&mut text, &outcome);
+        let frontends = self.frontends(plan);
+        for frontend in &frontends {
+            write_held(&mut text, backend, frontend, plan.get(frontend).map(|target| &**target));
+        }
+        if frontends.is_empty() {
+            let _ = writeln!(text, "The kernel ({} mode) should hold nothing for it.", backend.mode());
+            let frontend = Frontend::ip(self.to.ip(), self.protocol, self.to.port());
+            write_held(&mut text, backend, &frontend, None);
+        }
+        text
+    }
+
+    /// The frontends of the plan that could be meant: the address itself, or the NodePort.
+    fn frontends(&self, plan: &Plan) -> Vec<Frontend> {
+        let exact = Frontend::ip(self.to.ip(), self.protocol, self.to.port());
+        let node_port = Frontend::node_port(Family::of(self.to.ip()), self.protocol, self.to.port());
+        let candidates = [exact, node_port].into_iter();
+        candidates.filter(|frontend| plan.get(frontend).is_some()).take(1).collect()
+    }
+
+    fn caller(&self, node: &NodeFacts) -> Caller {
+        let family = Family::of(self.to.ip());
+        let outside = if family == Family::V4 { OUTSIDE_V4 } else { OUTSIDE_V6 };
+        match self.from {
+            From::Node => {
+                let source = self.source.or(node.first_address(family)).unwrap_or(outside);
+                Caller { source, device: None, words: format!("a process of the node ({source})") }
+            }
+            From::Outside => {
+                let source = self.source.unwrap_or(outside);
+                Caller { source, device: Some("outside".into()), words: format!("outside ({source})") }
+            }
+            From::Pod => {
+                let (known, device) = match &node.detect_local {
+                    DetectLocal::Cidrs(cidrs) => {
+                        let own = cidrs.iter().find(|cidr| Family::of(cidr.addr()) == family);
+                        (own.and_then(|cidr| cidr.hosts().nth(1)), "pod".into())
+                    }
+                    DetectLocal::Bridge(name) => (None, name.clone()),
+                    DetectLocal::InterfacePrefix(prefix) => (None, format!("{prefix}0")),
+                };
+                let source = self.source.or(known).unwrap_or(outside);
+                let words = match &node.detect_local {
+                    DetectLocal::Cidrs(_) if self.source.is_none() && known.is_none() => {
+                        "a pod (which no known network tells from anybody else)".into()
+                    }
+                    DetectLocal::Cidrs(_) => format!("a pod ({source})"),
+                    _ => format!("a pod (on device {device})"),
+                };
+                Caller { source, device: Some(device), words }
+            }
+        }
+    }
+}
+
+struct Caller {
+    source: IpAddr,
+    device: Option<String>,
+    words: String,
+}
+
+fn write_outcome(text: &mut String, outcome: &Outcome) {
+    let _ = match outcome {
+        Outcome::Pass => writeln!(text, "=> passed on untouched"),
+        Outcome::Reject => writeln!(text, "=> refused"),
+        Outcome::Drop => writeln!(text, "=> dropped"),
+        Outcome::Forward { choices, .. } => {
+            let _ = writeln!(text, "=> forwarded to one of {}:", choices.len());
+            choices.iter().try_for_each(|choice| {
+                let place = if choice.endpoint.local { "on this node" } else { "elsewhere" };
+                let source = if choice.masqueraded { "from this node's address" } else { "source kept" };
+                writeln!(text, "     {} {place}, {source}", choice.endpoint)
+            })
+        }
+    };
+}
+
+fn write_held(text: &mut String, backend: &mut dyn Backend, frontend: &Frontend, wanted: Option<&Target>) {
+    let mode = backend.mode();
+    let _ = match backend.held(frontend) {
+        Err(error) => writeln!(text, "The kernel ({mode} mode) could not be read: {error}"),
+        Ok(held) => {
+            if let Some(held) = &held {
+                let all: Vec<String> =
+                    held.endpoints.iter().map(|(ip, port)| SocketAddr::new(*ip, *port).to_string()).collect();
+                let _ =
+                    writeln!(text, "The kernel ({mode} mode) holds {frontend} with {}: {}", all.len(), all.join(", "));
+                if let Some(local) = &held.local {
+                    let all: Vec<String> =
+                        local.iter().map(|(ip, port)| SocketAddr::new(*ip, *port).to_string()).collect();
+                    let _ = writeln!(text, "  of this node: {}", all.join(", "));
+                }
+                held.places.iter().for_each(|place| *text += &format!("  {place}\n"));
+            }
+            match Held::drift(held.as_ref(), wanted).as_slice() {
+                [] if wanted.is_some() => writeln!(text, "No drift: the kernel holds what the plan wants."),
+                [] => Ok(()),
+                drift => drift.iter().try_for_each(|line| writeln!(text, "DRIFT: {line}")),
+            }
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Service;
+    use k8s_openapi::api::discovery::v1::EndpointSlice;
+    use orlop_plan::{BackendError, Changes, NodeFacts, Tracker};
+
+    /// Holds whatever it is told to.
+    struct Fixed(Option<Held>);
+
+    impl Backend for Fixed {
+        fn mode(&self) -> &'static str {
+            "fixed"
+        }
+        fn sync(&mut self, _: &Plan, _: &Changes) -> Result<(), BackendError> {
+            Ok(())
+        }
+        fn resync(&mut self, _: &Plan) -> Result<(), BackendError> {
+            Ok(())
+        }
+        fn cleanup(&mut self) -> Result<(), BackendError> {
+            Ok(())
+        }
+        fn held(&mut self, _: &Frontend) -> Result<Option<Held>, BackendError> {
+            Ok(self.0.clone())
+        }
+    }
+
+    fn plan() -> Plan {
+        let cidrs = vec!["10.244.0.0/16".parse().expect("a CIDR")];
+        let address = "172.30.0.11".parse().expect("an address");
+        let mut tracker = Tracker::new(NodeFacts::primary("node1", vec![address], cidrs));
+        let service: Service = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "default", "name": "web"},
+            "spec": {"clusterIPs": ["10.96.0.10"], "ports": [{"port": 80, "nodePort": 30001}]},
+        }))
+        .expect("a Service");
+        let slice: EndpointSlice = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "default", "name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": "IPv4", "ports": [{"name": "", "port": 8080}],
+            "endpoints": [{"addresses": ["10.244.0.2"], "nodeName": "node1"}, {"addresses": ["10.244.1.2"]}],
+        }))
+        .expect("a slice");
+        tracker.upsert_service(&service);
+        tracker.upsert_slice(&slice);
+        tracker.plan()
+    }
+
+    #[test]
+    fn the_decision_stands_beside_what_the_kernel_holds_and_drift_is_named() {
+        let question = Question::new("10.96.0.10:80", None, None).expect("a question");
+        let endpoints = vec![("10.244.0.2".parse().expect("an address"), 8080)];
+        let held = Held { endpoints, places: vec!["map x, slot 1".into()], ..Held::default() };
+        let text = question.answer(&mut Fixed(Some(held)), &plan());
+        let expected = "TCP to 10.96.0.10:80 from a pod (10.244.0.2) on node node1
+  1. TCP/10.96.0.10:80 is the cluster IP of default/web
+  2. callers that are no pods are masqueraded; this one keeps its source
+  3. the caller is an endpoint itself: masqueraded if it gets itself
+=> forwarded to one of 2:
+     10.244.0.2:8080 on this node, from this node's address
+     10.244.1.2:8080 elsewhere, source kept
+The kernel (fixed mode) holds TCP/10.96.0.10:80 with 1: 10.244.0.2:8080
+  map x, slot 1
+DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
+";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_node_port_is_explained_by_any_address_that_answers() {
+        let question = Question::new("172.30.0.11:30001/tcp", Some("outside"), None).expect("a question");
+        let text = question.answer(&mut Fixed(None), &plan());
+        assert!(text.starts_with("TCP to 172.30.0.11:30001 from outside (192.0.2.1) on node node1\n"), "{text}");
+        assert!(text.contains("10.244.1.2:8080 elsewhere, from this node's address"), "{text}");
+        assert!(text.ends_with("DRIFT: the kernel holds nothing for default/web\n"), "{text}");
+    }
+
+    #[test]
+    fn a_question_survives_its_query_and_nonsense_is_refused() {
+        let asked = Question::new("[fd00::10]:53/udp", Some("node"), Some("fd00::1")).expect("a question");
+        assert_eq!(Question::parse(&asked.query()).expect("the same"), asked);
+        for (to, from, source) in [
+            ("10.96.0.10", None, None),
+            ("10.96.0.10:80/x", None, None),
+            ("1.2.3.4:5", Some("moon"), None),
+            ("1.2.3.4:5", None, Some("me")),
+        ] {
+            assert!(Question::new(to, from, source).is_err(), "{to} {from:?} {source:?}");
+        }
+    }
+}
