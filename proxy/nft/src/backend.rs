@@ -2,16 +2,20 @@
 
 use std::net::IpAddr;
 
-use orlop_plan::{Backend, BackendError, Change, Changes, Endpoint, Family, Frontend, Held, Plan, Protocol, Target};
+use orlop_plan::{
+    Backend, BackendError, Change, Changes, Counters, Endpoint, Family, Frontend, Held, Plan, Protocol, Target,
+};
 
 use crate::conntrack::Scope;
 use crate::netlink::{Netlink, Transaction};
 use crate::ruleset::{Writer, table_exists};
 use crate::table::{Table, family_number};
-use crate::{Error, conntrack, held};
+use crate::{Error, conntrack, counters, held};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
+/// Listing more endpoints than this takes the kernel so long that only frontends are counted.
+const COUNTED_AT_MOST: usize = 50_000;
 /// With more changes than this, one look at every flow is cheaper than a look for each.
 const MAX_LOOKS: usize = 16;
 /// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
@@ -152,6 +156,17 @@ impl Backend for NftBackend {
             *table = Table::new(family, self.route_localnet && family == Family::V4);
         }
         Ok(())
+    }
+
+    fn counters(&mut self) -> Result<Counters, BackendError> {
+        let mut all = Counters::default();
+        for (table, family) in self.tables.iter().zip(FAMILIES) {
+            if table.is_adopted() && table_exists(&mut self.netlink, family_number(family))? {
+                let listed = table.endpoints() <= COUNTED_AT_MOST;
+                counters::read(&mut self.netlink, family, listed, |group| table.chooses(group), &mut all)?;
+            }
+        }
+        Ok(all)
     }
 
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {

@@ -94,9 +94,14 @@ pub(crate) fn frontend_key(frontend: &Frontend) -> Bytes {
     key.field(&[frontend.protocol.number()]).field(&frontend.port.to_be_bytes())
 }
 
-/// A frontend and the group and policy it leads to.
-pub(crate) fn frontend(frontend: &Frontend, group: GroupId, policy: u32) -> Element {
-    Element::map(frontend_key(frontend), Bytes::LABELLED.field(&group.0).number(policy))
+/// A frontend and its policy.
+pub(crate) fn frontend(frontend: &Frontend, policy: u32) -> Element {
+    Element::map(frontend_key(frontend), Bytes::LABELLED.number(policy))
+}
+
+/// A frontend and its group.
+pub(crate) fn group(frontend: &Frontend, group: GroupId) -> Element {
+    Element::map(frontend_key(frontend), Bytes::LABELLED.field(&group.0))
 }
 
 /// For `leaving`; a NodePort has the unspecified address.
@@ -242,12 +247,11 @@ mod tests {
 
     #[test]
     fn a_frontend_is_read_back_from_its_element() {
-        let group = GroupId([2; 8]);
         for (address, family) in [("10.96.0.1", layout::IPV4), ("fd00::1", layout::IPV6)] {
             let by_address = Frontend::ip(address.parse().unwrap(), Protocol::Udp, 53);
             let by_port = Frontend::node_port(by_address.family(), Protocol::Tcp, 30_000);
             for wanted in [by_address, by_port] {
-                assert_eq!(frontend_of(&frontend(&wanted, group, 1).key, family), Some(wanted));
+                assert_eq!(frontend_of(&frontend(&wanted, 1).key, family), Some(wanted));
                 assert_eq!(left(&leaving(&wanted).key, family), Some(wanted));
             }
         }

@@ -25,6 +25,12 @@ impl GroupId {
         Self(id)
     }
 
+    /// The group that this is, or is the local half of.
+    pub const fn whole(mut self) -> Self {
+        self.0[0] &= !1;
+        self
+    }
+
     /// The half with this node's endpoints only.
     pub const fn local(mut self) -> Self {
         self.0[0] |= 1;

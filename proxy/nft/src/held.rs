@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use orlop_plan::{Family, Frontend, FrontendAddress, Held, Masquerade, WhenEmpty};
+use orlop_plan::{Family, Frontend, Held, Masquerade, WhenEmpty};
 
 use crate::Error;
 use crate::element::{self, Bytes, endpoint_of, number_at};
@@ -11,7 +11,7 @@ use crate::group::GroupId;
 use crate::layout::{self, COUNT_DROP, COUNT_REJECT, TABLE};
 use crate::netlink::Netlink;
 use crate::ruleset::{self, Written};
-use crate::table::family_number;
+use crate::table::{family_number, maps_of};
 
 /// Reads a frontend; none if the kernel has none.
 pub(crate) fn read(netlink: &mut Netlink, frontend: &Frontend) -> Result<Option<Held>, Error> {
@@ -30,22 +30,24 @@ impl Reader<'_> {
     }
 
     fn frontend(&mut self, frontend: &Frontend) -> Result<Option<Held>, Error> {
-        let set = match frontend.address {
-            FrontendAddress::Ip(_) => layout::FRONTENDS,
-            FrontendAddress::NodePort(_) => layout::NODE_PORTS,
-        };
-        let Some(value) = self.get(set, &element::frontend_key(frontend))? else { return Ok(None) };
-        let (Some(group), Some(policy)) = (element::group_at(&value, 4), number_at(&value, 12)) else {
-            return Ok(None);
-        };
+        let (policies, groups) = maps_of(frontend);
+        let key = element::frontend_key(frontend);
+        let policy = self.get(policies, &key)?.and_then(|value| number_at(&value, 4));
+        let group = self.get(groups, &key)?.and_then(|value| element::group_at(&value, 4));
+        let Some(policy) = policy else { return Ok(None) };
         let version = if frontend.family() == Family::V4 { "ip" } else { "ip6" };
         let mut held = Held::default();
-        held.places.push(format!("table {version} {TABLE}, map {set}: {group}, policy {policy}"));
+        held.places.push(format!("table {version} {TABLE}, map {policies}: policy {policy}"));
         let chains = ruleset::verdicts(self.netlink, self.family, layout::POLICIES)?;
         match chains.into_iter().find(|(key, _)| *key == element::policy_key(policy)) {
             Some((_, chain)) => self.policy(&chain, &mut held)?,
             None => held.places.push(format!("no chain for policy {policy}: its packets are left alone")),
         }
+        let Some(group) = group else {
+            held.places.push(format!("map {groups}: nothing, its packets are left alone"));
+            return Ok(Some(held));
+        };
+        held.places.push(format!("map {groups}: {group}"));
         held.endpoints = self.endpoints(group, &mut held)?;
         if held.local.is_some() {
             held.local = Some(self.endpoints(group.local(), &mut held)?);

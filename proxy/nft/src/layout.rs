@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! prerouting|output -> services: frontends[daddr . proto . dport] (or, on a NodePort address, node-ports[proto . dport])
-//!                                gives (group, policy); policies[policy] goes to a policy's chain
-//! policy-*:                      marks for masquerade as the policy says, then balance[counts[group] . variant]
+//!                                gives the policy; policies[policy] goes to its chain
+//! policy-*:                      marks for masquerade as the policy says; groups (or node-port-groups), by the same key,
+//!                                gives the group; balance[counts[group] . variant] goes to
 //! to-N*:                         endpoints[group . random mod N] gives address and port for dnat
 //! postrouting:                   masquerades what is marked, and a pod that reaches itself
 //! ```
@@ -41,6 +42,11 @@ const ROUTE_LOCAL: u32 = 2;
 
 pub(crate) const FRONTENDS: &str = "frontends";
 pub(crate) const NODE_PORTS: &str = "node-ports";
+/// The group of each of `frontends`: a map of its own, because a rule cannot hand what it found to the next chain, and
+/// `frontends` counts each flow once.
+pub(crate) const GROUPS: &str = "groups";
+/// The group of each of `node-ports`.
+pub(crate) const NODE_PORT_GROUPS: &str = "node-port-groups";
 pub(crate) const COUNTS: &str = "counts";
 pub(crate) const ENDPOINTS: &str = "endpoints";
 pub(crate) const CLUSTER_IPS: &str = "cluster-ips";
@@ -109,6 +115,8 @@ pub(crate) struct SetSpec {
     pub data: Data,
     pub interval: bool,
     pub dynamic: bool,
+    /// Whether each element counts the packets that found it: first packets of flows, since only those come here.
+    pub counted: bool,
 }
 
 /// The total length in bytes of fields in registers; a single field keeps its own length.
@@ -125,33 +133,32 @@ pub(crate) fn datatype(fields: &[Field], family: u8) -> u32 {
 pub(crate) const SETS: &[SetSpec] = {
     use Field::{Address, Number, Port, Protocol};
     const fn map(name: &'static str, key: &'static [Field], data: &'static [Field]) -> SetSpec {
-        SetSpec { name, key, data: Data::Value(data), interval: false, dynamic: false }
+        SetSpec { name, key, data: Data::Value(data), interval: false, dynamic: false, counted: false }
+    }
+    const fn counted(name: &'static str, key: &'static [Field], data: &'static [Field]) -> SetSpec {
+        SetSpec { counted: true, ..map(name, key, data) }
     }
     const fn set(name: &'static str, key: &'static [Field]) -> SetSpec {
-        SetSpec { name, key, data: Data::None, interval: false, dynamic: false }
+        SetSpec { name, key, data: Data::None, interval: false, dynamic: false, counted: false }
     }
     const fn verdicts(name: &'static str, key: &'static [Field]) -> SetSpec {
-        SetSpec { name, key, data: Data::Verdict, interval: false, dynamic: false }
+        SetSpec { name, key, data: Data::Verdict, interval: false, dynamic: false, counted: false }
     }
     &[
-        map(FRONTENDS, &[Address, Protocol, Port], &[Number, Number, Number, Number]),
-        map(NODE_PORTS, &[Protocol, Port], &[Number, Number, Number, Number]),
+        counted(FRONTENDS, &[Address, Protocol, Port], &[Number, Number]),
+        counted(NODE_PORTS, &[Protocol, Port], &[Number, Number]),
+        map(GROUPS, &[Address, Protocol, Port], &[Number, Number, Number]),
+        map(NODE_PORT_GROUPS, &[Protocol, Port], &[Number, Number, Number]),
         map(COUNTS, &[Number, Number], &[Number, Number]),
-        map(ENDPOINTS, &[Number, Number, Number], &[Number, Address, Port]),
+        counted(ENDPOINTS, &[Number, Number, Number], &[Number, Address, Port]),
         set(CLUSTER_IPS, &[Address]),
         set(NODE_IPS, &[Address]),
         set(HAIRPIN, &[Address, Address]),
         set(LEAVING, &[Address, Protocol, Port]),
-        SetSpec { name: PODS, key: &[Address], data: Data::None, interval: true, dynamic: false },
+        SetSpec { interval: true, ..set(PODS, &[Address]) },
         verdicts(POLICIES, &[Number]),
         verdicts(BALANCE, &[Number, Number]),
-        SetSpec {
-            name: AFFINITY,
-            key: &[Number, Number, Address],
-            data: Data::Value(&[Number, Address, Port]),
-            interval: false,
-            dynamic: true,
-        },
+        SetSpec { dynamic: true, ..map(AFFINITY, &[Number, Number, Address], &[Number, Address, Port]) },
     ]
 };
 
@@ -188,12 +195,14 @@ pub(crate) mod registers {
     pub const PROTOCOL: u32 = 4;
     /// The destination port.
     pub const PORT: u32 = PROTOCOL + 1;
-    /// What a frontend leads to: label, group (two registers), policy.
+    /// What a frontend leads to: label, then its group (two registers) or its policy.
     pub const FRONTEND: u32 = PROTOCOL - 1;
     /// The group: with what follows, the key of its count, of an endpoint and of a client.
     pub const GROUP: u32 = FRONTEND + 1;
-    /// The policy; later an endpoint's index or a client's address.
-    pub const POLICY: u32 = GROUP + 2;
+    /// The policy.
+    pub const POLICY: u32 = FRONTEND + 1;
+    /// After a group: an endpoint's index or a client's address.
+    pub const CHOICE: u32 = GROUP + 2;
     /// Label, address, port.
     pub const ENDPOINT: u32 = 10;
     /// The endpoint's address.
@@ -222,14 +231,18 @@ pub(crate) fn lookup(map: &'static str, from: u32, to: u32) -> [Expr; 2] {
 
 /// The two ways to a group: by the exact address, or by the port on a NodePort address.
 pub(crate) fn find_group(family: Family) -> [Vec<Expr>; 2] {
+    find(family, [GROUPS, NODE_PORT_GROUPS])
+}
+
+fn find(family: Family, [by_address_map, by_port_map]: [&'static str; 2]) -> [Vec<Expr>; 2] {
     use registers::{FRONTEND, PORT, PROTOCOL};
     let key = PROTOCOL - address_registers(family);
     let port = [Expr::LoadProtocol { to: PROTOCOL }, Expr::LoadDestinationPort { to: PORT }];
     let mut by_address = vec![Expr::LoadAddress { which: Address::Destination, to: key }];
     by_address.extend(port.clone());
-    by_address.extend(lookup(FRONTENDS, key, FRONTEND));
+    by_address.extend(lookup(by_address_map, key, FRONTEND));
     let mut by_port = port.to_vec();
-    by_port.extend(lookup(NODE_PORTS, PROTOCOL, FRONTEND));
+    by_port.extend(lookup(by_port_map, PROTOCOL, FRONTEND));
     [by_address, by_port]
 }
 
@@ -258,13 +271,11 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
     use registers::{ADDRESS, POLICY, SCRATCH};
     let goto = |chain: &str| Expr::Verdict(Verdict::Goto(chain.into()));
     let jump = || vec![vec![Expr::Verdict(Verdict::Jump("services".into()))]];
-    let to_policy = |rule: Vec<Expr>| {
-        let mut all = vec![Expr::LoadDestinationPort { to: POLICY }];
-        all.extend(rule);
-        all.push(Expr::VerdictMap { map: POLICIES, from: POLICY });
-        all
+    let to_policy = |mut rule: Vec<Expr>| {
+        rule.push(Expr::VerdictMap { map: POLICIES, from: POLICY });
+        rule
     };
-    let [by_address, by_port] = find_group(family);
+    let [by_address, by_port] = find(family, [FRONTENDS, NODE_PORTS]);
     let destination = Expr::LoadAddress { which: Address::Destination, to: ADDRESS };
     let to_node_ports = match node_ports {
         NodePortAddresses::Only(_) => {

@@ -8,6 +8,7 @@
 mod attr;
 mod backend;
 mod conntrack;
+mod counters;
 mod element;
 mod error;
 mod expr;

@@ -9,7 +9,7 @@ use orlop_plan::{Family, Masquerade, Target};
 use sha2::{Digest, Sha256};
 
 use crate::expr::{Address, Expr, Verdict};
-use crate::layout::registers::{ADDRESS, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP, POLICY};
+use crate::layout::registers::{ADDRESS, CHOICE, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP};
 use crate::layout::{self, Chain, LABEL, address_registers, find_group, lookup, mark_for_masquerade, source_is_local};
 use crate::pods::Pods;
 
@@ -121,7 +121,7 @@ fn balance(family: Family, variant: Variant) -> Vec<Vec<Expr>> {
     if variant.affinity > 0 {
         for way in find_group(family) {
             let mut rule = [way, half(variant)].concat();
-            rule.push(Expr::LoadAddress { which: Address::Source, to: POLICY });
+            rule.push(Expr::LoadAddress { which: Address::Source, to: CHOICE });
             rule.extend(endpoint(family, layout::AFFINITY));
             rule.extend(remember(variant));
             rule.push(dnat(family));
@@ -143,7 +143,7 @@ fn balance(family: Family, variant: Variant) -> Vec<Vec<Expr>> {
 pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain {
     let choose = |way: Vec<Expr>| {
         let mut rule = [way, half(variant)].concat();
-        rule.push(Expr::Random { to: POLICY, modulus: count });
+        rule.push(Expr::Random { to: CHOICE, modulus: count });
         rule.extend(endpoint(family, layout::ENDPOINTS));
         rule
     };
@@ -151,7 +151,7 @@ pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain
     if variant.affinity > 0 {
         for way in find_group(family) {
             let mut rule = choose(way);
-            rule.push(Expr::LoadAddress { which: Address::Source, to: POLICY });
+            rule.push(Expr::LoadAddress { which: Address::Source, to: CHOICE });
             rule.extend(remember(variant));
             rule.push(dnat(family));
             rules.push(rule);

@@ -33,6 +33,13 @@ mod kind {
 /// NFNL_SUBSYS_NFTABLES, shifted.
 const NFTABLES: u16 = 10 << 8;
 const LIST_ELEM: u16 = 1;
+/// `NFTA_SET_EXPR`: what every element has.
+const SET_EXPRESSION: u16 = 17;
+const COUNTER: &str = "counter";
+/// `NFTA_COUNTER_PACKETS`
+const COUNTER_PACKETS: u16 = 2;
+/// `NFTA_SET_ELEM_EXPR`
+const ELEMENT_EXPRESSION: u16 = 7;
 const SET_INTERVAL: u32 = 4;
 const SET_MAP: u32 = 8;
 const SET_TIMEOUT: u32 = 0x10;
@@ -87,6 +94,10 @@ impl Writer<'_> {
                 o.nest(9, |o| o.put_u32(1, DYNAMIC_SIZE));
             }
             o.put_u32(10, id);
+            if spec.counted {
+                // Kernels before 5.7 count nothing.
+                o.nest(SET_EXPRESSION, |o| o.put_str(1, COUNTER));
+            }
         });
     }
 
@@ -302,8 +313,8 @@ pub(crate) fn skeleton(netlink: &mut Netlink, family: u8) -> Result<Skeleton, Er
         || {},
         |set| {
             if let Some(name) = set.str(2) {
-                let lengths = (set.u32(3).unwrap_or(0), set.u32(5).unwrap_or(0), set.u32(7).unwrap_or(0));
-                sets.insert(name.to_string(), lengths);
+                let number = |kind| set.u32(kind).unwrap_or(0);
+                sets.insert(name.to_string(), (number(3), number(5), number(7)));
             }
         },
     )?;
@@ -438,6 +449,19 @@ pub(crate) fn elements(netlink: &mut Netlink, family: u8, set: &str) -> Result<V
         Some(Element { key, value, end: element.u32(3).unwrap_or(0) & 1 != 0 })
     })?;
     all.sort_unstable();
+    Ok(all)
+}
+
+/// Reads how many packets found each element of a counted map; elements that do not count are left out.
+pub(crate) fn counts(netlink: &mut Netlink, family: u8, map: &str) -> Result<Vec<(Element, u64)>, Error> {
+    let mut all = Vec::new();
+    each_element(netlink, family, map, &mut all, |element| {
+        let key = Bytes::of(element.nested(1).get(1)?)?;
+        let value = Bytes::of(element.nested(2).get(1)?)?;
+        let counter = element.nested(ELEMENT_EXPRESSION);
+        let packets = counter.nested(2).get(COUNTER_PACKETS).filter(|_| counter.str(1) == Some(COUNTER))?;
+        Some((Element { key, value, end: false }, u64::from_be_bytes(packets.try_into().ok()?)))
+    })?;
     Ok(all)
 }
 

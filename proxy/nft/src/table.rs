@@ -19,12 +19,14 @@ use crate::ruleset::Writer;
 mod adopt;
 
 /// Sets in the order in which elements are added, so that what is referred to is there first; removal goes backwards.
-const ORDER: [&str; 7] = [
+const ORDER: [&str; 9] = [
     layout::LEAVING,
     layout::ENDPOINTS,
     layout::COUNTS,
     layout::HAIRPIN,
     layout::CLUSTER_IPS,
+    layout::NODE_PORT_GROUPS,
+    layout::GROUPS,
     layout::NODE_PORTS,
     layout::FRONTENDS,
 ];
@@ -130,10 +132,11 @@ fn always_masqueraded(target: &Target) -> bool {
     target.local.is_none() && target.masquerade == Masquerade::Always
 }
 
-fn set_of(frontend: &Frontend) -> &'static str {
+/// The map that has a frontend's policy, and the one that has its group.
+pub(crate) const fn maps_of(frontend: &Frontend) -> (&'static str, &'static str) {
     match frontend.address {
-        FrontendAddress::Ip(_) => layout::FRONTENDS,
-        FrontendAddress::NodePort(_) => layout::NODE_PORTS,
+        FrontendAddress::Ip(_) => (layout::FRONTENDS, layout::GROUPS),
+        FrontendAddress::NodePort(_) => (layout::NODE_PORTS, layout::NODE_PORT_GROUPS),
     }
 }
 
@@ -203,6 +206,16 @@ impl Table {
         Ok(messages)
     }
 
+    /// How many endpoints the kernel has.
+    pub fn endpoints(&self) -> usize {
+        self.groups.values().map(|group| group.slots.len()).sum()
+    }
+
+    /// Whether an endpoint is chosen for every flow of a group, and none remembered.
+    pub fn chooses(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|group| !group.affinity)
+    }
+
     /// Frontends that left and whose conntrack entries must go.
     pub const fn leaving(&self) -> &HashSet<Frontend> {
         &self.leaving
@@ -220,16 +233,19 @@ impl Table {
     fn edit_frontend(&mut self, transaction: &mut Transaction, edits: &mut Edits, plan: &Plan, change: &Change) {
         let frontend = &change.frontend;
         let element = |table: &Self, target: &Target| {
-            let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
-            let number = table.policies.get(&Policy::of(target).chain_name())?;
-            Some(element::frontend(frontend, id, number))
+            Some(element::frontend(frontend, table.policies.get(&Policy::of(target).chain_name())?))
+        };
+        let group = |target: &Target| {
+            element::group(frontend, GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family()))
         };
         let old = change.before.as_ref().and_then(|before| element(self, before));
         if let Some(after) = &change.after {
             self.ensure_policy(transaction, &Policy::of(after));
         }
         let new = change.after.as_ref().and_then(|after| element(self, after));
-        edits.replace(set_of(frontend), old, new);
+        let (policies, groups) = maps_of(frontend);
+        edits.replace(policies, old, new);
+        edits.replace(groups, change.before.as_deref().map(group), change.after.as_deref().map(group));
         if change.after.is_none() && frontend.protocol != Protocol::Sctp && self.leaving.insert(*frontend) {
             self.left.remove(frontend);
             edits.add(layout::LEAVING, element::leaving(frontend));

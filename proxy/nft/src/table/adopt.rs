@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use orlop_plan::{Endpoint, Plan, Protocol};
 
-use super::{Table, Wanted, family_number, groups_of, set_of};
+use super::{Table, Wanted, family_number, groups_of, maps_of};
 use crate::Error;
 use crate::element::{self, Bytes, Element, endpoint_of, group_of, number_at};
 use crate::group::{Group, GroupId, count_of, place};
@@ -234,18 +234,19 @@ impl Table {
             wanted.push((layout::NODE_IPS, list.collect()));
         }
         wanted.push((layout::PODS, element::networks(plan.node.detect_local.cidrs(), self.family)));
-        for set in [layout::FRONTENDS, layout::NODE_PORTS] {
-            let mut all = Vec::new();
-            for (frontend, target) in
-                plan.frontends.iter().filter(|(f, _)| f.family() == self.family && set_of(f) == set)
-            {
-                let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
-                if let Some(number) = self.policies.get(&Policy::of(target).chain_name()) {
-                    all.push(element::frontend(frontend, id, number));
-                }
-            }
-            wanted.push((set, all));
+        let mut maps: BTreeMap<&'static str, Vec<Element>> = BTreeMap::new();
+        for set in [layout::FRONTENDS, layout::NODE_PORTS, layout::GROUPS, layout::NODE_PORT_GROUPS] {
+            maps.insert(set, Vec::new());
         }
+        for (frontend, target) in plan.frontends.iter().filter(|(frontend, _)| frontend.family() == self.family) {
+            let id = GroupId::of(&target.name, target.kind, frontend.protocol, frontend.family());
+            let (policies, groups) = maps_of(frontend);
+            maps.entry(groups).or_default().push(element::group(frontend, id));
+            if let Some(number) = self.policies.get(&Policy::of(target).chain_name()) {
+                maps.entry(policies).or_default().push(element::frontend(frontend, number));
+            }
+        }
+        wanted.extend(maps);
         wanted.push((layout::LEAVING, self.leaving.iter().map(element::leaving).collect()));
         let mut writer = Writer { transaction, family };
         for (set, mut wanted) in wanted {

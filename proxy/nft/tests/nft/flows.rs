@@ -90,7 +90,8 @@ fn an_agent_killed_between_the_table_and_the_flows_leaves_a_note_of_what_it_owes
     // The table as that agent would have left it: the Service gone, its flows not.
     world.node.run(|| {
         let script = format!(
-            "delete element ip orlop frontends {{ {VIP} . udp . 80 }}; add element ip orlop leaving {{ {VIP} . udp . 80 }}"
+            "delete element ip orlop frontends {{ {VIP} . udp . 80 }}; delete element ip orlop groups {{ {VIP} . udp . 80 }}; \
+             add element ip orlop leaving {{ {VIP} . udp . 80 }}"
         );
         let done = Command::new("nft").arg(&script).status().expect("running nft: it must be in PATH");
         assert!(done.success(), "{script}");

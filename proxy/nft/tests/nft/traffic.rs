@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 use orlop_nft::NftBackend;
-use orlop_plan::{Backend, Masquerade, NodePortAddresses, Plan, WhenEmpty, diff};
+use orlop_plan::{Backend, Masquerade, NodePortAddresses, Plan, Protocol, WhenEmpty, diff};
 
 use crate::plans::{self, NODE_PORT, VIP, web, with};
 use crate::world::{NODE, Namespace, OUTSIDE, World, ask, connect, pod_ip, tcp, udp, udp_ask};
@@ -198,6 +198,34 @@ fn a_client_that_stays_away_for_the_timeout_is_forgotten() {
         std::thread::sleep(std::time::Duration::from_millis(1200));
     }
     assert!(seen.len() > 1, "eight times {seen:?}");
+}
+
+#[test]
+fn connections_are_counted_by_frontend_and_by_endpoint() {
+    let mut served = Served::new(2, web(&[0, 1]));
+    for _ in 0..7 {
+        tcp(&served.world.pods[0], &service()).unwrap();
+    }
+    for _ in 0..5 {
+        udp(&served.world.outside, &through_node()).unwrap();
+    }
+    let connections = |served: &Served| {
+        let counters = served.backend.lock().unwrap().counters().unwrap();
+        let of = |frontend| counters.frontends.iter().find(|(f, _)| *f == frontend).unwrap().1.connections.unwrap();
+        let to = |frontend| {
+            let at = counters.endpoints.iter().filter(move |tally| tally.frontend == frontend);
+            at.map(|tally| tally.tally.connections.unwrap()).sum::<u64>()
+        };
+        let both = [plans::cluster(VIP, Protocol::Tcp), plans::node_port(Protocol::Udp)];
+        (both.map(of), both.map(to))
+    };
+    assert_eq!(connections(&served), ([7, 5], [7, 5]));
+    // A change elsewhere in the Service takes nothing away.
+    served.become_plan(web(&[0, 1, 2]));
+    assert_eq!(connections(&served), ([7, 5], [7, 5]));
+    served.become_plan(with(web(&[]), |_| {}));
+    assert!(tcp(&served.world.pods[0], &service()).is_err());
+    assert_eq!(connections(&served).0, [8, 5], "a refused connection was one");
 }
 
 #[test]
