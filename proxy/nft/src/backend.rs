@@ -14,8 +14,6 @@ use crate::{Error, conntrack, counters, held};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// Listing more endpoints than this takes the kernel so long that only frontends are counted.
-const COUNTED_AT_MOST: usize = 50_000;
 /// With more changes than this, one look at every flow is cheaper than a look for each.
 const MAX_LOOKS: usize = 16;
 /// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
@@ -162,7 +160,7 @@ impl Backend for NftBackend {
         let mut all = Counters::default();
         for (table, family) in self.tables.iter().zip(FAMILIES) {
             if table.is_adopted() && table_exists(&mut self.netlink, family_number(family))? {
-                let listed = table.endpoints() <= COUNTED_AT_MOST;
+                let listed = table.counts_endpoints();
                 counters::read(&mut self.netlink, family, listed, |group| table.chooses(group), &mut all)?;
             }
         }

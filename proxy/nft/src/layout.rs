@@ -150,7 +150,7 @@ pub(crate) const SETS: &[SetSpec] = {
         map(GROUPS, &[Address, Protocol, Port], &[Number, Number, Number]),
         map(NODE_PORT_GROUPS, &[Protocol, Port], &[Number, Number, Number]),
         map(COUNTS, &[Number, Number], &[Number, Number]),
-        counted(ENDPOINTS, &[Number, Number, Number], &[Number, Address, Port]),
+        map(ENDPOINTS, &[Number, Number, Number], &[Number, Address, Port]),
         set(CLUSTER_IPS, &[Address]),
         set(NODE_IPS, &[Address]),
         set(HAIRPIN, &[Address, Address]),

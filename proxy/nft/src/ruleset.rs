@@ -146,21 +146,27 @@ impl Writer<'_> {
     }
 
     pub fn add_elements(&mut self, set: &str, elements: &[Element]) {
-        self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements, &|_| None);
+        self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements, &|_| Extra::default());
+    }
+
+    /// Adds elements that count the packets which find them, in a map whose others need not.
+    pub fn add_counted(&mut self, set: &str, elements: &[Element]) {
+        let counted = |_: &Element| Extra { counted: true, ..Extra::default() };
+        self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements, &counted);
     }
 
     /// Adds elements of `frontends` or `node-ports`, each with its Service port as the comment that `nft list` shows.
     pub fn add_frontends(&mut self, set: &str, elements: &[Element], plan: &Plan) {
         let family = self.family;
         let name = |element: &Element| {
-            let target = plan.get(&element::frontend_of(&element.key, family)?)?;
-            Some(comment(&target.name.to_string()))
+            let target = element::frontend_of(&element.key, family).and_then(|frontend| plan.get(&frontend));
+            Extra { user_data: target.map(|target| comment(&target.name.to_string())), counted: false }
         };
         self.elements(kind::NEW_ELEMENT, flags::CREATE, set, elements, &name);
     }
 
     pub fn delete_elements(&mut self, set: &str, elements: &[Element]) {
-        self.elements(kind::DEL_ELEMENT, 0, set, elements, &|_| None);
+        self.elements(kind::DEL_ELEMENT, 0, set, elements, &|_| Extra::default());
     }
 
     /// Removes every element of a set.
@@ -171,14 +177,7 @@ impl Writer<'_> {
         });
     }
 
-    fn elements(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        set: &str,
-        elements: &[Element],
-        comment: &dyn Fn(&Element) -> Option<Vec<u8>>,
-    ) {
+    fn elements(&mut self, kind: u16, flags: u16, set: &str, elements: &[Element], extra: &dyn Fn(&Element) -> Extra) {
         let mut rest = elements;
         while !rest.is_empty() {
             self.transaction.push(kind, flags, self.family, |o| {
@@ -187,7 +186,7 @@ impl Writer<'_> {
                 o.nest(3, |o| {
                     let start = o.len();
                     while let Some((element, after)) = rest.split_first() {
-                        put_element(o, element, comment(element));
+                        put_element(o, element, extra(element));
                         rest = after;
                         if o.len() - start > MAX_LIST {
                             break;
@@ -230,7 +229,14 @@ fn set_flags(spec: &SetSpec) -> u32 {
     all
 }
 
-fn put_element(out: &mut Vec<u8>, element: &Element, user_data: Option<Vec<u8>>) {
+/// What an element carries beside key and value.
+#[derive(Default)]
+struct Extra {
+    user_data: Option<Vec<u8>>,
+    counted: bool,
+}
+
+fn put_element(out: &mut Vec<u8>, element: &Element, extra: Extra) {
     out.nest(LIST_ELEM, |o| {
         o.nest(1, |o| o.put(1, element.key.as_slice()));
         if !element.value.as_slice().is_empty() {
@@ -239,8 +245,11 @@ fn put_element(out: &mut Vec<u8>, element: &Element, user_data: Option<Vec<u8>>)
         if element.end {
             o.put_u32(3, 1);
         }
-        if let Some(data) = user_data {
+        if let Some(data) = extra.user_data {
             o.put(6, &data);
+        }
+        if extra.counted {
+            o.nest(ELEMENT_EXPRESSION, |o| o.put_str(1, COUNTER));
         }
     });
 }

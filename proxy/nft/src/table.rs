@@ -31,6 +31,10 @@ const ORDER: [&str; 9] = [
     layout::FRONTENDS,
 ];
 
+/// With more endpoints than this, they are not counted: counters make a load half as long again, and listing them makes
+/// every other change wait.
+const COUNTED_AT_MOST: usize = 10_000;
+
 /// The state of one table.
 pub(crate) struct Table {
     family: Family,
@@ -41,6 +45,8 @@ pub(crate) struct Table {
     /// Whether the kernel has the table and the rest of this struct describes it.
     adopted: bool,
     groups: HashMap<GroupId, Group>,
+    /// How many slots the groups have together.
+    endpoints: usize,
     policies: PolicyNumbers,
     /// `balance`'s keys: endpoint counts and variants that have a chain.
     balanced: BTreeSet<(u32, Variant)>,
@@ -79,7 +85,7 @@ impl Edits {
         new.into_iter().for_each(|new| self.add(set, new));
     }
 
-    fn write(&self, writer: &mut Writer<'_>, plan: &Plan) {
+    fn write(&self, writer: &mut Writer<'_>, plan: &Plan, counted: bool) {
         for set in ORDER.iter().rev() {
             writer.delete_elements(set, self.delete.get(set).map_or(&[], Vec::as_slice));
         }
@@ -87,6 +93,7 @@ impl Edits {
             let elements = self.add.get(set).map_or(&[][..], Vec::as_slice);
             match set {
                 layout::FRONTENDS | layout::NODE_PORTS => writer.add_frontends(set, elements, plan),
+                layout::ENDPOINTS if counted => writer.add_counted(set, elements),
                 _ => writer.add_elements(set, elements),
             }
         }
@@ -156,6 +163,7 @@ impl Table {
             pods: Pods::Unknown,
             adopted: false,
             groups: HashMap::new(),
+            endpoints: 0,
             policies: PolicyNumbers::default(),
             balanced: BTreeSet::new(),
             variants: BTreeSet::new(),
@@ -196,7 +204,7 @@ impl Table {
         for frontend in &self.left {
             edits.delete(layout::LEAVING, element::leaving(frontend));
         }
-        edits.write(&mut writer, plan);
+        edits.write(&mut writer, plan, self.counts_endpoints());
         self.forget_clients(netlink, &mut transaction, &forget)?;
         let messages = transaction.len();
         if !transaction.is_empty() {
@@ -206,9 +214,9 @@ impl Table {
         Ok(messages)
     }
 
-    /// How many endpoints the kernel has.
-    pub fn endpoints(&self) -> usize {
-        self.groups.values().map(|group| group.slots.len()).sum()
+    /// Whether new endpoints get counters, and counters are read.
+    pub const fn counts_endpoints(&self) -> bool {
+        self.endpoints <= COUNTED_AT_MOST
     }
 
     /// Whether an endpoint is chosen for every flow of a group, and none remembered.
@@ -282,6 +290,7 @@ impl Table {
         };
         let (old_slots, old_count, references) = (group.slots.clone(), group.count, group.references);
         let had_affinity = group.affinity;
+        self.endpoints = self.endpoints + slots.len() - old_slots.len();
         for index in 0..old_slots.len().max(slots.len()) {
             let at = |slots: &[Endpoint]| slots.get(index).map(|slot| element::endpoint(id, index as u32, slot));
             edits.replace(layout::ENDPOINTS, at(&old_slots), at(&slots));

@@ -213,6 +213,7 @@ impl Table {
             _ => elements(netlink, family, set),
         };
         self.place_groups(known.get(layout::ENDPOINTS).map_or(&[], Vec::as_slice), desired);
+        self.endpoints = self.groups.values().map(|group| group.slots.len()).sum();
         self.recall_leaving(plan, &known);
         let slots = self.groups.iter().flat_map(|(id, group)| {
             group.slots.iter().zip(0..).map(|(slot, index)| element::endpoint(*id, index, slot))
@@ -248,6 +249,7 @@ impl Table {
         }
         wanted.extend(maps);
         wanted.push((layout::LEAVING, self.leaving.iter().map(element::leaving).collect()));
+        let counted = self.counts_endpoints();
         let mut writer = Writer { transaction, family };
         for (set, mut wanted) in wanted {
             wanted.sort_unstable();
@@ -256,7 +258,7 @@ impl Table {
                 Some(present) => present,
                 None => read(set)?,
             };
-            repair_set(&mut writer, plan, set, &present, &wanted);
+            repair_set(&mut writer, plan, set, (&present, &wanted), counted);
         }
         if reading != Reading::Nothing {
             let mut clients = read(layout::AFFINITY)?;
@@ -359,7 +361,13 @@ fn repair_verdicts(
 }
 
 /// Both lists are sorted.
-fn repair_set(writer: &mut Writer<'_>, plan: &Plan, set: &'static str, present: &[Element], wanted: &[Element]) {
+fn repair_set(
+    writer: &mut Writer<'_>,
+    plan: &Plan,
+    set: &'static str,
+    (present, wanted): (&[Element], &[Element]),
+    counted: bool,
+) {
     if SETS.iter().any(|spec| spec.name == set && spec.interval) {
         // Ends of intervals mean nothing alone, and the kernel may list one that nobody added: replaced as a whole.
         let starts = |all: &[Element]| {
@@ -381,6 +389,7 @@ fn repair_set(writer: &mut Writer<'_>, plan: &Plan, set: &'static str, present: 
     let missing_here = missing(wanted, present);
     match set {
         layout::FRONTENDS | layout::NODE_PORTS => writer.add_frontends(set, &missing_here, plan),
+        layout::ENDPOINTS if counted => writer.add_counted(set, &missing_here),
         _ => writer.add_elements(set, &missing_here),
     }
 }
