@@ -37,7 +37,7 @@ fn connect(call: &Call) -> i32 {
         Translation::To { backend, set } => {
             call.set(&backend.address, backend.port);
             counter::count(counters::CONNECTED);
-            counter::connection(set);
+            counter::connection(set, &backend);
             ALLOW
         }
     }

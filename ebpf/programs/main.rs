@@ -9,6 +9,7 @@ mod connect;
 mod counter;
 mod egress;
 mod errors;
+mod established;
 mod extension;
 mod headers;
 mod ingress;

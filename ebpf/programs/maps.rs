@@ -1,4 +1,5 @@
 //! Every map. All but those that hold what a program works on are pinned by name under the ABI's hash; those that user space fills grow with use.
+//! Where the machine is small, the loader makes them smaller.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::SkStorage;
@@ -6,7 +7,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use orlop_ebpf::{
     Address, AffinityClient, AffinityEntry, AnswerKey, Backend, BackendKey, Config, Connection, Device, Flow, FlowKey,
-    FragmentKey, Frontend, FrontendKey, MemberKey, Set, Talk, TalkKey, Talks, counters,
+    FragmentKey, Frontend, FrontendKey, MemberKey, Set, Talk, TalkKey, Talks, Tally, counters,
 };
 
 use crate::errors::Quote;
@@ -29,17 +30,13 @@ pub static FRONTENDS: HashMap<FrontendKey, Frontend> = HashMap::pinned(262_144, 
 #[map]
 pub static SETS: Array<Set> = Array::pinned(262_144, 0);
 
-/// Connections to each endpoint set so far.
-#[map]
-pub static CONNECTIONS: Array<u64> = Array::pinned(262_144, 0);
-
 /// Slots of endpoint sets.
 #[map]
 pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
 
-/// Members of endpoint sets.
+/// Members of endpoint sets, and what was counted of them.
 #[map]
-pub static MEMBERS: HashMap<MemberKey, u32> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
+pub static MEMBERS: HashMap<MemberKey, Tally> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
 
 /// The endpoint a client stays with.
 #[map]
@@ -63,7 +60,7 @@ pub static SOCKET_CONNECTIONS: SkStorage<Connection> = SkStorage::new();
 
 /// Connected UDP sockets, by their cookies: whoever removes an endpoint must find those that it leaves stranded.
 #[map]
-pub static CONNECTED_UDP: HashMap<u64, Connection> = HashMap::pinned(262_144, BPF_F_NO_PREALLOC);
+pub static CONNECTED_UDP: HashMap<u64, Connection> = HashMap::pinned(65_536, BPF_F_NO_PREALLOC);
 
 /// The Services an unconnected UDP socket sends to.
 #[btf_map]

@@ -3,7 +3,8 @@
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{
-    Address, Config, Flow, FlowKey, Frontend, address_flags, config_flags, counters, flow_flags, frontend_flags,
+    Address, Config, Flow, FlowKey, Frontend, address_flags, config_flags, counters, device_flags, flow_flags,
+    frontend_flags,
 };
 
 use crate::balance::{self, Found};
@@ -44,7 +45,7 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         count(counters::DENIED);
         return Opened::Dropped;
     }
-    let (set, masquerade) = permitted(&frontend, config, &source);
+    let (set, masquerade) = permitted(context, &frontend, config, &source);
     let Some(backend) = balance::choose_for(set, frontend.affinity, source) else {
         if frontend.flags & frontend_flags::DROP_WHEN_EMPTY != 0 {
             count(counters::DENIED);
@@ -67,12 +68,14 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         routed: now,
         packets: 0,
         bytes: 0,
+        told_packets: 0,
+        told_bytes: 0,
     };
     // SAFETY: this CPU's element.
     unsafe { ((*opening).key, (*opening).flow) = (packet.key, flow) };
     let hairpin = backend.address == source;
     if enter(context, packet, opening, config, masquerade || hairpin) {
-        connection(set);
+        connection(set, &backend);
         count(counters::OPENED);
         Opened::Flow
     } else {
@@ -137,19 +140,28 @@ fn refused(known: u32) -> Opened {
 
 /// Which set the caller may use, and whether its source changes: `permitted` of the plan's `interpret`.
 #[inline(always)]
-fn permitted(frontend: &Frontend, config: &Config, source: &Address) -> (u32, bool) {
+fn permitted(context: &TcContext, frontend: &Frontend, config: &Config, source: &Address) -> (u32, bool) {
     if frontend.flags & frontend_flags::LOCAL != 0 {
-        let set = if in_pod_network(source) { frontend.set } else { frontend.local_set };
+        let set = if in_pod_network(context, config, source) { frontend.set } else { frontend.local_set };
         return (set, false);
     }
+    let strangers = if source.is_v4() { config_flags::STRANGERS_V4 } else { config_flags::STRANGERS_V6 };
     let masquerade = frontend.flags & frontend_flags::MASQUERADE_ALWAYS != 0
         || frontend.flags & frontend_flags::MASQUERADE_OUTSIDE != 0
-            && config.flags & if source.is_v4() { config_flags::CIDRS_V4 } else { config_flags::CIDRS_V6 } != 0
-            && !in_pod_network(source);
+            && config.flags & strangers != 0
+            && !in_pod_network(context, config, source);
     (frontend.set, masquerade)
 }
 
 #[inline(always)]
-fn in_pod_network(source: &Address) -> bool {
+fn in_pod_network(context: &TcContext, config: &Config, source: &Address) -> bool {
+    if config.flags & config_flags::BY_DEVICE != 0 {
+        // SAFETY: the context is the one this program was called with; the map is not preallocated.
+        let device = unsafe {
+            let index = (*context.skb.skb).ifindex;
+            DEVICES.get(&index)
+        };
+        return device.is_some_and(|device| device.flags & device_flags::PODS != 0);
+    }
     CLUSTER_CIDRS.get(&Key::new(128, *source)).is_some()
 }

@@ -58,7 +58,7 @@ fn send(call: &Call) -> i32 {
     }
     call.set(&backend.address, backend.port);
     counter::count(counters::CONNECTED);
-    counter::connection(frontend.set);
+    counter::connection(frontend.set, &backend);
     ALLOW
 }
 

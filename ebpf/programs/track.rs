@@ -4,8 +4,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_loop};
-use orlop_ebpf::{Config, Flow, FlowKey, flow_flags};
+use orlop_ebpf::{Backend, Config, Flow, FlowKey, flow_flags};
 
+use crate::counter;
 use crate::maps::{FLOWS, HALF_OPEN, OPENING};
 use crate::packet::Packet;
 
@@ -75,7 +76,13 @@ pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
     }
     if tell || flow.flags & news != news {
         flow.flags |= news;
-        mark_other(&other(flow), news, now);
+        let backend = if reply {
+            Backend { address: packet.key.source, port: packet.key.source_port, zero: 0 }
+        } else {
+            Backend { address: flow.becomes.destination, port: flow.becomes.destination_port, zero: 0 }
+        };
+        tally(flow, &backend);
+        mark_other(&other(flow), news, now, &backend);
     }
     if table == Table::HalfOpen && !reply && flow.flags & flow_flags::ANSWERED != 0 && !packet.reset() {
         confirm(&packet.key, flow);
@@ -83,13 +90,24 @@ pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
 }
 
 #[inline(never)]
-fn mark_other(key: &FlowKey, news: u32, now: u64) {
+fn mark_other(key: &FlowKey, news: u32, now: u64, backend: &Backend) {
     if let Some(flow) = FLOWS.get_ptr_mut(key).or_else(|| HALF_OPEN.get_ptr_mut(key)) {
         // SAFETY: as for `advance`.
-        unsafe {
-            (*flow).flags |= news;
-            (*flow).seen = now;
-        }
+        let flow = unsafe { &mut *flow };
+        flow.flags |= news;
+        flow.seen = now;
+        tally(flow, backend);
+    }
+}
+
+/// Adds to the endpoint's tally what it has not heard of yet. Each packet would cost too much: it is told at the turns of
+/// a connection and every few seconds.
+#[inline(always)]
+fn tally(flow: &mut Flow, backend: &Backend) {
+    let (packets, bytes) = (flow.packets - flow.told_packets, flow.bytes - flow.told_bytes);
+    (flow.told_packets, flow.told_bytes) = (flow.packets, flow.bytes);
+    if packets != 0 {
+        counter::traffic(flow.set, backend, packets, bytes);
     }
 }
 

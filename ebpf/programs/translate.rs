@@ -4,6 +4,7 @@ use orlop_ebpf::{Address, Backend, Connection, Frontend, Peer, address_flags, fr
 
 use crate::balance::{self, Found};
 use crate::sockaddr::Call;
+use crate::talk;
 
 /// What to do with a call.
 pub enum Translation {
@@ -114,7 +115,8 @@ pub fn translate(call: &Call) -> Translation {
     if !call.fits(&backend.address) {
         return Translation::None;
     }
-    if !call.remember(&Connection { backend, peer }) {
+    let connection = Connection { since: talk::now(), backend, peer, set: frontend.set, zero: 0 };
+    if !call.remember(&connection) {
         // The kernel has no memory for it. A pod's packets are translated by the device they arrive on.
         return if call.is_nodes() { Translation::Drop } else { Translation::None };
     }

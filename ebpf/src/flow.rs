@@ -96,6 +96,10 @@ pub struct Flow {
     pub packets: u64,
     /// And their bytes, from the IP header on.
     pub bytes: u64,
+    /// How many of the packets the endpoint's tally has.
+    pub told_packets: u64,
+    /// And of the bytes.
+    pub told_bytes: u64,
 }
 
 plain!(Flow {
@@ -109,6 +113,8 @@ plain!(Flow {
     routed: u64,
     packets: u64,
     bytes: u64,
+    told_packets: u64,
+    told_bytes: u64,
 });
 
 const SECOND: u64 = 1_000_000_000;

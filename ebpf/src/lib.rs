@@ -17,10 +17,10 @@ mod socket;
 pub use address::Address;
 pub use flow::{Flow, FlowKey, FragmentKey, flow_flags};
 pub use hash::ABI_HASH;
-pub use node::{Cidr, Config, Device, address_flags, config_flags, counters};
+pub use node::{Cidr, Config, Device, address_flags, config_flags, counters, device_flags};
 pub use plain::Plain;
 pub use service::{
-    AffinityClient, AffinityEntry, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange,
+    AffinityClient, AffinityEntry, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange, Tally,
     frontend_flags,
 };
 pub use socket::{AnswerKey, Connection, Peer, TALKS, Talk, TalkKey, Talks};

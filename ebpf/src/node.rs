@@ -5,10 +5,12 @@ use crate::plain::plain;
 
 /// Bits of [`Config::flags`].
 pub mod config_flags {
-    /// Some IPv4 cluster CIDR is known.
-    pub const CIDRS_V4: u32 = 1;
-    /// Some IPv6 cluster CIDR is known.
-    pub const CIDRS_V6: u32 = 2;
+    /// It is known who of IPv4 is outside the pod network: some cluster CIDR is, or devices tell.
+    pub const STRANGERS_V4: u32 = 1;
+    /// Who of IPv6 is.
+    pub const STRANGERS_V6: u32 = 2;
+    /// Devices tell, by `device_flags::PODS`, and not addresses.
+    pub const BY_DEVICE: u32 = 4;
 }
 
 /// The one element of `CONFIG`.
@@ -67,6 +69,12 @@ pub struct Cidr {
 
 plain!(Cidr { prefix: u32, address: Address });
 
+/// Bits of [`Device::flags`].
+pub mod device_flags {
+    /// What arrives there is from the pod network.
+    pub const PODS: u32 = 1;
+}
+
 /// A device of the node, by its index: the addresses that packets masqueraded out of it get.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,9 +83,11 @@ pub struct Device {
     pub v4: Address,
     /// Those of IPv6.
     pub v6: Address,
+    /// [`device_flags`].
+    pub flags: u32,
 }
 
-plain!(Device { v4: Address, v6: Address });
+plain!(Device { v4: Address, v6: Address, flags: u32 });
 
 impl Device {
     /// Its address of the same family as another.

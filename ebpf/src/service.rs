@@ -85,7 +85,8 @@ pub struct Backend {
 
 plain!(Backend { address: Address, port: u16, zero: u16 });
 
-/// Asks whether an endpoint is (still) a member of a set; the value is its slot.
+/// Asks whether an endpoint is (still) a member of a set; the value is what was counted of it. The unspecified endpoint
+/// ([`MemberKey::total`]) stands for all that the set ever had.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberKey {
@@ -96,6 +97,33 @@ pub struct MemberKey {
 }
 
 plain!(MemberKey { set: u32, backend: Backend });
+
+impl MemberKey {
+    /// The key of a set's totals.
+    #[inline(always)]
+    pub const fn total(set: u32) -> Self {
+        let address = Address { words: [0; 4] };
+        Self { set, backend: Backend { address, port: 0, zero: 0 } }
+    }
+}
+
+/// What was counted of an endpoint or a set.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Connections, from sockets and at devices.
+    pub connections: u64,
+    /// Packets at devices, both ways.
+    pub packets: u64,
+    /// Their bytes, from the IP header on.
+    pub bytes: u64,
+    /// Connections of sockets that were established.
+    pub handshakes: u64,
+    /// How long that took them, in nanoseconds.
+    pub handshake_time: u64,
+}
+
+plain!(Tally { connections: u64, packets: u64, bytes: u64, handshakes: u64, handshake_time: u64 });
 
 /// Who a client is to ClientIP affinity: an address, or for sockets the cookie of their network namespace.
 #[repr(C)]

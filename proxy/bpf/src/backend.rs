@@ -9,9 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use orlop_ebpf::{Address, Cidr, Config, address_flags};
-use orlop_plan::{Backend, BackendError, Changes, Family, NodeFacts, NodePortAddresses, Plan, Protocol};
+use orlop_plan::{
+    Backend, BackendError, Changes, Counters, DetectLocal, Family, Frontend, NodeFacts, NodePortAddresses, Plan,
+    Protocol,
+};
 
-use crate::convert::{address, cidr_flags, key, mapped_prefix, service};
+use crate::convert::{address, key, mapped_prefix, service, stranger_flags};
 use crate::devices::Follower;
 use crate::kernel::Held;
 use crate::maps::{self, Maps};
@@ -20,7 +23,7 @@ use crate::programs::{self, Programs};
 use crate::steps::{Edits, Steps};
 use crate::stranded::Sweeper;
 use crate::table::Table;
-use crate::{Error, netns, ports, requirements};
+use crate::{Error, counters, held, netns, ports, requirements};
 
 /// Where the backend works.
 #[derive(Clone, Debug)]
@@ -59,15 +62,6 @@ impl EbpfBackend {
         Ok(Self { options, pins, maps, programs, devices: None, sweeper, table: Table::default() })
     }
 
-    /// Connections that each frontend's endpoints have been given.
-    pub fn connections(&self, frontend: &orlop_plan::Frontend) -> Result<u64, Error> {
-        let Some(key) = key(frontend) else { return Ok(0) };
-        match self.maps.frontends.get(&key)? {
-            Some(value) => Ok(self.maps.connections.get(&value.set)?.unwrap_or(0)),
-            None => Ok(0),
-        }
-    }
-
     fn put_changes(&mut self, changes: &Changes) -> Result<(), Error> {
         let mut steps = Steps::default();
         let mut udp_lost = false;
@@ -82,6 +76,9 @@ impl EbpfBackend {
         }
         if let Some(node) = &changes.node {
             self.put_node(node)?;
+            if let Some(devices) = &self.devices {
+                devices.cover(&node.detect_local)?;
+            }
             self.table.set_node(node_addresses(node), &mut steps);
         }
         self.table.finish(&mut steps);
@@ -112,7 +109,7 @@ impl EbpfBackend {
         tracing::info!(adopted, frontends = table.len(), written = steps.len(), "made the eBPF maps equal to the plan");
         steps.apply(&self.maps)?;
         self.table = table;
-        self.attach()?;
+        self.attach(&plan.node.detect_local)?;
         self.sweeper.sweep();
         Ok(())
     }
@@ -121,7 +118,7 @@ impl EbpfBackend {
         let (port_min, port_count) = ports::gap(&[netns::local_ports(), self.options.node_port_range]);
         let config = Config {
             netns: netns::cookie()?,
-            flags: cidr_flags(node),
+            flags: stranger_flags(node),
             port_min: port_min.into(),
             port_count: port_count.into(),
             zero: 0,
@@ -139,15 +136,15 @@ impl EbpfBackend {
         self.maps.cluster_cidrs.delete_each(&cidrs.gone)
     }
 
-    fn attach(&mut self) -> Result<(), Error> {
+    fn attach(&mut self, pods: &DetectLocal) -> Result<(), Error> {
         let path = &self.options.cgroup_root;
         let cgroup = File::open(path).map_err(Error::file(path))?;
         let inode = cgroup.metadata().map_err(Error::file(path))?.ino();
         match &self.devices {
-            Some(devices) => devices.cover()?,
+            Some(devices) => devices.cover(pods)?,
             None => {
                 let map = maps::devices(&self.pins.maps)?;
-                self.devices = Some(Follower::start(self.programs.clone(), map)?);
+                self.devices = Some(Follower::start(self.programs.clone(), map, pods.clone())?);
             }
         }
         self.programs.attach_to_cgroup(cgroup.as_fd(), inode)?;
@@ -172,6 +169,28 @@ impl Backend for EbpfBackend {
         self.devices = None;
         self.table = Table::default();
         Ok(remove(&self.options.bpf_root)?)
+    }
+
+    fn limits(&self) -> Vec<String> {
+        let mut limits = vec![
+            "packets that arrive on devices without Ethernet headers (WireGuard, tun) are not translated".to_owned(),
+            "loadBalancerSourceRanges judge a process of the node by the address its socket is bound to, or else by the \
+             node's first"
+                .to_owned(),
+        ];
+        limits.extend(requirements::without_sys_admin());
+        limits
+    }
+
+    fn held(&mut self, frontend: &Frontend) -> Result<Option<orlop_plan::Held>, BackendError> {
+        match key(frontend) {
+            Some(key) => Ok(held::read(&self.maps, &key)?),
+            None => Ok(None),
+        }
+    }
+
+    fn counters(&mut self) -> Result<Counters, BackendError> {
+        Ok(counters::read(&self.maps, &self.table)?)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The plan's words in the ABI's.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use orlop_ebpf::{Address, Backend, FrontendKey, config_flags, frontend_flags};
 use orlop_plan::{
-    Endpoint, EndpointSet, Family, Frontend, FrontendAddress, FrontendKind, Masquerade, NodeFacts, Protocol, Target,
-    WhenEmpty,
+    DetectLocal, Endpoint, EndpointSet, Family, Frontend, FrontendAddress, FrontendKind, Masquerade, NodeFacts,
+    Protocol, Target, WhenEmpty,
 };
 
 use crate::table::Service;
@@ -16,6 +17,27 @@ pub fn address(ip: IpAddr) -> Address {
         IpAddr::V4(ip) => Address::from_octets(ip.to_ipv6_mapped().octets()),
         IpAddr::V6(ip) => Address::from_octets(ip.octets()),
     }
+}
+
+/// [`address`] turned around.
+pub fn ip(address: &Address) -> IpAddr {
+    let v6 = Ipv6Addr::from(address.octets());
+    if address.is_v4() { v6.to_ipv4_mapped().map_or(v6.into(), IpAddr::V4) } else { v6.into() }
+}
+
+/// An endpoint's address and port.
+pub fn endpoint(backend: &Backend) -> (IpAddr, u16) {
+    (ip(&backend.address), u16::from_be(backend.port))
+}
+
+/// The frontend that has a key.
+pub fn frontend(key: &FrontendKey) -> Option<Frontend> {
+    let address = match ip(&key.address) {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => FrontendAddress::NodePort(Family::V4),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => FrontendAddress::NodePort(Family::V6),
+        ip => FrontendAddress::Ip(ip),
+    };
+    Some(Frontend { address, protocol: Protocol::from_number(key.protocol)?, port: u16::from_be(key.port) })
 }
 
 /// A frontend's key; none for SCTP, which has neither sockets nor a cheap checksum: the programs leave it alone.
@@ -59,11 +81,16 @@ pub fn mapped_prefix(ip: IpAddr, prefix: u8) -> u32 {
     u32::from(prefix) + if ip.is_ipv4() { 96 } else { 0 }
 }
 
-/// Which families have a known cluster CIDR.
-pub fn cidr_flags(node: &NodeFacts) -> u32 {
-    node.detect_local.cidrs().iter().fold(0, |flags, cidr| {
-        flags | if cidr.addr().is_ipv4() { config_flags::CIDRS_V4 } else { config_flags::CIDRS_V6 }
-    })
+/// What the programs know of who is outside the pod network.
+pub fn stranger_flags(node: &NodeFacts) -> u32 {
+    let flag =
+        |cidr: &IpNet| if cidr.addr().is_ipv4() { config_flags::STRANGERS_V4 } else { config_flags::STRANGERS_V6 };
+    match &node.detect_local {
+        DetectLocal::Cidrs(cidrs) => cidrs.iter().fold(0, |flags, cidr| flags | flag(cidr)),
+        DetectLocal::Bridge(_) | DetectLocal::InterfacePrefix(_) => {
+            config_flags::STRANGERS_V4 | config_flags::STRANGERS_V6 | config_flags::BY_DEVICE
+        }
+    }
 }
 
 fn backends(endpoints: &EndpointSet) -> Vec<Backend> {

@@ -11,13 +11,14 @@ use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use orlop_ebpf::{Address, Device};
+use orlop_ebpf::{Address, Device, device_flags};
+use orlop_plan::DetectLocal;
 
 use crate::Error;
 use crate::convert::address;
 use crate::map::Map;
 use crate::programs::Programs;
-use crate::rtnetlink::{self, Changes, Primary};
+use crate::rtnetlink::{self, Changes};
 use crate::steps::Edits;
 
 /// Keeps the devices of this network namespace covered until it is dropped; the programs stay.
@@ -31,8 +32,8 @@ pub struct Follower {
 
 impl Follower {
     /// Covers the devices that are there, then follows.
-    pub fn start(programs: Arc<Programs>, map: Map<u32, Device>) -> Result<Self, Error> {
-        let attacher = Arc::new(Attacher { programs, map, turn: Mutex::default() });
+    pub fn start(programs: Arc<Programs>, map: Map<u32, Device>, pods: DetectLocal) -> Result<Self, Error> {
+        let attacher = Arc::new(Attacher { programs, map, pods: Mutex::new(pods) });
         let changes = Changes::subscribe()?;
         attacher.cover()?;
         let (stop, stopped) = UnixStream::pair().map_err(Error::Netlink)?;
@@ -44,8 +45,9 @@ impl Follower {
         Ok(Self { attacher, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Compares and repairs now.
-    pub fn cover(&self) -> Result<(), Error> {
+    /// Compares and repairs now, and knows pods' devices by this from now on.
+    pub fn cover(&self, pods: &DetectLocal) -> Result<(), Error> {
+        self.attacher.pods.lock().unwrap_or_else(PoisonError::into_inner).clone_from(pods);
         self.attacher.cover()
     }
 }
@@ -63,15 +65,16 @@ impl Drop for Follower {
 struct Attacher {
     programs: Arc<Programs>,
     map: Map<u32, Device>,
-    turn: Mutex<()>,
+    /// How pods' devices are known; held while devices are looked at.
+    pods: Mutex<DetectLocal>,
 }
 
 impl Attacher {
     /// Every device has its programs and its address, those that are gone have none.
     fn cover(&self) -> Result<(), Error> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = rtnetlink::devices()?;
-        let set = devices.iter().map(|(index, primary)| (*index, device(primary))).collect();
+        let set = devices.iter().map(|(index, found)| (*index, device(found, &pods))).collect();
         let mut edits = Edits { set, gone: Vec::new() };
         edits.less_held(self.map.dump()?);
         self.map.update(&edits.set)?;
@@ -113,9 +116,15 @@ impl Attacher {
     }
 }
 
-fn device(primary: &Primary) -> Device {
+fn device(found: &rtnetlink::Device, pods: &DetectLocal) -> Device {
+    let by_device = match pods {
+        DetectLocal::Cidrs(_) => false,
+        DetectLocal::Bridge(name) => found.name == *name,
+        DetectLocal::InterfacePrefix(prefix) => found.name.starts_with(prefix.as_str()),
+    };
     Device {
-        v4: primary.v4.map_or(Address::v4(0), |ip| address(ip.into())),
-        v6: primary.v6.map_or(Address::default(), |ip| address(ip.into())),
+        v4: found.v4.map_or(Address::v4(0), |ip| address(ip.into())),
+        v6: found.v6.map_or(Address::default(), |ip| address(ip.into())),
+        flags: if by_device { device_flags::PODS } else { 0 },
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange};
+use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange, Tally};
 
 use crate::Error;
 use crate::maps::Maps;
@@ -16,7 +16,7 @@ pub struct Held {
     addresses: Vec<(Address, u32)>,
     counts: HashMap<u32, Set>,
     backends: Vec<(BackendKey, Backend)>,
-    members: Vec<(MemberKey, u32)>,
+    members: Vec<(MemberKey, Tally)>,
     ranges: Vec<(SourceRange, u32)>,
 }
 
@@ -52,7 +52,7 @@ impl Held {
         steps.frontends.less_held(self.frontends);
         steps.addresses.less_held(self.addresses);
         steps.backends.less_held(self.backends);
-        steps.members.less_held(self.members);
+        steps.members.less_keys(self.members);
         steps.ranges.less_held(self.ranges);
         let mut counts = self.counts;
         steps.counts.retain(|(set, value)| counts.remove(set).unwrap_or_default() != *value);

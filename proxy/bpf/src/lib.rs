@@ -7,8 +7,10 @@
 mod backend;
 mod clsact;
 mod convert;
+mod counters;
 mod devices;
 mod error;
+mod held;
 mod ids;
 mod kernel;
 mod map;
@@ -21,6 +23,7 @@ mod programs;
 mod requirements;
 mod retire;
 mod rtnetlink;
+mod sizes;
 mod sock_diag;
 mod steps;
 mod stranded;

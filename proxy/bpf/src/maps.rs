@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use orlop_ebpf::{
-    Address, Backend, BackendKey, Cidr, Config, Device, Frontend, FrontendKey, MemberKey, Set, SourceRange,
+    Address, Backend, BackendKey, Cidr, Config, Device, Frontend, FrontendKey, MemberKey, Set, SourceRange, Tally,
 };
 
 use crate::Error;
@@ -16,9 +16,8 @@ pub struct Maps {
     pub addresses: Map<Address, u32>,
     pub frontends: Map<FrontendKey, Frontend>,
     pub sets: Map<u32, Set>,
-    pub connections: Map<u32, u64>,
     pub backends: Map<BackendKey, Backend>,
-    pub members: Map<MemberKey, u32>,
+    pub members: Map<MemberKey, Tally>,
     pub source_ranges: Map<SourceRange, u32>,
     pub cluster_cidrs: Map<Cidr, u32>,
 }
@@ -31,7 +30,6 @@ impl Maps {
             addresses: Map::open(pins, "ADDRESSES")?,
             frontends: Map::open(pins, "FRONTENDS")?,
             sets: Map::open(pins, "SETS")?,
-            connections: Map::open(pins, "CONNECTIONS")?,
             backends: Map::open(pins, "BACKENDS")?,
             members: Map::open(pins, "MEMBERS")?,
             source_ranges: Map::open(pins, "SOURCE_RANGES")?,

@@ -9,13 +9,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aya::programs::{CgroupSock, CgroupSockAddr, SchedClassifier};
+use aya::programs::{CgroupSock, CgroupSockAddr, SchedClassifier, SockOps};
 use aya::{Ebpf, EbpfLoader};
 
 use crate::clsact::{self, Direction};
 use crate::object::object;
 use crate::pins::{self, Pins};
-use crate::{Error, rtnetlink, sys};
+use crate::{Error, rtnetlink, sizes, sys};
 
 /// A hook: the program's name in the object and the kernel's `bpf_attach_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +25,16 @@ pub struct Hook {
 }
 
 const RELEASE: &str = "release";
+const ESTABLISHED: &str = "established";
 
 /// The socket hooks, answers before questions: a socket that is translated is always translated back.
-pub const SOCKET_HOOKS: [Hook; 9] = [
+pub const SOCKET_HOOKS: [Hook; 10] = [
     Hook { name: RELEASE, attach_type: 34 },
     Hook { name: "getpeername4", attach_type: 29 },
     Hook { name: "getpeername6", attach_type: 30 },
     Hook { name: "recvmsg4", attach_type: 19 },
     Hook { name: "recvmsg6", attach_type: 20 },
+    Hook { name: ESTABLISHED, attach_type: 3 },
     Hook { name: "sendmsg4", attach_type: 14 },
     Hook { name: "sendmsg6", attach_type: 15 },
     Hook { name: "connect4", attach_type: 10 },
@@ -71,6 +73,9 @@ impl Programs {
         loader.btf(None).default_map_pin_directory(&pins.maps);
         for name in SOCKET_MAPS {
             loader.map_pin_path(name, pins.maps.join(name));
+        }
+        for (name, entries) in sizes::of_this_machine() {
+            loader.map_max_entries(name, entries);
         }
         let mut ebpf = loader.load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
@@ -206,6 +211,10 @@ fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {
         (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
     } else if hook.name == RELEASE {
         let program: &mut CgroupSock = program.try_into().map_err(load_error(hook.name))?;
+        program.load().map_err(load_error(hook.name))?;
+        (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
+    } else if hook.name == ESTABLISHED {
+        let program: &mut SockOps = program.try_into().map_err(load_error(hook.name))?;
         program.load().map_err(load_error(hook.name))?;
         (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
     } else {

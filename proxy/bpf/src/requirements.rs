@@ -31,6 +31,21 @@ pub fn check(options: &Options) -> Result<(), Error> {
     if missing.is_empty() { Ok(()) } else { Err(Error::Missing(missing.join(", "))) }
 }
 
+/// What is given up where CAP_SYS_ADMIN is missing.
+pub fn without_sys_admin() -> Option<String> {
+    let status = read("/proc/thread-self/status")?;
+    let held = effective(&status)?;
+    (held >> SYS_ADMIN.0 & 1 == 0).then(|| {
+        "without CAP_SYS_ADMIN, UDP sockets that pods have connected to an endpoint are not told when it is removed"
+            .into()
+    })
+}
+
+fn effective(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
 fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
@@ -42,8 +57,7 @@ fn kernel(release: &str) -> Option<String> {
 }
 
 fn capabilities(status: &str) -> Vec<String> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(held) = line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()) else { return Vec::new() };
+    let Some(held) = effective(status) else { return Vec::new() };
     let has = |(bit, _): (u32, &str)| held >> bit & 1 == 1;
     let bpf: &[_] = if has(SYS_ADMIN) { &[] } else { &[BPF, PERFMON] };
     bpf.iter().chain([&NET_ADMIN]).filter(|wanted| !has(**wanted)).map(|(_, name)| (*name).to_owned()).collect()

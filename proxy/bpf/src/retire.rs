@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use orlop_ebpf::{Address, Flow, FlowKey, Frontend, FrontendKey, MemberKey};
+use orlop_ebpf::{Address, Flow, FlowKey, Frontend, FrontendKey, MemberKey, Tally};
 
 use crate::map::Map;
 use crate::pins::Pins;
@@ -18,7 +18,7 @@ pub fn retire(bpf_root: &Path) -> Result<bool, Error> {
         // Without their addresses Services are nobody's; without members datagrams leave their flows.
         clear::<Address, u32>(&pins, "ADDRESSES")?;
         clear::<FrontendKey, Frontend>(&pins, "FRONTENDS")?;
-        clear::<MemberKey, u32>(&pins, "MEMBERS")?;
+        clear::<MemberKey, Tally>(&pins, "MEMBERS")?;
         pins.remove_others()?;
         let left = living(&pins)?;
         if left > 0 {

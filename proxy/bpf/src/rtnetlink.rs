@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use netlink_packet_route::link::{LinkFlags, LinkLayerType, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 
@@ -21,11 +21,14 @@ const RTNLGRP_IPV4_IFADDR: u32 = 5;
 const RTNLGRP_IPV6_IFADDR: u32 = 9;
 
 /// Devices by index.
-pub type Devices = BTreeMap<u32, Primary>;
+pub type Devices = BTreeMap<u32, Device>;
 
-/// The addresses that packets masqueraded out of a device should get.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Primary {
+/// What is to be known of a device.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Device {
+    /// The name under which the stack sees its packets: of a bridge's port, the bridge's.
+    pub name: String,
+    /// The addresses that packets masqueraded out of it should get.
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
 }
@@ -33,22 +36,38 @@ pub struct Primary {
 /// Lists every device with Ethernet headers but loopback.
 pub fn devices() -> Result<Devices, Error> {
     let mut devices = Devices::new();
+    let (mut bridges, mut ports) = (BTreeMap::new(), Vec::new());
     dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
-        if let RouteNetlinkMessage::NewLink(link) = message
-            && link.header.link_layer_type == LinkLayerType::Ether
-            && !link.header.flags.contains(LinkFlags::Loopback)
-        {
-            devices.insert(link.header.index, Primary::default());
+        let RouteNetlinkMessage::NewLink(link) = message else { return };
+        let index = link.header.index;
+        let mut device = Device::default();
+        for attribute in link.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => device.name = name,
+                LinkAttribute::Controller(bridge) => ports.push((index, bridge)),
+                LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Bridge)) => {
+                    bridges.insert(index, device.name.clone());
+                }
+                _ => {}
+            }
+        }
+        if link.header.link_layer_type == LinkLayerType::Ether && !link.header.flags.contains(LinkFlags::Loopback) {
+            devices.insert(index, device);
         }
     })
     .map_err(Error::Netlink)?;
+    for (port, bridge) in ports {
+        if let (Some(device), Some(name)) = (devices.get_mut(&port), bridges.get(&bridge)) {
+            device.name.clone_from(name);
+        }
+    }
     dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
         if let RouteNetlinkMessage::NewAddress(message) = message
-            && let Some(primary) = devices.get_mut(&message.header.index)
+            && let Some(device) = devices.get_mut(&message.header.index)
         {
             match usable(&message) {
-                Some(IpAddr::V4(address)) => primary.v4 = primary.v4.or(Some(address)),
-                Some(IpAddr::V6(address)) => primary.v6 = primary.v6.or(Some(address)),
+                Some(IpAddr::V4(address)) => device.v4 = device.v4.or(Some(address)),
+                Some(IpAddr::V6(address)) => device.v6 = device.v6.or(Some(address)),
                 None => {}
             }
         }

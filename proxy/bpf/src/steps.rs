@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Plain, Set, SourceRange};
+use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Plain, Set, SourceRange, Tally};
 
 use crate::Error;
-use crate::map::Map;
 use crate::maps::Maps;
 
 /// Elements of one map to set and to remove.
@@ -32,6 +31,13 @@ impl<K: Plain + Eq + Hash, V: Plain + PartialEq> Edits<K, V> {
         self.gone = held.into_keys().collect();
     }
 
+    /// [`Self::less_held`] for values that are the kernel's own business.
+    pub fn less_keys(&mut self, held: Vec<(K, V)>) {
+        let mut held: std::collections::HashSet<K> = held.into_iter().map(|(key, _)| key).collect();
+        self.set.retain(|(key, _)| !held.remove(key));
+        self.gone = held.into_iter().collect();
+    }
+
     fn len(&self) -> usize {
         self.set.len() + self.gone.len()
     }
@@ -47,7 +53,7 @@ pub struct Steps {
     /// `BACKENDS`.
     pub backends: Edits<BackendKey, Backend>,
     /// `MEMBERS`.
-    pub members: Edits<MemberKey, u32>,
+    pub members: Edits<MemberKey, Tally>,
     /// `SOURCE_RANGES`.
     pub ranges: Edits<SourceRange, u32>,
     /// `SETS`: counts of sets in use.
@@ -73,12 +79,22 @@ impl Steps {
 
     /// Adds a member.
     pub fn member(&mut self, set: u32, backend: Backend) {
-        self.members.set.push((MemberKey { set, backend }, 0));
+        self.members.set.push((MemberKey { set, backend }, Tally::default()));
     }
 
     /// Removes a member.
     pub fn member_gone(&mut self, set: u32, backend: Backend) {
         self.members.gone.push(MemberKey { set, backend });
+    }
+
+    /// Begins to count what a set does.
+    pub fn total(&mut self, set: u32) {
+        self.members.set.push((MemberKey::total(set), Tally::default()));
+    }
+
+    /// Ends it.
+    pub fn total_gone(&mut self, set: u32) {
+        self.members.gone.push(MemberKey::total(set));
     }
 
     /// Sets a count.
@@ -92,6 +108,7 @@ impl Steps {
             self.slot(set, slot, *backend);
             self.member(set, *backend);
         }
+        self.total(set);
         self.count(set, backends.len());
     }
 
@@ -119,14 +136,8 @@ impl Steps {
         maps.addresses.delete(&self.addresses.gone)?;
         maps.frontends.delete(&self.frontends.gone)?;
         maps.sets.update(&self.emptied.iter().map(|set| (*set, Set::default())).collect::<Vec<_>>())?;
-        reset(&maps.connections, &self.emptied)?;
         maps.members.delete(&self.members.gone)?;
         maps.backends.delete(&self.backends.gone)?;
         maps.source_ranges.delete_each(&self.ranges.gone)
     }
-}
-
-/// The next Service with this number starts to count from zero.
-fn reset(connections: &Map<u32, u64>, sets: &[u32]) -> Result<(), Error> {
-    connections.update(&sets.iter().map(|set| (*set, 0)).collect::<Vec<_>>())
 }

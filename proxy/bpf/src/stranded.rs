@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
-use orlop_ebpf::{Address, Backend, Connection, Frontend, FrontendKey, MemberKey, Peer, UDP};
+use orlop_ebpf::{Address, Backend, Connection, Frontend, FrontendKey, MemberKey, Peer, Tally, UDP};
 
 use crate::Error;
 use crate::map::Map;
@@ -24,7 +24,7 @@ use crate::sock_diag::SockDiag;
 pub struct Maps {
     connected: Map<u64, Connection>,
     frontends: Map<FrontendKey, Frontend>,
-    members: Map<MemberKey, u32>,
+    members: Map<MemberKey, Tally>,
 }
 
 /// Looks for such sockets when asked to, in a thread of its own.

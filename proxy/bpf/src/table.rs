@@ -78,6 +78,14 @@ impl Table {
         self.frontends.keys()
     }
 
+    /// Every frontend with the sets that are its own.
+    pub fn sets(&self) -> impl Iterator<Item = (&FrontendKey, impl Iterator<Item = u32>)> {
+        self.frontends.iter().map(|(key, entry)| {
+            let local = (entry.value.flags & frontend_flags::LOCAL != 0).then_some(entry.value.local_set);
+            (key, std::iter::once(entry.value.set).chain(local))
+        })
+    }
+
     /// How many frontends there are.
     pub fn len(&self) -> usize {
         self.frontends.len()
@@ -187,6 +195,7 @@ impl Table {
         let slots = self.sets.entry(set).or_insert_with(|| {
             // A fresh number: its count may be another's old one until it is written.
             steps.fresh.insert(set);
+            steps.total(set);
             Vec::new()
         });
         let wanted: HashSet<&Backend> = desired.iter().collect();
@@ -234,6 +243,7 @@ impl Table {
             steps.slot_gone(set, slot);
             steps.member_gone(set, backend);
         }
+        steps.total_gone(set);
         steps.emptied.push(set);
         self.ids.give(set);
     }

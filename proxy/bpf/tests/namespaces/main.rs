@@ -5,6 +5,7 @@
 mod admission;
 mod bridge;
 mod cost;
+mod counting;
 mod crash;
 mod devices;
 mod frame;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use orlop_bpf::EbpfBackend;
 use orlop_plan::{
-    Backend as _, DetectLocal, Endpoint, EndpointSet, Family, Frontend, FrontendKind, Masquerade, Origin, Outcome,
-    Packet, Plan, Protocol, Target, WhenEmpty, interpret,
+    Backend as _, DetectLocal, Endpoint, EndpointSet, Family, Frontend, FrontendKind, Held, Masquerade, Origin,
+    Outcome, Packet, Plan, Protocol, Target, WhenEmpty, interpret,
 };
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
@@ -99,6 +99,21 @@ fn frontends() -> impl Strategy<Value = (Frontend, Arc<Target>)> {
             (node_port, targets(family, FrontendKind::NodePort)),
         ]
     })
+}
+
+/// Every packet comes in on eth0.
+fn detections() -> impl Strategy<Value = DetectLocal> {
+    let cidrs = |families: &[Family]| families.iter().map(|family| network(*family, "10.244.0.0/16")).collect();
+    select(vec![
+        DetectLocal::Cidrs(cidrs(&[Family::V4, Family::V6])),
+        DetectLocal::Cidrs(cidrs(&[Family::V4])),
+        DetectLocal::Cidrs(cidrs(&[Family::V6])),
+        DetectLocal::Cidrs(Vec::new()),
+        DetectLocal::Bridge("eth0".into()),
+        DetectLocal::Bridge("cni0".into()),
+        DetectLocal::InterfacePrefix("eth".into()),
+        DetectLocal::InterfacePrefix("cali".into()),
+    ])
 }
 
 /// The first packet of a flow, but for its source port.
@@ -211,17 +226,20 @@ fn the_program_does_what_the_specification_says() {
     let options = node.options();
     node.namespace.run(move || {
         let backend = RefCell::new(EbpfBackend::open(options.clone()).expect("open the backend"));
-        let cases = (prop::collection::vec(frontends(), 0..20), prop::collection::vec(packets(), 120));
+        let cases = (detections(), prop::collection::vec(frontends(), 0..20), prop::collection::vec(packets(), 120));
         let (own, seen) = (Cell::new(1024_u16), RefCell::new(BTreeMap::new()));
-        let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
+        let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
         let runner = Runner::open(Path::new(&options.bpf_root), "eth0");
         TestRunner::new(config)
-            .run(&cases, |(frontends, packets)| {
+            .run(&cases, |(detect_local, frontends, packets)| {
                 let mut plan = plan(&[&addresses[0], &addresses[1]]);
-                let cidrs = [Family::V4, Family::V6].map(|family| network(family, "10.244.0.0/16"));
-                Arc::make_mut(&mut plan.node).detect_local = DetectLocal::Cidrs(cidrs.to_vec());
+                Arc::make_mut(&mut plan.node).detect_local = detect_local;
                 plan.frontends.extend(frontends);
                 backend.borrow_mut().resync(&plan).expect("fill the maps");
+                for (frontend, target) in &plan.frontends {
+                    let held = backend.borrow_mut().held(frontend).expect("read it back");
+                    assert_eq!(Held::drift(held.as_ref(), Some(target)), [""; 0], "{frontend}");
+                }
                 for packet in &packets {
                     own.set(own.get().checked_add(1).unwrap_or(1024));
                     let did = check(&plan, &runner, packet, own.get());
@@ -230,7 +248,7 @@ fn the_program_does_what_the_specification_says() {
                 Ok(())
             })
             .expect("the program and the specification agree");
-        eprintln!("{seen:?}");
+        eprintln!("{:?}", seen.borrow());
         assert_eq!(seen.borrow().len(), 14, "{seen:?}");
     });
 }

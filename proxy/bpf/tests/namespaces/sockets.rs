@@ -66,7 +66,15 @@ fn connections_spread_evenly_over_the_endpoints() {
             assert!((f64::from(*count) - f64::from(ROUNDS) * p).abs() < 5.0 * sigma, "{counts:?}");
         }
         let frontend = orlop_plan::Frontend::ip(crate::plans::ip("10.96.0.10"), Protocol::Tcp, 80);
-        assert_eq!(backend.connections(&frontend).expect("read the counter"), u64::from(ROUNDS));
+        let all = backend.counters().expect("read the counters");
+        let (_, total) = all.frontends.iter().find(|(counted, _)| *counted == frontend).expect("its total");
+        assert_eq!(total.connections, Some(u64::from(ROUNDS)));
+        let latency = total.connect_latency.expect("a latency");
+        assert!(latency.count == u64::from(ROUNDS) && latency.nanoseconds > 0, "{latency:?}");
+        for endpoint in all.endpoints.iter().filter(|endpoint| endpoint.frontend == frontend) {
+            let name = format!("web-{}", endpoint.endpoint.0.to_string().rsplit('.').next().unwrap_or_default());
+            assert_eq!(endpoint.tally.connections, Some(u64::from(counts[&name])), "{endpoint:?}");
+        }
     });
 }
 

@@ -25,7 +25,7 @@ fn services(count: u8, endpoints: &[&str]) -> Plan {
 fn connected(root: PathBuf) -> usize {
     let hash = std::fs::read_dir(root).expect("the root").flatten().next().expect("a directory").path();
     let map = aya::maps::MapData::from_pin(hash.join("CONNECTED_UDP")).expect("the map");
-    let map: aya::maps::HashMap<_, u64, [u8; 40]> = aya::maps::Map::HashMap(map).try_into().expect("its types");
+    let map: aya::maps::HashMap<_, u64, [u8; 56]> = aya::maps::Map::HashMap(map).try_into().expect("its types");
     map.keys().count()
 }
 
