@@ -5,6 +5,7 @@
 pub mod bpf;
 mod debian;
 mod kubectl;
+pub mod vm;
 
 use anyhow::{Result, bail};
 

@@ -19,6 +19,7 @@ impl Test {
     /// Runs them; a missing privilege or tool is a failure, never a skip.
     pub fn run(&self) -> Result<()> {
         setup::run()?;
+        setup::vm::fetch()?;
         let binary = build::run(false)?;
         image::run()?;
         run::step("formatting and lints");

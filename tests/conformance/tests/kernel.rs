@@ -1,0 +1,142 @@
+//! Debian's own kernel on pure cgroup2, in a virtual machine: what users have, and what this machine may not be.
+//!
+//! The virtual machine sees this machine's disk and keeps what it writes in memory: the same programs run there.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+/// Without hardware help all is emulated, ten times slower than here.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// Two at once would share two processors.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_cluster_works_on_debians_own_kernel_and_cgroup2_alone() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let job = format!(
+        r#"
+        orlop={orlop}
+        $orlop up --nodes 2 2>/tmp/progress || {{ tail -c 2000 /tmp/progress; exit; }}
+        export KUBECONFIG=/var/lib/orlop/orlop/admin.kubeconfig
+        kubectl create -f {root}/examples/mytomcat.rc.yaml -f {root}/examples/mytomcat.svc.yaml
+        kubectl wait --for=condition=Ready pod --selector app=mytomcat --timeout=300s ||
+            {{ kubectl get events; tail -n 20 /run/orlop/orlop/node?/node.log; }}
+        for node in 1 2; do
+            echo "proxy of node $node: $($orlop outside --node $node -- curl -s http://127.0.0.1:10249/proxyMode)"
+            echo "NodePort of node $node: $($orlop outside -- curl -s -m 30 http://172.30.0.1$node:30001/ | head -n 1)"
+        done
+        address=$(kubectl get service mytomcat -o jsonpath='{{.spec.clusterIP}}')
+        echo "ClusterIP: $($orlop outside --node 1 -- curl -s -m 30 http://$address:8080/ | head -n 1)"
+        kubectl delete pod --selector app=mytomcat --wait=false
+        $orlop down
+        echo "left: $(ls /run/netns /sys/fs/cgroup/orlop-* 2>/dev/null | grep -v : | wc -w)"
+        "#,
+        orlop = needed("ORLOP_BINARY").display(),
+    );
+    let output = boot("walk", &job);
+    for expected in [
+        "proxy of node 1: ebpf",
+        "proxy of node 2: ebpf",
+        "NodePort of node 1: mytomcat-",
+        "NodePort of node 2: mytomcat-",
+        "ClusterIP: mytomcat-",
+        "left: 0",
+    ] {
+        assert!(output.contains(expected), "no {expected:?} in\n{output}");
+    }
+}
+
+#[test]
+fn packets_take_their_ways_on_debians_own_kernel() {
+    let tests = newest("namespaces");
+    // What measures is for real machines, and nftables does not depend on the kernel so much.
+    let skip = ["cost::", "scale::", "oracle::", "nftables::"].map(|name| format!("--skip {name}")).join(" ");
+    let output = boot("packets", &format!("cd / && {} --test-threads 1 {skip} 2>&1", tests.display()));
+    assert!(output.contains("test result: ok."), "{output}");
+}
+
+/// A path in an environment variable that `cargo xtask test` sets.
+fn needed(name: &str) -> PathBuf {
+    env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: use `cargo xtask test`")).into()
+}
+
+/// The test program of this name that was built last, beside this one.
+fn newest(name: &str) -> PathBuf {
+    let folder = env::current_exe().expect("this program").parent().expect("a folder").to_path_buf();
+    let ours = |path: &Path| {
+        let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        path.extension().is_none() && file.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
+    };
+    let found =
+        fs::read_dir(&folder).expect("the folder").flatten().map(|entry| entry.path()).filter(|path| ours(path));
+    let built = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    found.max_by_key(built).unwrap_or_else(|| panic!("no {name} test in {}: use `cargo xtask test`", folder.display()))
+}
+
+/// Runs a shell script in a virtual machine of its own; everything it printed.
+fn boot(name: &str, job: &str) -> String {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let tools = fs::canonicalize(needed("ORLOP_TOOLS")).expect("the tools");
+    let images = fs::canonicalize(needed("ORLOP_IMAGES")).expect("the images");
+    let vm = tools.join("vm");
+    assert!(vm.join("initrd").exists(), "no {}: use `cargo xtask test`", vm.join("initrd").display());
+    let (script, console) = (vm.join(format!("{name}.sh")), vm.join(format!("{name}.console")));
+    let environment = format!(
+        "export HOME=/root TMPDIR=/tmp PATH={}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
+         export ORLOP_TOOLS={} ORLOP_IMAGES={}\n",
+        tools.display(),
+        tools.display(),
+        images.display()
+    );
+    fs::write(&script, format!("{environment}{job}\n")).expect("write the script");
+    let _ = fs::remove_file(&console);
+    let disk = |path: &str, tag: &str| {
+        format!("local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap")
+    };
+    // Gone with this test, however it ends.
+    let child = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
+        .args(["-cpu", "max", "-smp", "2", "-m", "6G", "-display", "none", "-no-reboot", "-nic", "none"])
+        .args(["-serial", &format!("file:{}", console.display())])
+        .arg("-kernel")
+        .arg(vm.join("vmlinuz"))
+        .arg("-initrd")
+        .arg(vm.join("initrd"))
+        .args(["-append", &format!("console=ttyS0 quiet panic=-1 vm={} job={}", vm.display(), script.display())])
+        .args(["-virtfs", &disk("/", "host")])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("run qemu-system-x86_64 (`cargo xtask test` installs it)");
+    let in_time = Guard(child).ends_within(PATIENCE);
+    let output = fs::read_to_string(&console).unwrap_or_default();
+    assert!(in_time, "the virtual machine has not ended after {PATIENCE:?}:\n{output}");
+    output
+}
+
+/// A process that does not outlive the test.
+struct Guard(Child);
+
+impl Guard {
+    fn ends_within(mut self, patience: Duration) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < patience {
+            if self.0.try_wait().expect("wait for qemu").is_some() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        false
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
