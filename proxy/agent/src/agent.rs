@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::runtime::watcher::Event;
 use orlop_plan::{Family, NodePortAddresses, Tracker};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +17,7 @@ use crate::driver::Observers;
 use crate::health::Health;
 use crate::http::serve;
 use crate::mailbox::{Mailbox, Programme};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::node::NodeInfo;
 use crate::pages::{HealthPages, MetricsPages};
 use crate::watch::{Fact, facts};
@@ -38,6 +38,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(config.sync_period * HEALTH_PERIODS));
     let mailbox = Arc::new(Mailbox::default());
+    let (ask_census, mut censuses) = mpsc::channel(8);
     let hard_fail = config.bind_address_hard_fail;
     if let Some(address) = config.healthz_bind_address {
         let pages = HealthPages { health: health.clone(), metrics: metrics.clone() };
@@ -49,6 +50,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
             metrics: metrics.clone(),
             mailbox: mailbox.clone(),
             configz: config.configz.clone(),
+            censuses: ask_census,
         };
         serve("metrics", address, hard_fail, pages, stop.child_token()).await?;
     }
@@ -80,6 +82,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
                 },
                 None => break None,
             },
+            Some((frontends, asker)) = censuses.recv() => {
+                // Whoever asked may have gone.
+                let _ = asker.send(frontends.iter().find_map(|frontend| agent.tracker.census(frontend)));
+            },
             _ = refresh.tick() => if agent.refresh_node() {
                 publish_at.get_or_insert(Instant::now());
             },
@@ -107,6 +113,8 @@ struct Agent<'a> {
     services: Listing,
     slices: Listing,
     triggers: Vec<(Family, SystemTime)>,
+    /// When the first event came that is not in a plan yet.
+    waiting_since: Option<Instant>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 }
@@ -117,7 +125,7 @@ impl<'a> Agent<'a> {
         let tracker = Tracker::new(node.facts(config));
         let tracker = if config.external_ips { tracker } else { tracker.without_external_ips() };
         let (services, slices) = (Listing::default(), Listing::default());
-        Self { config, tracker, node, services, slices, triggers: Vec::new(), health, metrics }
+        Self { config, tracker, node, services, slices, triggers: Vec::new(), waiting_since: None, health, metrics }
     }
 
     /// Whether enough is known to touch the kernel: programming half a list would take away the other half.
@@ -139,6 +147,7 @@ impl<'a> Agent<'a> {
         }
         if self.ready() {
             self.health.queued();
+            self.waiting_since.get_or_insert_with(Instant::now);
         }
         self.ready()
     }
@@ -223,7 +232,12 @@ impl<'a> Agent<'a> {
 
     fn publish(&mut self, mailbox: &Mailbox, answering: &watch::Sender<NodePortAddresses>) {
         let seen = self.metrics.queued();
+        let start = std::time::Instant::now();
+        if let Some(since) = self.waiting_since.take() {
+            self.metrics.passed(Stage::Gather, since.elapsed());
+        }
         let plan = self.tracker.plan();
+        self.metrics.passed(Stage::Plan, start.elapsed());
         for family in [Family::V4, Family::V6] {
             self.metrics.set_no_local_endpoints(family, self.tracker.no_local_endpoints(family));
         }
@@ -235,7 +249,8 @@ impl<'a> Agent<'a> {
             differs
         });
         let health_checks = self.tracker.health_checks().clone();
-        mailbox.put(Programme { plan, triggers: std::mem::take(&mut self.triggers), seen, health_checks });
+        let published = Some(std::time::Instant::now());
+        mailbox.put(Programme { plan, triggers: std::mem::take(&mut self.triggers), seen, published, health_checks });
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::health::Health;
 use crate::mailbox::{Mailbox, Order, Programme};
-use crate::metrics::{Metrics, Synced};
+use crate::metrics::{Metrics, Stage, Synced};
 use crate::mode::{Opened, open};
 use crate::{Config, Error, leftovers};
 
@@ -119,6 +119,9 @@ impl Driver<'_> {
 
     fn step(&mut self) -> Result<(), BackendError> {
         let start = Instant::now();
+        if let Some(published) = self.wanted.published.take() {
+            self.observers.metrics.passed(Stage::Wait, published.elapsed());
+        }
         match self.programmed.take() {
             Some(programmed) => {
                 let changes = diff(&programmed, &self.wanted.plan);
@@ -155,7 +158,9 @@ impl Driver<'_> {
     fn synced(&mut self, start: Instant, full: bool, families: &[Family]) {
         self.programmed = Some(self.wanted.plan.clone());
         let triggers: &[(Family, SystemTime)] = &self.wanted.triggers;
-        self.observers.metrics.synced(&Synced { took: start.elapsed(), full, families, triggers });
+        let took = start.elapsed();
+        self.observers.metrics.passed(Stage::Kernel, took);
+        self.observers.metrics.synced(&Synced { took, full, families, triggers });
     }
 
     fn back_off(&mut self) -> Duration {

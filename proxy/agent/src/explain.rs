@@ -3,8 +3,10 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use orlop_plan::{
-    Backend, DetectLocal, Family, Frontend, Held, NodeFacts, Origin, Outcome, Packet, Plan, Protocol, Target, explain,
+    Backend, Census, DetectLocal, Family, Frontend, Held, NodeFacts, Origin, Outcome, Packet, Plan, Protocol, Target,
+    explain,
 };
 
 /// Nobody has this address (RFC 5737): a caller from outside.
@@ -91,7 +93,7 @@ impl Question {
     }
 
     /// The answer, for a person.
-    pub(crate) fn answer(&self, backend: &mut dyn Backend, plan: &Plan) -> String {
+    pub(crate) fn answer(&self, backend: &mut dyn Backend, plan: &Plan, census: Option<Census>) -> String {
         let caller = self.caller(&plan.node);
         let packet = Packet {
             source: caller.source,
@@ -108,6 +110,9 @@ impl Question {
         for (number, reason) in (1..).zip(&reasons) {
             let _ = writeln!(text, "  {number}. {reason}");
         }
+        if let Some(census) = census {
+            let _ = writeln!(text, "  endpoints: {census}");
+        }
         write_outcome(&mut text, &outcome);
         let frontends = self.frontends(plan);
         for frontend in &frontends {
@@ -123,10 +128,13 @@ impl Question {
 
     /// The frontends of the plan that could be meant: the address itself, or the NodePort.
     fn frontends(&self, plan: &Plan) -> Vec<Frontend> {
+        self.candidates().into_iter().filter(|frontend| plan.get(frontend).is_some()).take(1).collect()
+    }
+
+    /// What a packet like this may belong to: the first that there is.
+    pub(crate) fn candidates(&self) -> [Frontend; 2] {
         let exact = Frontend::ip(self.to.ip(), self.protocol, self.to.port());
-        let node_port = Frontend::node_port(Family::of(self.to.ip()), self.protocol, self.to.port());
-        let candidates = [exact, node_port].into_iter();
-        candidates.filter(|frontend| plan.get(frontend).is_some()).take(1).collect()
+        [exact, Frontend::node_port(Family::of(self.to.ip()), self.protocol, self.to.port())]
     }
 
     fn caller(&self, node: &NodeFacts) -> Caller {
@@ -145,7 +153,7 @@ impl Question {
                 let (known, device) = match &node.detect_local {
                     DetectLocal::Cidrs(cidrs) => {
                         let own = cidrs.iter().find(|cidr| Family::of(cidr.addr()) == family);
-                        (own.and_then(|cidr| cidr.hosts().nth(1)), "pod".into())
+                        (own.map(last_host), "pod".into())
                     }
                     DetectLocal::Bridge(name) => (None, name.clone()),
                     DetectLocal::InterfacePrefix(prefix) => (None, format!("{prefix}0")),
@@ -161,6 +169,14 @@ impl Question {
                 Caller { source, device: Some(device), words }
             }
         }
+    }
+}
+
+/// The last address that a host of a network can have: an address of a pod that there is hardly ever.
+fn last_host(network: &IpNet) -> IpAddr {
+    match network.broadcast() {
+        IpAddr::V4(last) if network.prefix_len() < 31 => IpAddr::from((u32::from(last) - 1).to_be_bytes()),
+        last => last,
     }
 }
 
@@ -265,13 +281,12 @@ mod tests {
         let question = Question::new("10.96.0.10:80", None, None).expect("a question");
         let endpoints = vec![("10.244.0.2".parse().expect("an address"), 8080)];
         let held = Held { endpoints, places: vec!["map x, slot 1".into()], ..Held::default() };
-        let text = question.answer(&mut Fixed(Some(held)), &plan());
-        let expected = "TCP to 10.96.0.10:80 from a pod (10.244.0.2) on node node1
+        let text = question.answer(&mut Fixed(Some(held)), &plan(), None);
+        let expected = "TCP to 10.96.0.10:80 from a pod (10.244.255.254) on node node1
   1. TCP/10.96.0.10:80 is the cluster IP of default/web
   2. callers that are no pods are masqueraded; this one keeps its source
-  3. the caller is an endpoint itself: masqueraded if it gets itself
 => forwarded to one of 2:
-     10.244.0.2:8080 on this node, from this node's address
+     10.244.0.2:8080 on this node, source kept
      10.244.1.2:8080 elsewhere, source kept
 The kernel (fixed mode) holds TCP/10.96.0.10:80 with 1: 10.244.0.2:8080
   map x, slot 1
@@ -283,7 +298,7 @@ DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
     #[test]
     fn a_node_port_is_explained_by_any_address_that_answers() {
         let question = Question::new("172.30.0.11:30001/tcp", Some("outside"), None).expect("a question");
-        let text = question.answer(&mut Fixed(None), &plan());
+        let text = question.answer(&mut Fixed(None), &plan(), None);
         assert!(text.starts_with("TCP to 172.30.0.11:30001 from outside (192.0.2.1) on node node1\n"), "{text}");
         assert!(text.contains("10.244.1.2:8080 elsewhere, from this node's address"), "{text}");
         assert!(text.ends_with("DRIFT: the kernel holds nothing for default/web\n"), "{text}");

@@ -17,6 +17,8 @@ pub(crate) struct Programme {
     pub triggers: Vec<(Family, SystemTime)>,
     /// The changes that it holds.
     pub seen: Seen,
+    /// When it was handed on.
+    pub published: Option<Instant>,
     /// What the Services' health checks are to say once it is programmed.
     pub health_checks: BTreeMap<Arc<str>, HealthCheck>,
 }

@@ -44,6 +44,36 @@ struct ByPolicy {
     ip_family: IpFamily,
 }
 
+/// The stages of a change on its way from a watch event into the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// From the first event of a burst until the others have come.
+    Gather,
+    /// Making the plan.
+    Plan,
+    /// Waiting for the backend, which may be busy with an earlier plan.
+    Wait,
+    /// Programming the kernel.
+    Kernel,
+}
+
+impl EncodeLabelValue for Stage {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        match self {
+            Self::Gather => "gather",
+            Self::Plan => "plan",
+            Self::Wait => "wait",
+            Self::Kernel => "kernel",
+        }
+        .encode(encoder)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByStage {
+    stage: Stage,
+}
+
 const FAMILIES: [orlop_plan::Family; 2] = [orlop_plan::Family::V4, orlop_plan::Family::V6];
 
 type Histograms = Family<ByFamily, Histogram, fn() -> Histogram>;
@@ -86,6 +116,11 @@ pub(crate) struct Metrics {
     livez: Family<Code, Counter>,
     /// The frontends in the plan.
     frontends: Gauge,
+    stages: Family<ByStage, Histogram, fn() -> Histogram>,
+}
+
+fn stage_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.000_01, 4.0, 12))
 }
 
 fn sync_histogram() -> Histogram {
@@ -116,6 +151,7 @@ impl Metrics {
             healthz: Family::default(),
             livez: Family::default(),
             frontends: Gauge::default(),
+            stages: Family::new_with_constructor(stage_histogram),
         };
         metrics.register();
         for family in FAMILIES {
@@ -126,6 +162,8 @@ impl Metrics {
 
     fn register(&mut self) {
         self.registry.register("orlop_proxy_frontends", "Addresses and ports that are proxied", self.frontends.clone());
+        let help = "How long changes take in each stage from a watch event into the kernel";
+        self.registry.register("orlop_proxy_change_stage_seconds", help, self.stages.clone());
         let registry = self.registry.sub_registry_with_prefix("kubeproxy");
         let durations = [
             ("sync_proxy_rules_duration_seconds", "SyncProxyRules latency in seconds", &self.sync_duration),
@@ -212,6 +250,11 @@ impl Metrics {
             let labels = ByPolicy { traffic_policy, ip_family: IpFamily(family) };
             self.no_local_endpoints.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
+    }
+
+    /// A change has passed a stage.
+    pub fn passed(&self, stage: Stage, took: Duration) {
+        self.stages.get_or_create(&ByStage { stage }).observe(took.as_secs_f64());
     }
 
     /// The kernel was programmed.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
-use orlop_plan::{Backend, Counters, Plan};
-use tokio::sync::oneshot;
+use orlop_plan::{Backend, Census, Counters, Frontend, Plan};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::explain;
 use crate::health::Health;
@@ -43,7 +43,11 @@ pub(crate) struct MetricsPages {
     pub metrics: Arc<Metrics>,
     pub mailbox: Arc<Mailbox>,
     pub configz: String,
+    pub censuses: mpsc::Sender<CensusRequest>,
 }
+
+/// Frontends, of which the first that there is matters, and who wants to know.
+pub(crate) type CensusRequest = ([Frontend; 2], oneshot::Sender<Option<Census>>);
 
 impl MetricsPages {
     /// Asks on the backend's thread; none if it has no time, or is not there yet.
@@ -76,7 +80,10 @@ impl MetricsPages {
             Ok(question) => question,
             Err(error) => return plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
         };
-        match self.ask(move |backend, plan| question.answer(backend, plan)).await {
+        let (sender, census) = oneshot::channel();
+        let asked = self.censuses.send((question.candidates(), sender)).await;
+        let census = if asked.is_ok() { census.await.ok().flatten() } else { None };
+        match self.ask(move |backend, plan| question.answer(backend, plan, census)).await {
             Some(text) => plain(StatusCode::OK, text),
             None => plain(StatusCode::SERVICE_UNAVAILABLE, "nothing is programmed yet, or the backend is busy\n"),
         }

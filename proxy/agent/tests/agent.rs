@@ -129,6 +129,7 @@ fn an_agent_programs_answers_for_its_services_and_tells_how_it_goes() {
         api.modify("endpointslices", slice(&["10.244.0.2", "10.244.0.3"], Some(&trigger)));
         let text = until(10249, &explain, |_, text| text.contains("=> forwarded to one of 2:")).await;
         assert!(text.contains("10.244.0.2:8080 on this node, from this node's address"), "{text}");
+        assert!(text.contains("endpoints: 2 known (2 on this node), 2 ready"), "{text}");
         until(32100, "/", |status, _| status == 200).await;
         let metrics = until(10249, "/metrics", |_, text| text.contains("changes_pending 0")).await;
         for line in [

@@ -6,6 +6,7 @@
 //! [`interpret`] says what must happen to any packet and is the specification every backend is tested against.
 
 mod backend;
+mod census;
 mod counters;
 mod diff;
 mod endpoint;
@@ -23,6 +24,7 @@ mod target;
 mod tracker;
 
 pub use backend::{Backend, BackendError};
+pub use census::Census;
 pub use counters::{Counters, EndpointTally, Latency, Tally};
 pub use diff::{Change, Changes, diff};
 pub use endpoint::{Endpoint, EndpointSet};

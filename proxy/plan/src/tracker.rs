@@ -9,8 +9,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use crate::service::{Port, ServiceInfo};
 use crate::slice::SliceInfo;
 use crate::{
-    Candidate, Family, Frontend, FrontendKind, HealthCheck, Locality, Masquerade, NodeFacts, Plan, ServicePortName,
-    Target, WhenEmpty, select,
+    Candidate, Census, Family, Frontend, FrontendKind, HealthCheck, Locality, Masquerade, NodeFacts, Plan,
+    ServicePortName, Target, WhenEmpty, select,
 };
 
 /// How many Service ports of one family have endpoints, but none here where their traffic policy wants one.
@@ -35,6 +35,12 @@ struct Entry {
 }
 
 impl Entry {
+    /// Every endpoint of one port and family, as a node sees them.
+    fn candidates(&self, port: &Port, family: Family, node: &NodeFacts) -> Vec<Candidate> {
+        let of = |slice| SliceInfo::candidates(slice, &port.name, port.protocol, family, node.zone.as_deref());
+        self.slices.values().flat_map(of).collect()
+    }
+
     /// What its health check port is to answer.
     fn health_check(&self) -> Option<HealthCheck> {
         let port = self.service.as_ref()?.health_check?;
@@ -143,6 +149,17 @@ impl Tracker {
     /// How many Service ports a Local policy leaves without endpoints here; as of the last [`Tracker::plan`].
     pub const fn no_local_endpoints(&self, family: Family) -> NoLocalEndpoints {
         self.no_local[family as usize]
+    }
+
+    /// How the endpoints of a frontend of the last [`Tracker::plan`] were chosen.
+    pub fn census(&self, frontend: &Frontend) -> Option<Census> {
+        let name = &self.plan.get(frontend)?.name;
+        let entry = self.entries.get(&name.service)?;
+        let same = |port: &&Port| port.name == name.port && port.protocol == frontend.protocol;
+        let port = entry.service.as_ref()?.ports.iter().find(same)?;
+        let mut candidates = entry.candidates(port, frontend.family(), &self.plan.node);
+        let selection = select(&mut candidates);
+        Some(Census::of(&candidates, &selection))
     }
 
     /// The plan as of all updates so far: recomputes what they touched. The clone is cheap.
@@ -291,10 +308,7 @@ fn port_targets(
     node: &NodeFacts,
     (all, no_local): (&mut Vec<(Frontend, Target)>, &mut [NoLocalEndpoints; 2]),
 ) {
-    let zone = node.zone.as_deref();
-    let slices = entry.slices.values();
-    let mut candidates: Vec<Candidate> =
-        slices.flat_map(|s| s.candidates(&port.name, port.protocol, family, zone)).collect();
+    let mut candidates = entry.candidates(port, family, node);
     let selection = select(&mut candidates);
     if selection.any() && selection.local.is_empty() {
         let no_local = &mut no_local[family as usize];

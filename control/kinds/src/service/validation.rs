@@ -158,7 +158,8 @@ fn validate_traffic(spec: &Value, kind: &str, errors: &mut Errors) {
             health,
             "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
         ),
-        (true, 0) => errors.required(&path, ""),
+        // The allocator gives it one before it is stored.
+        (true, 0) => {}
         (true, _) => {
             for wrong in names::port_number(health) {
                 errors.invalid(&path, health, wrong);

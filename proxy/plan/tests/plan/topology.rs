@@ -317,3 +317,32 @@ fn a_health_check_counts_the_ready_addresses_of_this_node_by_family() {
     tracker.plan();
     assert_eq!(tracker.no_local_endpoints(Family::V4), NoLocalEndpoints::default());
 }
+
+#[test]
+fn a_census_tells_how_endpoints_were_chosen() {
+    let mut facts = NodeFacts::primary(NODE, vec!["172.30.0.11".parse().unwrap()], vec![]);
+    facts.zone = Some("a".into());
+    let mut tracker = Tracker::new(facts);
+    tracker.upsert_service(&service("web", &["10.96.0.10"], vec![port("http", 80, None)]));
+    let described_as =
+        |texts: &[&str]| slice("w", "web", &[("http", 8080)], texts.iter().map(|t| described(t)).collect());
+    let frontend = Frontend::ip("10.96.0.10".parse().unwrap(), Protocol::Tcp, 80);
+    for (endpoints, told) in [
+        (
+            &["10.0.0.1 zone=a local", "10.0.0.2 zone=b", "10.0.0.3 unready"][..],
+            "3 known (1 on this node), 2 ready, 0 terminating but serving: hints for this node's zone leave policy \
+             Cluster 1, policy Local 1",
+        ),
+        (
+            &["10.0.0.1 leaving", "10.0.0.2 unready"],
+            "2 known (0 on this node), 0 ready, 1 terminating but serving: none is ready, so policy Cluster has the 1 \
+             that serve, policy Local 0",
+        ),
+        (&[], "0 known (0 on this node), 0 ready, 0 terminating but serving: policy Cluster has 0, policy Local 0"),
+    ] {
+        tracker.upsert_slice(&described_as(endpoints));
+        tracker.plan();
+        assert_eq!(tracker.census(&frontend).unwrap().to_string(), told);
+    }
+    assert_eq!(tracker.census(&lb("10.96.0.11")), None);
+}

@@ -73,7 +73,10 @@ fn faults_are_named_as_kubernetes_names_them() {
             json!({"externalTrafficPolicy": "Local"}),
             "spec.externalTrafficPolicy: Invalid value: \"Local\": may only be set for externally-accessible services",
         ),
-        (json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"}), "spec.healthCheckNodePort: Required value"),
+        (
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 70000}),
+            "spec.healthCheckNodePort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+        ),
         (
             json!({"externalIPs": ["127.0.0.1"]}),
             "spec.externalIPs[0]: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
