@@ -56,7 +56,7 @@ fn packets_take_their_ways_on_debians_own_kernel() {
     let tests = newest("namespaces");
     // Emulated all of them would take a quarter of an hour; these see every program and both families.
     let chosen = "sockets:: scenarios::ebpf::";
-    let output = boot("packets", &format!("cd / && {} --test-threads 1 {chosen} 2>&1", tests.display()));
+    let output = boot("packets", &format!("cd / && {} --color never --test-threads 1 {chosen} 2>&1", tests.display()));
     assert!(output.contains("test result: ok."), "{output}");
 }
 
