@@ -5,7 +5,7 @@
 
 use aya_ebpf::macros::cgroup_sock_addr;
 use aya_ebpf::programs::SockAddrContext;
-use orlop_ebpf::{Backend, Frontend, Peer, Talk, counters};
+use orlop_ebpf::{Backend, Frontend, Peer, Talk, config_flags, counters};
 
 use crate::balance;
 use crate::counter;
@@ -28,7 +28,7 @@ pub fn sendmsg6(context: SockAddrContext) -> i32 {
 #[inline(always)]
 fn send(call: &Call) -> i32 {
     let (frontend, peer) = match translate::destination(call) {
-        Destination::None => return ALLOW,
+        Destination::None => return go_on(call),
         Destination::Unused => return refused(call),
         Destination::Denied => return denied(),
         Destination::Service { frontend, peer } => (frontend, peer),
@@ -79,4 +79,21 @@ fn refused(call: &Call) -> i32 {
 fn denied() -> i32 {
     counter::count(counters::DENIED);
     DENY
+}
+
+/// No Service's address: or one that another backend serves now, where this socket has an endpoint from us.
+#[inline(always)]
+fn go_on(call: &Call) -> i32 {
+    if !balance::config().is_some_and(|config| config.flags & config_flags::RETIRED != 0) {
+        return ALLOW;
+    }
+    let (peer, now) = (Peer { address: call.address(), port: call.port(), zero: 0 }, talk::now());
+    if let Some(talk) = talk::find(call, &peer, now)
+        && balance::is_member(talk.set, &talk.backend)
+    {
+        talk::remember(call, &Talk { seen: now, ..talk });
+        call.set(&talk.backend.address, talk.backend.port);
+        counter::count(counters::TALKED);
+    }
+    ALLOW
 }

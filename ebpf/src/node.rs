@@ -11,6 +11,8 @@ pub mod config_flags {
     pub const STRANGERS_V6: u32 = 2;
     /// Devices tell, by `device_flags::PODS`, and not addresses.
     pub const BY_DEVICE: u32 = 4;
+    /// Another backend serves: flows that have begun go on, no other does.
+    pub const RETIRED: u32 = 8;
 }
 
 /// The one element of `CONFIG`.
@@ -25,15 +27,15 @@ pub struct Config {
     pub port_min: u32,
     /// How many follow it.
     pub port_count: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Once retired: how many datagrams of sockets had been counted ([`counters::TALKED`]) when that was last looked at.
+    pub talked: u32,
     /// The IPv4 address that the node's own traffic has and that stands in for a device without one.
     pub v4: Address,
     /// The IPv6 one.
     pub v6: Address,
 }
 
-plain!(Config { netns: u64, flags: u32, port_min: u32, port_count: u32, zero: u32, v4: Address, v6: Address });
+plain!(Config { netns: u64, flags: u32, port_min: u32, port_count: u32, talked: u32, v4: Address, v6: Address });
 
 impl Config {
     /// The node's address of the same family as another; unspecified when it has none.
@@ -115,6 +117,8 @@ pub mod counters {
     pub const TRANSLATED: u32 = 6;
     /// Packets larger than the way, whose senders were told.
     pub const TOO_BIG: u32 = 7;
+    /// Datagrams of sockets sent on to their endpoints after retirement.
+    pub const TALKED: u32 = 8;
     /// How many there are.
-    pub const LEN: u32 = 8;
+    pub const LEN: u32 = 9;
 }

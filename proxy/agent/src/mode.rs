@@ -41,7 +41,8 @@ fn open_with(mode: Mode, options: Options, plan: &Plan) -> Result<Opened, Backen
 fn open_ebpf(options: Options, plan: &Plan) -> Result<EbpfWithSctp, BackendError> {
     let mut ebpf = EbpfBackend::open(options)?;
     ebpf.resync(plan)?;
-    let nft = NftBackend::open().map_err(|error| tracing::warn!(%error, "SCTP Services are not proxied")).ok();
+    let nft = NftBackend::open().map(NftBackend::keeping_flows);
+    let nft = nft.map_err(|error| tracing::warn!(%error, "SCTP Services are not proxied")).ok();
     let mut both = EbpfWithSctp { ebpf, nft };
     both.resync_sctp(plan)?;
     Ok(both)
@@ -65,11 +66,11 @@ struct NftAfterEbpf {
 }
 
 impl NftAfterEbpf {
-    fn drain(&mut self) {
+    fn drain(&mut self, plan: &Plan) {
         if !self.draining {
             return;
         }
-        match orlop_bpf::retire(&self.bpf_root) {
+        match orlop_bpf::retire(&self.bpf_root, plan) {
             Ok(true) => {}
             Ok(false) => self.draining = false,
             Err(error) => tracing::warn!(%error, "cannot retire what the eBPF mode left"),
@@ -83,13 +84,17 @@ impl Backend for NftAfterEbpf {
     }
 
     fn sync(&mut self, plan: &Plan, changes: &Changes) -> Result<(), BackendError> {
-        self.nft.sync(plan, changes)
+        self.nft.sync(plan, changes)?;
+        if changes.frontends.iter().any(|change| change.frontend.protocol == Protocol::Udp) {
+            self.drain(plan);
+        }
+        Ok(())
     }
 
     fn resync(&mut self, plan: &Plan) -> Result<(), BackendError> {
         self.nft.resync(plan)?;
         // Only now: until nftables has taken over, what eBPF forwards must go on.
-        self.drain();
+        self.drain(plan);
         Ok(())
     }
 

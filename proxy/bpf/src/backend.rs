@@ -23,7 +23,7 @@ use crate::programs::{self, Programs};
 use crate::steps::{Edits, Steps};
 use crate::stranded::Sweeper;
 use crate::table::Table;
-use crate::{Error, counters, held, netns, ports, requirements};
+use crate::{Error, counters, held, netns, ports, requirements, takeover};
 
 /// Where the backend works.
 #[derive(Clone, Debug)]
@@ -92,6 +92,8 @@ impl EbpfBackend {
     fn put_all(&mut self, plan: &Plan) -> Result<(), Error> {
         self.put_node(&plan.node)?;
         let held = Held::read(&self.maps)?;
+        // Nothing is served yet, or by another backend.
+        let first = held.is_idle();
         let mut table = held.table();
         let adopted = table.len();
         let mut unused = Steps::default();
@@ -105,13 +107,29 @@ impl EbpfBackend {
         }
         table.set_node(node_addresses(&plan.node), &mut unused);
         table.finish(&mut unused);
-        let steps = held.steps_to(&table);
+        let mut steps = held.steps_to(&table);
         tracing::info!(adopted, frontends = table.len(), written = steps.len(), "made the eBPF maps equal to the plan");
+        // No address means anything until every device has its programs: the answers would come in where there is none.
+        let addresses = if first { std::mem::take(&mut steps.addresses.set) } else { Vec::new() };
         steps.apply(&self.maps)?;
         self.table = table;
         self.attach(&plan.node.detect_local)?;
+        if first {
+            self.take_over(&plan.node);
+        }
+        self.maps.addresses.update(&addresses)?;
         self.sweeper.sweep();
         Ok(())
+    }
+
+    /// Flows that nftables translates go on with their endpoints.
+    fn take_over(&self, node: &NodeFacts) {
+        let ours = node.addresses.iter().map(|ip| address(*ip)).collect();
+        match takeover::import(&self.pins.maps, &self.options.cgroup_root, &self.table, &ours) {
+            Ok(0) => {}
+            Ok(flows) => tracing::info!(flows, "flows of connection tracking go on with their endpoints"),
+            Err(error) => tracing::warn!(%error, "UDP flows may change their endpoints"),
+        }
     }
 
     fn put_node(&self, node: &NodeFacts) -> Result<(), Error> {
@@ -121,7 +139,7 @@ impl EbpfBackend {
             flags: stranger_flags(node),
             port_min: port_min.into(),
             port_count: port_count.into(),
-            zero: 0,
+            talked: 0,
             v4: node_address(node, Family::V4).map_or(Address::v4(0), address),
             v6: node_address(node, Family::V6).map_or(Address::default(), address),
         };

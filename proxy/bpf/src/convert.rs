@@ -97,6 +97,7 @@ fn backends(endpoints: &EndpointSet) -> Vec<Backend> {
     endpoints.iter().map(backend).collect()
 }
 
-fn backend(endpoint: &Endpoint) -> Backend {
+/// An endpoint as the maps hold it.
+pub fn backend(endpoint: &Endpoint) -> Backend {
     Backend { address: address(endpoint.address), port: endpoint.port.to_be(), zero: 0 }
 }

@@ -34,6 +34,11 @@ impl Held {
         })
     }
 
+    /// Whether no address means anything to the programs.
+    pub fn is_idle(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
     /// A table that goes on from here.
     pub fn table(&self) -> Table {
         let mut slots: HashMap<u32, Vec<Option<Backend>>> =

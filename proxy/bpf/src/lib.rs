@@ -6,6 +6,7 @@
 
 mod backend;
 mod clsact;
+mod conntrack;
 mod convert;
 mod counters;
 mod devices;
@@ -29,6 +30,7 @@ mod steps;
 mod stranded;
 mod sys;
 mod table;
+mod takeover;
 
 pub use backend::{EbpfBackend, Options, remove};
 pub use error::Error;

@@ -15,6 +15,8 @@ const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 /// `1 << TCP_ESTABLISHED`: of UDP, those that are connected.
 const CONNECTED: u32 = 1 << 1;
+/// `1 << TCP_CLOSE`: the others.
+const UNCONNECTED: u32 = 1 << 7;
 const HEADER: usize = 16;
 /// `struct inet_diag_sockid`, and where it begins in `struct inet_diag_msg`.
 const ID: usize = 48;
@@ -28,6 +30,8 @@ pub struct Connected {
     id: [u8; ID],
     /// What it is connected to.
     pub to: Backend,
+    /// Its own address and port.
+    pub from: Backend,
     /// The kernel's number of it.
     pub cookie: u64,
 }
@@ -46,9 +50,18 @@ impl SockDiag {
 
     /// Every connected UDP socket.
     pub fn connected_udp(&self) -> io::Result<Vec<Connected>> {
+        self.udp(CONNECTED)
+    }
+
+    /// Every UDP socket that has a port and is not connected: of [`Connected::to`] nothing is to be believed.
+    pub fn unconnected_udp(&self) -> io::Result<Vec<Connected>> {
+        self.udp(UNCONNECTED)
+    }
+
+    fn udp(&self, states: u32) -> io::Result<Vec<Connected>> {
         let mut all = Vec::new();
         for family in FAMILIES {
-            self.0.send(&request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, CONNECTED, &[0; ID]), 0)?;
+            self.0.send(&request(SOCK_DIAG_BY_FAMILY, NLM_F_DUMP, family, states, &[0; ID]), 0)?;
             self.receive(|body| all.extend(parse(body)))?;
         }
         Ok(all)
@@ -104,11 +117,13 @@ fn request(kind: u16, flags: u16, family: u8, states: u32, id: &[u8; ID]) -> Vec
 fn parse(body: &[u8]) -> Option<Connected> {
     let family = *body.first()?;
     let id: [u8; ID] = body.get(ID_AT..ID_AT + ID)?.try_into().ok()?;
-    let words: [u32; 4] = [word(&id, 20)?, word(&id, 24)?, word(&id, 28)?, word(&id, 32)?];
-    let address = if family == FAMILIES[0] { Address::v4(words[0]) } else { Address { words } };
-    let port = u16::from_ne_bytes([id[2], id[3]]);
+    let side = |port: usize, at: usize| {
+        let words = [word(&id, at)?, word(&id, at + 4)?, word(&id, at + 8)?, word(&id, at + 12)?];
+        let address = if family == FAMILIES[0] { Address::v4(words[0]) } else { Address { words } };
+        Some(Backend { address, port: u16::from_ne_bytes([id[port], id[port + 1]]), zero: 0 })
+    };
     let cookie = u64::from(word(&id, 40)?) | u64::from(word(&id, 44)?) << 32;
-    Some(Connected { family, id, to: Backend { address, port, zero: 0 }, cookie })
+    Some(Connected { family, id, to: side(2, 20)?, from: side(0, 4)?, cookie })
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {

@@ -4,19 +4,18 @@
 //! gets `ECONNABORTED`, as from any host that went away, and connects anew. The kernel finds it in the network namespace
 //! it lives in, which is that of some process in the node's cgroup.
 
-use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::collections::HashSet;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
-use nix::sched::{CloneFlags, setns};
 use orlop_ebpf::{Address, Backend, Connection, Frontend, FrontendKey, MemberKey, Peer, Tally, UDP};
 
 use crate::Error;
 use crate::map::Map;
+use crate::netns::{inside, namespaces};
 use crate::sock_diag::SockDiag;
 
 /// The maps that tell where sockets are and may be.
@@ -110,33 +109,9 @@ impl Maps {
     }
 }
 
-/// The network namespaces of this thread and of every process in a cgroup, each once, by inode.
-fn namespaces(cgroup: &Path) -> HashMap<u64, File> {
-    let mut namespaces = HashMap::new();
-    let mut add = |path: &str| {
-        // A process that ended meanwhile needs none.
-        let Ok(inode) = fs::metadata(path).map(|metadata| metadata.ino()) else { return };
-        if let std::collections::hash_map::Entry::Vacant(entry) = namespaces.entry(inode)
-            && let Ok(file) = File::open(path)
-        {
-            entry.insert(file);
-        }
-    };
-    add("/proc/thread-self/ns/net");
-    let mut groups = vec![cgroup.to_owned()];
-    while let Some(group) = groups.pop() {
-        let processes = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-        processes.lines().for_each(|process| add(&format!("/proc/{process}/ns/net")));
-        let entries = fs::read_dir(&group).into_iter().flatten().flatten();
-        groups.extend(entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()));
-    }
-    namespaces
-}
-
-/// Destroys the wanted sockets of one namespace. A thread enters it, so that this one stays where it is.
+/// Destroys the wanted sockets of one namespace.
 fn destroy(namespace: &File, wanted: &HashSet<(u64, Backend)>) -> io::Result<Vec<u64>> {
-    let work = || -> io::Result<Vec<u64>> {
-        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+    inside(namespace, || {
         let diag = SockDiag::open()?;
         let mut destroyed = Vec::new();
         for socket in diag.connected_udp()?.iter().filter(|socket| wanted.contains(&(socket.cookie, socket.to))) {
@@ -144,6 +119,5 @@ fn destroy(namespace: &File, wanted: &HashSet<(u64, Backend)>) -> io::Result<Vec
             destroyed.push(socket.cookie);
         }
         Ok(destroyed)
-    };
-    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+    })
 }

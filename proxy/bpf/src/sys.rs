@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -107,6 +107,19 @@ pub fn lookup<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Op
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// The sum over all CPUs of one element of a pinned per-CPU array of numbers.
+pub fn sum_of_cpus(pin: &Path, index: u32) -> io::Result<u64> {
+    let map = open_pin(pin)?;
+    let possible = std::fs::read_to_string("/sys/devices/system/cpu/possible")?;
+    let last = possible.trim().rsplit(['-', ',']).next().and_then(|last| last.parse::<usize>().ok());
+    let mut values = vec![0_u64; last.map_or(1, |last| last + 1)];
+    let mut attributes =
+        Element { map: raw(map.as_fd()), pad: 0, key: address(&index), value: address(values.as_mut_ptr()), flags: 0 };
+    // SAFETY: the kernel writes a number for each possible CPU, as many as `values` has room for.
+    unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &mut attributes) }?;
+    Ok(values.iter().sum())
 }
 
 /// Removes one element; whether it was there.
@@ -280,9 +293,18 @@ unsafe fn info<T: Default>(fd: BorrowedFd<'_>) -> io::Result<T> {
 
 /// The clock of the programs: nanoseconds of `CLOCK_MONOTONIC_COARSE`.
 pub fn now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// The clock of talks: nanoseconds of `CLOCK_MONOTONIC`.
+pub fn exact_now() -> u64 {
+    clock(libc::CLOCK_MONOTONIC)
+}
+
+fn clock(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes the struct, which outlives the call.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }
 

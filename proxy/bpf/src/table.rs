@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use orlop_ebpf::{Address, Backend, Frontend, FrontendKey, SourceRange, address_flags, frontend_flags};
+use orlop_ebpf::{Address, Backend, FlowKey, Frontend, FrontendKey, SourceRange, address_flags, frontend_flags};
 
 use crate::Error;
 use crate::ids::Ids;
@@ -84,6 +84,19 @@ impl Table {
             let local = (entry.value.flags & frontend_flags::LOCAL != 0).then_some(entry.value.local_set);
             (key, std::iter::once(entry.value.set).chain(local))
         })
+    }
+
+    /// The set by which a packet was given an endpoint, if it could be now.
+    pub fn set_of(&self, packet: &FlowKey, backend: &Backend) -> Option<u32> {
+        let key =
+            |address| FrontendKey { address, port: packet.destination_port, protocol: packet.protocol as u8, zero: 0 };
+        let destination = packet.destination;
+        let node_ports = self.node.get(&destination).is_some_and(|flags| flags & address_flags::NODE_PORTS != 0);
+        let exact = self.frontends.get(&key(destination));
+        let entry = exact.or_else(|| self.frontends.get(&key(destination.any())).filter(|_| node_ports))?;
+        let local = (entry.value.flags & frontend_flags::LOCAL != 0).then_some(entry.value.local_set);
+        let serves = |set: &u32| self.sets.get(set).is_some_and(|backends| backends.contains(backend));
+        local.into_iter().chain([entry.value.set]).find(serves)
     }
 
     /// How many frontends there are.

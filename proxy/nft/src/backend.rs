@@ -26,6 +26,8 @@ pub struct NftBackend {
     messages: usize,
     /// Whether the kernel routes 127.0.0.0/8 like any other addresses.
     route_localnet: bool,
+    /// Whether conntrack is left alone.
+    keeps_flows: bool,
 }
 
 impl NftBackend {
@@ -34,7 +36,14 @@ impl NftBackend {
         let netlink = Netlink::open()?;
         let route_localnet = std::fs::read_to_string(ROUTE_LOCALNET).is_ok_and(|value| value.trim() == "1");
         let tables = FAMILIES.map(|family| Table::new(family, route_localnet && family == Family::V4));
-        Ok(Self { netlink, tables, messages: 0, route_localnet })
+        Ok(Self { netlink, tables, messages: 0, route_localnet, keeps_flows: false })
+    }
+
+    /// Beside another backend, which takes over what this one serves no more: its flows go on to their end.
+    #[must_use]
+    pub fn keeping_flows(mut self) -> Self {
+        self.keeps_flows = true;
+        self
     }
 
     /// How many netlink messages the last [`Backend::sync`] took.
@@ -45,6 +54,9 @@ impl NftBackend {
     /// Deletes the flows that lead nowhere. Never fails a sync: the tables are right, and the next resync looks again.
     fn clean_conntrack(&mut self, plan: &Plan, family: Family, scopes: &[Scope]) {
         let table = &mut self.tables[family as usize];
+        if self.keeps_flows {
+            return table.cleaned();
+        }
         let mut deleted = 0;
         for scope in scopes {
             match conntrack::clean(&mut self.netlink, family, *scope, plan, table.leaving()) {

@@ -93,7 +93,8 @@ fn where_there_is_no_tcx_filters_do_the_same_and_outlive_the_agent_until_the_cle
 fn what_is_retired_carries_its_connections_to_their_end_and_takes_no_new_ones() {
     let net = Net::serving(Kind::Ebpf, &[REMOTE]);
     let root = net.node.options().bpf_root;
-    let retire = move || orlop_bpf::retire(&root).expect("retire");
+    let plan = net.plan(&[REMOTE]);
+    let retire = move || orlop_bpf::retire(&root, &plan).expect("retire");
     let mut old = net.outside.run(|| talk(NODE_PORT).expect("connect to the NodePort").0);
     assert!(net.node.namespace.run(retire.clone()), "a connection is left");
     net.outside.run(move || {

@@ -16,5 +16,6 @@ mod plans;
 mod scale;
 mod scenarios;
 mod sockets;
+mod switch;
 mod talks;
 mod world;
