@@ -322,10 +322,10 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
         Chain::new("discard", vec![vec![Expr::Verdict(Verdict::Drop)]]),
         Chain::new("node-ports", vec![to_policy(by_port)]),
         Chain::new("services", services),
-        Chain::new("masquerade", vec![unmark]),
+        Chain::new("marked", vec![unmark]),
         Chain::base("prerouting", 0, -100, jump()),
         Chain::base("output", 3, -100, jump()),
-        Chain::base("postrouting", 4, 100, vec![[marked, vec![goto("masquerade")]].concat(), itself]),
+        Chain::base("postrouting", 4, 100, vec![[marked, vec![goto("marked")]].concat(), itself]),
     ]
 }
 

@@ -46,8 +46,8 @@ const SET_TIMEOUT: u32 = 0x10;
 const SET_EVAL: u32 = 0x20;
 /// `NFT_DATA_VERDICT`
 const VERDICT_TYPE: u32 = 0xffff_ff00;
-/// How many clients affinity remembers; the kernel needs a bound, nft's own default is this.
-const DYNAMIC_SIZE: u32 = 65_535;
+/// How many clients affinity remembers: the kernel needs a bound, and strangers fill the map.
+const DYNAMIC_SIZE: u32 = 262_144;
 /// Kubernetes' names are ASCII; the kernel takes 256 bytes of user data, nft a comment of 128.
 const MAX_COMMENT: usize = 127;
 /// A list of elements is one attribute, whose length has 16 bits.

@@ -181,9 +181,14 @@ impl Runner {
 
     /// What is done with the packet, and how it looks then.
     pub fn run(&self, frame: &Frame) -> (Action, Vec<u8>) {
-        let (input, mut output) = (frame.bytes(), vec![0; 2048]);
+        self.run_bytes(&frame.bytes())
+    }
+
+    /// [`Runner::run`] of a packet in bytes, its Ethernet header included.
+    pub fn run_bytes(&self, input: &[u8]) -> (Action, Vec<u8>) {
+        let mut output = vec![0; 2048];
         let mut options = TestRunOptions::new();
-        (options.data_in, options.ctx_in) = (Some(input.as_slice()), Some(self.context.as_slice()));
+        (options.data_in, options.ctx_in) = (Some(input), Some(self.context.as_slice()));
         options.data_out = Some(&mut output);
         let result = self.program.test_run(options).expect("run the program");
         let action = match result.return_value.cast_signed() {

@@ -9,6 +9,7 @@ mod counting;
 mod crash;
 mod devices;
 mod frame;
+mod judge;
 mod net;
 mod oracle;
 mod overlay;

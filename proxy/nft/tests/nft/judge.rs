@@ -119,3 +119,51 @@ fn every_seeded_defect_is_noticed() {
     }
     assert!(missed.is_empty(), "not noticed: {missed:?}");
 }
+
+/// What a foreign hand may break in the kernel, in nft's words without the family.
+const BROKEN: [&str; 12] = [
+    "flush chain orlop marked",
+    "flush chain orlop refuse",
+    "flush chain orlop discard",
+    "flush chain orlop node-ports",
+    "flush chain orlop services",
+    "flush chain orlop postrouting",
+    "flush set orlop hairpin",
+    "flush set orlop cluster-ips",
+    "flush map orlop frontends",
+    "flush map orlop groups",
+    "flush map orlop counts",
+    "flush map orlop endpoints",
+];
+
+#[test]
+fn whatever_a_foreign_hand_breaks_is_noticed_and_repaired() {
+    let bench = RefCell::new(Bench::new());
+    let mut missed = Vec::new();
+    for broken in BROKEN {
+        let mut runner = TestRunner::new_with_rng(config(40), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let verdict = runner.run(&cases(10, 200), |case| {
+            let mut bench = bench.borrow_mut();
+            // A family without frontends needs no table.
+            if ![Family::V4, Family::V6].iter().all(|own| case.plan.frontends.keys().any(|f| f.family() == *own)) {
+                return Ok(());
+            }
+            bench.install(&case.plan);
+            bench.wire.node.run(move || {
+                let script = ["ip", "ip6"].map(|version| broken.replace("orlop", &format!("{version} orlop")));
+                let done = std::process::Command::new("nft").arg(script.join("; ")).status();
+                assert!(done.expect("running nft: it must be in PATH").success(), "{script:?}");
+            });
+            let noticed = bench.judge(&case, &mut Coverage::default());
+            bench.backend.resync(&case.plan).unwrap();
+            let repaired = bench.judge(&case, &mut Coverage::default());
+            assert_eq!(repaired, Ok(()), "after `{broken}` and a resync: {case:?}");
+            noticed.map_err(|(_, reason)| TestCaseError::fail(reason))
+        });
+        match verdict {
+            Err(TestError::Fail(..)) => {}
+            _ => missed.push(broken),
+        }
+    }
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+}
