@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -86,6 +86,11 @@ impl Cluster {
     /// The name it runs under.
     pub fn name(&self) -> &str {
         self.wanted.name
+    }
+
+    /// The binary that runs it.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// The real kubectl, which must succeed; its output.
