@@ -1,6 +1,6 @@
 //! `orlop node`: kubelet, overlay and proxy of one machine, each under its own user.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use orlop_proxy::{DetectLocal, DetectLocalMode};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// CoreDNS' own, and the Service's.
+pub const DNS_METRICS_PORT: u16 = 9153;
 
 /// Which parts of a node run in this process.
 #[derive(Clone, Copy)]
@@ -65,6 +68,18 @@ pub struct Flags {
     /// vxlan or host-gw.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
     overlay: String,
+    /// The addresses of cluster DNS, which pods are told; `none` for a cluster without.
+    #[arg(long, default_value = "10.96.0.10", value_delimiter = ',')]
+    cluster_dns: Vec<String>,
+    /// The cluster's domain.
+    #[arg(long, default_value = "cluster.local")]
+    cluster_domain: String,
+    /// The port of the node's address at which its proxy answers cluster DNS, UDP and TCP; 0 leaves cluster DNS to others.
+    #[arg(long, default_value_t = 10_053)]
+    dns_port: u16,
+    /// The name servers of everything that is not the cluster's.
+    #[arg(long, default_value = "/etc/resolv.conf")]
+    resolv_conf: PathBuf,
     /// Addresses of pods.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: Ipv4Net,
@@ -143,6 +158,16 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
         detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)])),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
+        cluster_dns: (flags.dns_port != 0).then(|| orlop_proxy::ClusterDns {
+            serve: orlop_dns::Config {
+                domain: flags.cluster_domain.clone(),
+                resolv_conf: flags.resolv_conf.clone(),
+                clients: vec![IpNet::V4(flags.cluster_cidr)],
+                ..orlop_dns::Config::new(vec![SocketAddr::new(flags.node_ip, flags.dns_port)])
+            },
+            metrics_bind_address: Some(SocketAddr::new(flags.node_ip, DNS_METRICS_PORT)),
+            take_over: None,
+        }),
         ..orlop_proxy::Config::new(flags.node_name.clone(), client)
     };
     Ok(orlop_proxy::run(config, stop).await?)
@@ -159,6 +184,15 @@ async fn kubelet(flags: &Flags, stop: CancellationToken) -> Result<()> {
         orlop_kubelet::Config::new(flags.node_name.clone(), flags.node_ip, client, flags.cri_socket.clone(), tls);
     config.root_dir.clone_from(&flags.root_dir);
     config.log_dir.clone_from(&flags.log_dir);
+    config.cluster_dns = match &flags.cluster_dns[..] {
+        [none] if none == "none" => Vec::new(),
+        addresses => addresses
+            .iter()
+            .map(|address| address.parse::<IpAddr>().with_context(|| format!("--cluster-dns {address:?}: no address")))
+            .collect::<Result<_>>()?,
+    };
+    config.cluster_domain.clone_from(&flags.cluster_domain);
+    config.resolv_conf.clone_from(&flags.resolv_conf);
     config.eviction_hard = flags.eviction_hard;
     config.node_lease_duration = flags.node_lease_duration;
     config.node_lease_renew_interval = flags.node_lease_duration / 4;

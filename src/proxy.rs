@@ -3,6 +3,7 @@
 
 mod settings;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -50,6 +51,16 @@ pub struct Flags {
     /// The API server's --service-node-port-range.
     #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
     service_node_port_range: (u16, u16),
+    /// Answer cluster DNS at this address of the node (10.0.0.7:10053), UDP and TCP, and lead this node's callers of the cluster's
+    /// own DNS Service there.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    take_over_cluster_dns: Option<SocketAddr>,
+    /// The DNS Service to take over from.
+    #[arg(long, default_value = "kube-system/kube-dns", requires = "take_over_cluster_dns")]
+    cluster_dns_service: String,
+    /// The cluster's domain.
+    #[arg(long, default_value = "cluster.local", requires = "take_over_cluster_dns")]
+    cluster_domain: String,
     #[command(flatten)]
     settings: Settings,
 }
@@ -91,6 +102,11 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         node_port_range: flags.service_node_port_range,
+    });
+    config.cluster_dns = flags.take_over_cluster_dns.map(|address| orlop_proxy::ClusterDns {
+        serve: orlop_dns::Config { domain: flags.cluster_domain.clone(), ..orlop_dns::Config::new(vec![address]) },
+        metrics_bind_address: Some(SocketAddr::new(address.ip(), crate::node::DNS_METRICS_PORT)),
+        take_over: Some(flags.cluster_dns_service.clone()),
     });
     if text.is_none() {
         // Empty addresses in flags serve nothing; in a file they mean the default.

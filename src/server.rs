@@ -41,6 +41,10 @@ pub struct Flags {
     /// How often Nodes are looked at for that.
     #[arg(long, default_value = "5s", value_parser = crate::flags::duration)]
     node_monitor_period: Duration,
+    /// The address of cluster DNS, which each node's proxy answers; by default the tenth of the Services' addresses, and `none`
+    /// leaves cluster DNS to others.
+    #[arg(long)]
+    cluster_dns: Option<String>,
     /// A listening socket inherited from the parent process (several may be given).
     #[arg(long)]
     listen_fd: Vec<RawFd>,
@@ -49,6 +53,13 @@ pub struct Flags {
 /// Runs the control plane.
 pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
     let (first, last) = flags.service_node_port_range;
+    let cluster_dns = match flags.cluster_dns.as_deref() {
+        Some("none") => None,
+        Some(address) => {
+            Some(address.parse::<IpAddr>().with_context(|| format!("--cluster-dns {address:?}: no address"))?)
+        }
+        None => flags.service_cluster_ip_range.hosts().nth(9),
+    };
     let config = Config {
         data_dir: flags.data_dir,
         listen: SocketAddr::new(flags.bind_address, flags.secure_port),
@@ -59,6 +70,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         cluster_cidr: flags.cluster_cidr,
         node_monitor_grace_period: flags.node_monitor_grace_period,
         node_monitor_period: flags.node_monitor_period,
+        cluster_dns,
     };
     orlop_server::run(config, stop).await
 }

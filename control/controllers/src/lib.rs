@@ -9,10 +9,11 @@
 //! `tests/cluster` runs them all against an API server of its own process.
 //!
 //! Here: workloads (ReplicationController, ReplicaSet, Deployment, DaemonSet, StatefulSet, Job), Services (EndpointSlice, its
-//! mirroring, Endpoints), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
+//! mirroring, Endpoints, those of cluster DNS), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
 //! garbage (owner references, pods, finished Jobs) and disruption budgets. Not here: CronJobs, autoscaling, quotas, volumes,
 //! certificate requests, cloud routes and load balancers.
 
+mod cluster_dns;
 mod controller;
 mod daemon_set;
 mod deployment;
@@ -40,5 +41,6 @@ mod stateful_set;
 mod taint_eviction;
 mod written;
 
+pub use cluster_dns::ClusterDns;
 pub use orlop_runtime::{Informer, Key, Queue};
 pub use run::{Config, ControllersError, run};

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    Informer, daemon_set, deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints,
-    garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, stateful_set, taint_eviction,
+    ClusterDns, Informer, cluster_dns, daemon_set, deployment, disruption, endpoint_slice, endpoint_slice_mirroring,
+    endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -36,6 +36,8 @@ pub struct Config {
     pub node_monitor_grace_period: Duration,
     /// How often silence is looked for (`--node-monitor-period`).
     pub node_monitor_period: Duration,
+    /// Cluster DNS as the nodes' proxies answer it; none leaves it to others.
+    pub cluster_dns: Option<ClusterDns>,
 }
 
 impl Config {
@@ -47,6 +49,7 @@ impl Config {
             root_ca: root_ca.into(),
             node_monitor_grace_period: Duration::from_secs(50),
             node_monitor_period: Duration::from_secs(5),
+            cluster_dns: None,
         }
     }
 }
@@ -134,6 +137,10 @@ pub async fn run(
     let client = account(endpoint_slice_mirroring::NAME);
     tasks.spawn(endpoint_slice_mirroring::run(client, mirroring, stop.clone()));
     tasks.spawn(endpoint_slice::run(account(endpoint_slice::NAME), views, stop.clone()));
+    if let Some(dns) = config.cluster_dns {
+        let views = cluster_dns::Views { services: services.clone(), nodes: nodes.clone(), slices: slices.clone() };
+        tasks.spawn(cluster_dns::run(account(cluster_dns::NAME), views, dns, stop.clone()));
+    }
     let views = endpoints::Views { services: services.clone(), pods: pods.clone(), endpoints: endpoints.clone() };
     tasks.spawn(endpoints::run(account(endpoints::NAME), views, stop.clone()));
 

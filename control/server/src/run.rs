@@ -45,6 +45,8 @@ pub struct Config {
     pub node_monitor_grace_period: Duration,
     /// How often Nodes are looked at for that.
     pub node_monitor_period: Duration,
+    /// The address of cluster DNS; none leaves cluster DNS to others.
+    pub cluster_dns: Option<IpAddr>,
 }
 
 /// Runs until cancelled.
@@ -109,6 +111,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let controllers = orlop_controllers::Config {
         node_monitor_grace_period: config.node_monitor_grace_period,
         node_monitor_period: config.node_monitor_period,
+        cluster_dns: config.cluster_dns.map(orlop_controllers::ClusterDns::new),
         ..orlop_controllers::Config::new(config.cluster_cidr, pki.ca().certificate())
     };
     let clients = {

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::dns::Feed;
 use crate::driver::Observers;
 use crate::health::Health;
 use crate::http::serve;
@@ -59,8 +60,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     tokio::spawn(service_health::run(health.clone(), checks, addresses, stop.child_token()));
     let observers = Observers { health: health.clone(), metrics: metrics.clone(), health_checks };
     let mut ended = driver::spawn(config.clone(), mailbox.clone(), observers)?;
+    let mut dns = Feed::start(&config, &stop).await?;
     let mut agent = Agent::new(&config, health, metrics);
-    let mut stream = facts(&config.client, &config.node_name);
+    let mut stream = facts(&config.client, &config.node_name, dns.is_some());
     let mut refresh = tokio::time::interval(config.sync_period);
     let mut publish_at: Option<Instant> = None;
     let mut published = Instant::now();
@@ -76,7 +78,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
                 agent.publish(&mailbox, &answering);
             }
             fact = stream.next() => match fact {
-                Some(fact) => if agent.learn(fact) {
+                Some(fact) => if take_in(fact, dns.as_mut()).is_some_and(|fact| agent.learn(fact)) {
                     let soon = Instant::now() + config.min_sync_period.min(TOGETHER);
                     publish_at.get_or_insert(soon.max(published + config.min_sync_period));
                 },
@@ -97,6 +99,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         None => ended.await,
     };
     end.unwrap_or_else(|_| Err(Error::Thread("it panicked".into())))
+}
+
+/// Tells cluster DNS of a fact, and hands on what the proxy is to know of it.
+fn take_in(fact: Fact, dns: Option<&mut Feed>) -> Option<Fact> {
+    match dns {
+        Some(dns) => {
+            dns.learn(&fact);
+            dns.redirect(fact).of_ours()
+        }
+        None => Some(fact),
+    }
 }
 
 /// Which objects a list brought, to find out what vanished while the watch was away.

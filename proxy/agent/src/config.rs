@@ -93,6 +93,8 @@ pub struct Config {
     pub oom_score_adj: Option<i32>,
     /// Limits of conntrack; a refusal is reported and survived.
     pub conntrack: Option<ConntrackLimits>,
+    /// Cluster DNS on this node; none leaves it to others.
+    pub cluster_dns: Option<crate::ClusterDns>,
     /// The body of `/configz`.
     pub configz: String,
 }
@@ -119,6 +121,7 @@ impl Config {
             sync_period: Duration::from_secs(60),
             oom_score_adj: None,
             conntrack: None,
+            cluster_dns: None,
             configz: "{}".into(),
         }
     }

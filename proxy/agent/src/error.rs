@@ -16,6 +16,9 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// Cluster DNS cannot be served.
+    #[error("cluster DNS: {0}")]
+    Dns(#[from] orlop_dns::Error),
     /// No backend can be opened at all.
     #[error("no way to program the kernel: {0}")]
     Backend(orlop_plan::BackendError),

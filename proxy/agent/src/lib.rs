@@ -2,12 +2,14 @@
 //!
 //! [`run`] watches Services, EndpointSlices and its own Node, keeps an [`orlop_plan::Plan`] and makes the kernel equal to
 //! it through a [`orlop_plan::Backend`]. While the API server is away everything stays in place; when the agent
-//! stops, the kernel goes on forwarding, and the next agent adopts what it finds.
+//! stops, the kernel goes on forwarding, and the next agent adopts what it finds. Where it is asked to, it answers cluster DNS
+//! from the same watches ([`ClusterDns`]).
 
 mod agent;
 mod config;
 mod configuration;
 mod conntrack;
+mod dns;
 mod driver;
 mod error;
 mod explain;
@@ -28,6 +30,7 @@ pub use agent::run;
 pub use config::{Config, ConntrackLimits, DetectLocalMode, Mode, NodePortAddressPolicy};
 pub use configuration::{Environment, KubeProxyConfiguration, ReadError};
 pub use conntrack::set_limits;
+pub use dns::ClusterDns;
 pub use error::Error;
 pub use explain::{From, Question, QuestionError};
 pub use fetch::{FetchError, get};

@@ -15,7 +15,8 @@ use crate::metrics::Metrics;
 
 /// The backend may be busy with a large change.
 const PATIENCE: Duration = Duration::from_secs(5);
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The content type of metrics.
+pub(crate) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// `/healthz` and `/livez` as kube-proxy serves them on 10256.
 pub(crate) struct HealthPages {

@@ -8,8 +8,10 @@ use std::time::{Instant, SystemTime};
 
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, Record};
+use ipnet::IpNet;
 
 use crate::answer::{Answer, answer};
+use crate::clients::Clients;
 use crate::message::{Incoming, Request, Transport, encode, read};
 use crate::metrics::{By, Metrics};
 use crate::upstream::{Failure, Upstream, key};
@@ -26,6 +28,8 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Names the servers that know the rest of the world.
     pub resolv_conf: PathBuf,
+    /// Networks whose clients are answered beside private ones: this is no server for the world.
+    pub clients: Vec<IpNet>,
     /// How long clients may keep an answer, in seconds.
     pub ttl: u32,
     /// So many questions may wait for upstream at once.
@@ -41,6 +45,7 @@ impl Config {
             domain: "cluster.local".into(),
             listen,
             resolv_conf: PathBuf::from("/etc/resolv.conf"),
+            clients: Vec::new(),
             ttl: 30,
             max_concurrent: 1000,
             max_connections: 256,
@@ -52,6 +57,7 @@ impl Config {
 pub struct Dns {
     pub(crate) config: Config,
     zone: Zone,
+    clients: Clients,
     table: RwLock<Table>,
     upstream: Arc<Upstream>,
     metrics: Metrics,
@@ -89,12 +95,13 @@ impl Dns {
 
     pub(crate) fn with_upstream(config: Config, upstream: Upstream) -> Result<Arc<Self>, Error> {
         let zone = Zone::new(&config.domain, config.ttl, config.listen.clone())?;
+        let clients = Clients::new(&config.listen, &config.clients);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         // The serial wraps around in 2106, as serials do.
         let serial = u32::try_from(now.as_secs() & u64::from(u32::MAX)).unwrap_or_default();
         let metrics = Metrics::new(&zone.domain.to_ascii());
         let (table, turn) = (RwLock::new(Table::new(serial)), AtomicUsize::default());
-        Ok(Arc::new(Self { config, zone, table, upstream: Arc::new(upstream), metrics, turn }))
+        Ok(Arc::new(Self { config, zone, clients, table, upstream: Arc::new(upstream), metrics, turn }))
     }
 
     /// Changes the table. Questions wait meanwhile: do nothing slow.
@@ -119,6 +126,9 @@ impl Dns {
 
     /// Answers what can be answered without waiting.
     pub(crate) fn first(&self, bytes: &[u8], transport: Transport, client: SocketAddr) -> First {
+        if !self.clients.has(client.ip()) {
+            return First::Silence;
+        }
         let since = Instant::now();
         let request = match read(bytes, transport) {
             Incoming::Request(request) => *request,

@@ -7,6 +7,7 @@
 //! SERVFAIL, for nobody knows yet that it does not exist.
 
 mod answer;
+mod clients;
 mod dns;
 mod error;
 mod message;

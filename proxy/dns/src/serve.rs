@@ -1,6 +1,8 @@
 //! The sockets: UDP and TCP on every address, until told to stop.
 
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 use std::sync::Arc;

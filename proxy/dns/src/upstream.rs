@@ -58,7 +58,7 @@ impl Upstream {
         Self::at_port(resolv_conf, max_concurrent, PORT)
     }
 
-    fn at_port(resolv_conf: PathBuf, max_concurrent: usize, port: u16) -> Self {
+    pub fn at_port(resolv_conf: PathBuf, max_concurrent: usize, port: u16) -> Self {
         Self {
             conf: ResolvConf::new(resolv_conf),
             port,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::dial;
+use crate::{dial, resolve};
 
 static HEALTHY: AtomicBool = AtomicBool::new(true);
 const LONGEST_HEADER: u64 = 64 << 10;
@@ -116,6 +116,7 @@ fn answer(target: &str, client: SocketAddr, headers: &[String]) -> (&'static str
             Err(problem) => ("404 Not Found", format!("{problem}\n")),
         },
         "/dial" => ok(dial::dial(query)),
+        "/resolve" => ok(resolve::page(query)),
         "/unhealthy" => {
             HEALTHY.store(false, Ordering::Relaxed);
             ok("unhealthy from now on\n".into())

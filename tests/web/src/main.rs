@@ -2,6 +2,8 @@
 //!
 //! `orlop-web [--http 8080] [--tcp 9000] [--udp 9000]`. Threads and std only, so that the image is one small static file.
 //!
+//! `orlop-web resolve TYPE NAME` asks DNS instead, as a pod's libc would.
+//!
 //! | path | answer |
 //! |---|---|
 //! | `/` | `hostname client-address` |
@@ -12,12 +14,14 @@
 //! | `/env` | the environment, sorted |
 //! | `/file?path=p` | a file's text |
 //! | `/dial?host=h&port=p&protocol=tcp\|udp\|http&tries=n` | what `n` callers got, one line each |
+//! | `/resolve?type=t&name=n&server=a&tcp=1` | what `resolve` finds (server and tcp may be absent), or why nothing |
 //! | `/healthz` | `ok`, or 503 after `/unhealthy` |
 //! | `/exit?code=n` | ends the process |
 
 mod dial;
 mod echo;
 mod http;
+mod resolve;
 
 use std::process::ExitCode;
 use std::thread;
@@ -46,6 +50,10 @@ fn parse() -> Result<Ports, String> {
 }
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|first| first == "resolve").is_some() {
+        return resolve::run(arguments);
+    }
     let ports = match parse() {
         Ok(ports) => ports,
         Err(problem) => {

@@ -55,6 +55,7 @@ impl Cluster {
         let mut config = orlop_controllers::Config::new("10.244.0.0/16".parse().unwrap(), pki.ca().certificate());
         config.node_monitor_grace_period = Duration::from_secs(1);
         config.node_monitor_period = Duration::from_millis(200);
+        config.cluster_dns = Some(orlop_controllers::ClusterDns::new("10.96.0.10".parse().unwrap()));
         let token = stop.clone();
         tokio::spawn(async move { orlop_controllers::run(clients, config, token).await.unwrap() });
         tokio::spawn(orlop_scheduler::run(server.client(user_of("system:kube-scheduler")), stop.clone()));
@@ -150,11 +151,17 @@ async fn beat(client: &Client, name: &str) {
     if !conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
         let status = json!({"status": {
             "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"}, "capacity": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+            "addresses": [{"type": "InternalIP", "address": internal_ip(name)}],
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "",
                 "lastHeartbeatTime": jiff::Timestamp::now(), "lastTransitionTime": jiff::Timestamp::now()}],
         }});
         nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(status)).await.unwrap();
     }
+}
+
+/// A Node's address, made of its name.
+pub fn internal_ip(name: &str) -> String {
+    format!("172.30.0.{}", name.bytes().map(u32::from).sum::<u32>() % 200)
 }
 
 async fn run_pods(client: &Client, name: &str, octet: u32, count: &mut u32) {

@@ -4,6 +4,7 @@
 
 mod budgets;
 mod cluster;
+mod cluster_dns;
 mod daemons;
 mod deletion;
 mod deployments;
