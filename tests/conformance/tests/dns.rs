@@ -139,10 +139,25 @@ fn names(wanted: Wanted) {
         assert_eq!(asker.ask("A", "absent.default.svc.cluster.local.", ""), ["NXDOMAIN"]);
         assert_eq!(asker.ask("AAAA", "web.default.svc.cluster.local.", ""), ["NODATA"]);
     }
+    the_environment_agrees(&cluster, &pods.0[0].ip);
     an_external_name_becomes_a_service(&cluster, &pods.0[0].ip);
     let hosts = cluster.kubectl(&["exec", "named", "--", "/orlop-web", "resolve", "A", "web"]).unwrap();
     assert_eq!(hosts.trim(), format!("A {address}"), "with the pod's own /etc/resolv.conf");
     it_goes_on_while_the_server_is_dead(&mut cluster, &pods.0[1].ip, &address);
+}
+
+/// Service variables and names lead to the same place; the kubelet writes the server and the search list.
+fn the_environment_agrees(cluster: &Cluster, ip: &str) {
+    let get = |path: &str| cluster.on_node(1, &["curl", "-s", "-m", "5", &format!("http://{ip}:8080{path}")]).unwrap();
+    let environment = get("/env");
+    let host = environment.lines().find_map(|line| line.strip_prefix("KUBERNETES_SERVICE_HOST="));
+    assert_eq!(host, Some("10.96.0.1"), "{environment}");
+    let conf = get("/file?path=/etc/resolv.conf");
+    for line in ["nameserver 10.96.0.10", "options ndots:5"] {
+        assert!(conf.contains(line), "{line} is missing in\n{conf}");
+    }
+    let search = "search default.svc.cluster.local svc.cluster.local cluster.local";
+    assert!(conf.lines().any(|line| line.starts_with(search)), "{conf}");
 }
 
 fn target(ip: &str) -> String {
