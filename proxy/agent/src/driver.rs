@@ -190,3 +190,96 @@ pub(crate) fn spawn(
         .map_err(|error| Error::Thread(error.to_string()))?;
     Ok(ended)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use orlop_plan::NodeFacts;
+
+    /// Writes down what it is asked, and refuses so many times.
+    #[derive(Default)]
+    struct Fake {
+        calls: Vec<&'static str>,
+        refusals: usize,
+    }
+
+    impl Fake {
+        fn call(&mut self, name: &'static str) -> Result<(), BackendError> {
+            self.calls.push(name);
+            match self.refusals.checked_sub(1) {
+                Some(left) => {
+                    self.refusals = left;
+                    Err("no".into())
+                }
+                None => Ok(()),
+            }
+        }
+    }
+
+    impl Backend for Fake {
+        fn mode(&self) -> &'static str {
+            "fake"
+        }
+        fn sync(&mut self, _: &Plan, _: &Changes) -> Result<(), BackendError> {
+            self.call("sync")
+        }
+        fn resync(&mut self, _: &Plan) -> Result<(), BackendError> {
+            self.call("resync")
+        }
+        fn cleanup(&mut self) -> Result<(), BackendError> {
+            self.call("cleanup")
+        }
+    }
+
+    fn observers() -> Observers {
+        let (health_checks, _) = watch::channel(HealthChecks::new());
+        let (health, metrics) = (Arc::new(Health::new(Duration::ZERO)), Arc::new(Metrics::new()));
+        health.set_node_eligible(true);
+        Observers { health, metrics, health_checks }
+    }
+
+    fn programme(node: &str) -> Programme {
+        let plan = Plan { node: Arc::new(NodeFacts::primary(node, vec![], vec![])), ..Plan::default() };
+        let check = HealthCheck { port: 32000, local_v4: 1, local_v6: 0 };
+        let health_checks = [("default/web".into(), check)].into();
+        Programme { plan, triggers: vec![(Family::V4, SystemTime::now())], health_checks, ..Programme::default() }
+    }
+
+    #[test]
+    fn after_an_error_everything_is_compared_and_nothing_is_forgotten() {
+        let observers = observers();
+        let mut backend = Fake::default();
+        let (wanted, retry) = (Programme::default(), FIRST_RETRY);
+        let mut driver =
+            Driver { backend: &mut backend, observers: &observers, wanted, programmed: None, retry, opened: None };
+        driver.want(programme("a"));
+        driver.step().expect("the first");
+        driver.step().expect("nothing to do");
+        driver.want(programme("b"));
+        driver.step().expect("a change");
+        assert_eq!(observers.health_checks.borrow().len(), 1);
+
+        // The next change fails, the one after it replaces it: its trigger must not be lost.
+        observers.health.queued();
+        assert_eq!(backend.calls, ["resync", "sync"]);
+        backend.refusals = 2;
+        let mut driver = Driver {
+            backend: &mut backend,
+            observers: &observers,
+            wanted: programme("c"),
+            programmed: Some(programme("b").plan),
+            retry,
+            opened: None,
+        };
+        driver.step().expect_err("refused");
+        assert_eq!((driver.back_off(), driver.back_off()), (FIRST_RETRY, FIRST_RETRY * 2));
+        assert!(!observers.health.admits_traffic(), "it is late");
+        driver.want(programme("d"));
+        assert_eq!(driver.wanted.triggers.len(), 2);
+        driver.step().expect_err("refused again");
+        driver.step().expect("taken at last");
+        assert!(driver.wanted.triggers.is_empty() && driver.retry == FIRST_RETRY);
+        assert_eq!(backend.calls, ["resync", "sync", "sync", "resync", "resync"]);
+        assert!(observers.health.admits_traffic());
+    }
+}

@@ -103,3 +103,23 @@ impl Mailbox {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_plan_replaces_an_older_one_and_takes_over_its_triggers() {
+        let mailbox = Mailbox::default();
+        let programme = || Programme { triggers: vec![(Family::V4, SystemTime::now())], ..Programme::default() };
+        mailbox.ask(Box::new(|_, _| {}));
+        mailbox.put(programme());
+        mailbox.put(programme());
+        let Order::Program(taken) = mailbox.take(Duration::ZERO) else { panic!("plans come first") };
+        assert_eq!(taken.triggers.len(), 2);
+        assert!(matches!(mailbox.take(Duration::ZERO), Order::Ask(_)));
+        assert!(matches!(mailbox.take(Duration::ZERO), Order::Idle));
+        mailbox.stop();
+        assert!(matches!(mailbox.take(Duration::from_secs(60)), Order::Stop));
+    }
+}
