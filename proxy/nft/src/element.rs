@@ -38,7 +38,7 @@ impl Bytes {
         &self.bytes[..usize::from(self.length)]
     }
 
-    /// Appends a field and pads it. Fields beyond the room cannot occur: the largest key is two IPv6 addresses.
+    /// Appends a field and pads it. Fields beyond the room cannot occur: the largest keys have 32 bytes.
     fn field(mut self, field: &[u8]) -> Self {
         let start = usize::from(self.length);
         if let Some(room) = self.bytes.get_mut(start..start + field.len()) {
@@ -157,6 +157,12 @@ pub(crate) fn endpoint_key(group: GroupId, index: u32) -> Bytes {
 pub(crate) fn endpoint(group: GroupId, index: u32, endpoint: &Endpoint) -> Element {
     let value = Bytes::LABELLED.address(endpoint.address).field(&endpoint.port.to_be_bytes());
     Element::map(endpoint_key(group, index), value)
+}
+
+/// For `members`.
+pub(crate) fn member(group: GroupId, endpoint: &Endpoint) -> Element {
+    let key = Bytes::EMPTY.field(&group.0).number(LABEL).address(endpoint.address);
+    Element::set(key.field(&endpoint.port.to_be_bytes()))
 }
 
 /// For `cluster-ips` and `node-ips`.

@@ -134,6 +134,12 @@ pub(crate) enum Expr {
         value: u32,
         seconds: u32,
     },
+    /// Removes a map's element, if it is there.
+    Forget {
+        map: &'static str,
+        key: u32,
+        value: u32,
+    },
     Verdict(Verdict),
 }
 
@@ -177,7 +183,7 @@ impl Expr {
             Self::Dnat { .. } => "nat",
             Self::Masquerade => "masq",
             Self::Reject(_) => "reject",
-            Self::Remember { .. } => "dynset",
+            Self::Remember { .. } | Self::Forget { .. } => "dynset",
             Self::Verdict(_) | Self::Load { .. } => "immediate",
         }
     }
@@ -276,6 +282,12 @@ impl Expr {
                 out.put_u32(4, register(*key));
                 out.put_u32(5, register(*value));
                 out.put(6, &(u64::from(*seconds) * 1000).to_be_bytes());
+            }
+            Self::Forget { map, key, value } => {
+                out.put_str(1, map);
+                out.put_u32(3, 2);
+                out.put_u32(4, register(*key));
+                out.put_u32(5, register(*value));
             }
             Self::Verdict(verdict) => {
                 out.put_u32(1, 0);

@@ -7,6 +7,8 @@
 //!                                gives the policy; policies[policy] goes to its chain
 //! policy-*:                      marks for masquerade as the policy says; groups (or node-port-groups), by the same key,
 //!                                gives the group; balance[counts[group] . variant] goes to
+//!                                (with affinity, a client in the map of that name goes to its endpoint, if that is
+//!                                still one of the group's members)
 //! to-N*:                         endpoints[group . random mod N] gives address and port for dnat
 //! postrouting:                   masquerades what is marked, and a pod that reaches itself
 //! ```
@@ -56,6 +58,8 @@ pub(crate) const PODS: &str = "pods";
 pub(crate) const POLICIES: &str = "policies";
 pub(crate) const BALANCE: &str = "balance";
 pub(crate) const AFFINITY: &str = "affinity";
+/// The endpoints of groups with affinity: a client whose endpoint is none of its group's any more is balanced anew.
+pub(crate) const MEMBERS: &str = "members";
 /// Frontends that left and whose conntrack entries may still be there: no rule looks here, only a restarted agent.
 pub(crate) const LEAVING: &str = "leaving";
 
@@ -155,6 +159,7 @@ pub(crate) const SETS: &[SetSpec] = {
         set(NODE_IPS, &[Address]),
         set(HAIRPIN, &[Address, Address]),
         set(LEAVING, &[Address, Protocol, Port]),
+        set(MEMBERS, &[Number, Number, Number, Address, Port]),
         SetSpec { interval: true, ..set(PODS, &[Address]) },
         verdicts(POLICIES, &[Number]),
         verdicts(BALANCE, &[Number, Number]),
@@ -203,8 +208,10 @@ pub(crate) mod registers {
     pub const POLICY: u32 = FRONTEND + 1;
     /// After a group: an endpoint's index or a client's address.
     pub const CHOICE: u32 = GROUP + 2;
+    /// A copy of the group, which with the endpoint behind it is a key of `members`.
+    pub const MEMBER: u32 = 8;
     /// Label, address, port.
-    pub const ENDPOINT: u32 = 10;
+    pub const ENDPOINT: u32 = MEMBER + 2;
     /// The endpoint's address.
     pub const ENDPOINT_ADDRESS: u32 = ENDPOINT + 1;
     /// Label, count.

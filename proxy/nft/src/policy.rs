@@ -9,7 +9,7 @@ use orlop_plan::{Family, Masquerade, Target};
 use sha2::{Digest, Sha256};
 
 use crate::expr::{Address, Expr, Verdict};
-use crate::layout::registers::{ADDRESS, CHOICE, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP};
+use crate::layout::registers::{ADDRESS, CHOICE, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP, MEMBER};
 use crate::layout::{self, Chain, LABEL, address_registers, find_group, lookup, mark_for_masquerade, source_is_local};
 use crate::pods::Pods;
 
@@ -120,11 +120,14 @@ fn balance(family: Family, variant: Variant) -> Vec<Vec<Expr>> {
     let mut rules = Vec::new();
     if variant.affinity > 0 {
         for way in find_group(family) {
+            let client = Expr::LoadAddress { which: Address::Source, to: CHOICE };
             let mut rule = [way, half(variant)].concat();
-            rule.push(Expr::LoadAddress { which: Address::Source, to: CHOICE });
+            // What nft believes to be the copy of the group.
+            rule.extend([Expr::LoadProtocol { to: MEMBER }, Expr::LoadDestinationPort { to: MEMBER + 1 }]);
+            rule.push(client.clone());
             rule.extend(endpoint(family, layout::AFFINITY));
-            rule.extend(remember(variant));
-            rule.push(dnat(family));
+            rule.extend(still_member());
+            rule.extend([client, remember(variant), dnat(family)]);
             rules.push(rule);
         }
     }
@@ -152,8 +155,10 @@ pub(crate) fn count_chain(family: Family, count: u32, variant: Variant) -> Chain
         for way in find_group(family) {
             let mut rule = choose(way);
             rule.push(Expr::LoadAddress { which: Address::Source, to: CHOICE });
-            rule.extend(remember(variant));
-            rule.push(dnat(family));
+            rule.push(label());
+            // An endpoint that is none any more may still be remembered, and would not be replaced.
+            rule.push(Expr::Forget { map: layout::AFFINITY, key: GROUP, value: ENDPOINT });
+            rule.extend([remember(variant), dnat(family)]);
             rules.push(rule);
         }
     }
@@ -192,11 +197,21 @@ fn half(variant: Variant) -> Vec<Expr> {
     vec![Expr::Bitwise { from: FRONTEND, to: FRONTEND, mask, xor: vec![0, 0, 0, 0, 1, 0, 0, 0] }]
 }
 
-fn remember(variant: Variant) -> [Expr; 2] {
-    [
-        Expr::Load { to: ENDPOINT, value: LABEL.to_ne_bytes().to_vec() },
-        Expr::Remember { map: layout::AFFINITY, key: GROUP, value: ENDPOINT, seconds: variant.affinity },
-    ]
+/// Goes on only if the endpoint is one of the group's; the client's address is overwritten.
+fn still_member() -> [Expr; 3] {
+    const { assert!(GROUP == FRONTEND + 1 && ENDPOINT == MEMBER + 2) };
+    // The label comes along, for nft's sake.
+    let copy = Expr::Bitwise { from: FRONTEND, to: MEMBER - 1, mask: vec![0xff; 12], xor: vec![0; 12] };
+    [copy, label(), Expr::InSet { set: layout::MEMBERS, from: MEMBER, inverted: false }]
+}
+
+/// Writes an endpoint's label over what nft takes for nothing.
+fn label() -> Expr {
+    Expr::Load { to: ENDPOINT, value: LABEL.to_ne_bytes().to_vec() }
+}
+
+fn remember(variant: Variant) -> Expr {
+    Expr::Remember { map: layout::AFFINITY, key: GROUP, value: ENDPOINT, seconds: variant.affinity }
 }
 
 fn dnat(family: Family) -> Expr {

@@ -19,8 +19,9 @@ use crate::ruleset::Writer;
 mod adopt;
 
 /// Sets in the order in which elements are added, so that what is referred to is there first; removal goes backwards.
-const ORDER: [&str; 9] = [
+const ORDER: [&str; 10] = [
     layout::LEAVING,
+    layout::MEMBERS,
     layout::ENDPOINTS,
     layout::COUNTS,
     layout::HAIRPIN,
@@ -108,13 +109,6 @@ struct Wanted<'a> {
     affinity: bool,
 }
 
-/// Clients whose memory must go: of these endpoints, and of these groups altogether.
-#[derive(Default)]
-struct Forget {
-    endpoints: HashSet<(GroupId, (IpAddr, u16))>,
-    groups: HashSet<GroupId>,
-}
-
 /// The number of the netlink family.
 pub(crate) const fn family_number(family: Family) -> u8 {
     match family {
@@ -184,7 +178,6 @@ impl Table {
         let mut transaction = Transaction::default();
         let mut edits = Edits::default();
         let mut wanted: BTreeMap<GroupId, Option<Wanted<'_>>> = BTreeMap::new();
-        let mut forget = Forget::default();
         let family = self.family;
         for change in changes.iter().filter(|change| change.frontend.family() == family) {
             self.edit_frontend(&mut transaction, &mut edits, plan, change);
@@ -198,14 +191,13 @@ impl Table {
             }
         }
         for (id, want) in wanted {
-            self.edit_group(&mut transaction, &mut edits, id, want, &mut forget);
+            self.edit_group(&mut transaction, &mut edits, id, want);
         }
         let mut writer = Writer { transaction: &mut transaction, family: family_number(self.family) };
         for frontend in &self.left {
             edits.delete(layout::LEAVING, element::leaving(frontend));
         }
         edits.write(&mut writer, plan, self.counts_endpoints());
-        self.forget_clients(netlink, &mut transaction, &forget)?;
         let messages = transaction.len();
         if !transaction.is_empty() {
             netlink.commit(transaction)?;
@@ -270,15 +262,8 @@ impl Table {
         }
     }
 
-    /// Brings a group to the wanted endpoints; without frontends it goes. Endpoints that leave are added to `forget`.
-    fn edit_group(
-        &mut self,
-        transaction: &mut Transaction,
-        edits: &mut Edits,
-        id: GroupId,
-        want: Option<Wanted<'_>>,
-        forget: &mut Forget,
-    ) {
+    /// Brings a group to the wanted endpoints; without frontends it goes.
+    fn edit_group(&mut self, transaction: &mut Transaction, edits: &mut Edits, id: GroupId, want: Option<Wanted<'_>>) {
         let Some(group) = self.groups.get(&id) else { return };
         let (slots, count) = match (&want, group.references) {
             (_, 0) => (Vec::new(), None),
@@ -301,12 +286,12 @@ impl Table {
             self.ensure_count(transaction, count);
         }
         let (roundabout, affinity) = want.map_or((false, false), |want| (want.roundabout, want.affinity));
-        if had_affinity && !affinity {
-            forget.groups.insert(id);
-        } else if had_affinity {
-            let gone = |old: &&Endpoint| !slots.iter().any(|new| (new.address, new.port) == (old.address, old.port));
-            forget.endpoints.extend(old_slots.iter().filter(gone).map(|old| (id, (old.address, old.port))));
-        }
+        let members = |has: bool, slots: &[Endpoint]| -> BTreeSet<Element> {
+            slots.iter().filter(|_| has).map(|endpoint| element::member(id, endpoint)).collect()
+        };
+        let (old_members, new_members) = (members(had_affinity, &old_slots), members(affinity, &slots));
+        old_members.difference(&new_members).for_each(|gone| edits.delete(layout::MEMBERS, *gone));
+        new_members.difference(&old_members).for_each(|new| edits.add(layout::MEMBERS, *new));
         let new = Group { references, slots: slots.into(), count, roundabout, affinity };
         let new_hairpins: Vec<IpAddr> = new.hairpins().collect();
         let old = if count.is_some() { self.groups.insert(id, new) } else { self.groups.remove(&id) };
@@ -382,26 +367,5 @@ impl Table {
                 writer.verdict(true, layout::BALANCE, key, &count_chain_name(count, variant));
             }
         }
-    }
-
-    /// Removes the memory of clients that were bound to endpoints which are gone, or need none any more.
-    fn forget_clients(
-        &self,
-        netlink: &mut Netlink,
-        transaction: &mut Transaction,
-        forget: &Forget,
-    ) -> Result<(), Error> {
-        if forget.endpoints.is_empty() && forget.groups.is_empty() {
-            return Ok(());
-        }
-        let family = family_number(self.family);
-        let stale = |client: &Element| {
-            let bound = element::group_of(&client.key).zip(element::endpoint_of(&client.value));
-            bound.is_some_and(|bound| forget.groups.contains(&bound.0) || forget.endpoints.contains(&bound))
-        };
-        let mut clients = crate::ruleset::elements(netlink, family, layout::AFFINITY)?;
-        clients.retain(stale);
-        Writer { transaction, family }.delete_elements(layout::AFFINITY, &clients);
-        Ok(())
     }
 }

@@ -248,6 +248,9 @@ impl Table {
             }
         }
         wanted.extend(maps);
+        let loyal = self.groups.iter().filter(|(_, group)| group.affinity);
+        let members = loyal.flat_map(|(id, group)| group.slots.iter().map(|slot| element::member(*id, slot)));
+        wanted.push((layout::MEMBERS, members.collect()));
         wanted.push((layout::LEAVING, self.leaving.iter().map(element::leaving).collect()));
         let counted = self.counts_endpoints();
         let mut writer = Writer { transaction, family };
@@ -259,11 +262,6 @@ impl Table {
                 None => read(set)?,
             };
             repair_set(&mut writer, plan, set, (&present, &wanted), counted);
-        }
-        if reading != Reading::Nothing {
-            let mut clients = read(layout::AFFINITY)?;
-            clients.retain(|client| !self.remembers_rightly(client));
-            writer.delete_elements(layout::AFFINITY, &clients);
         }
         Ok(())
     }
@@ -307,16 +305,6 @@ impl Table {
                 (*id, Group { references: *references, slots, count: Some(*count), roundabout, affinity })
             })
             .collect();
-    }
-
-    fn remembers_rightly(&self, client: &Element) -> bool {
-        let (Some(id), Some((address, port))) = (group_of(&client.key), endpoint_of(&client.value)) else {
-            return false;
-        };
-        let group = self.groups.get(&id);
-        group.is_some_and(|group| {
-            group.affinity && group.slots.iter().any(|slot| (slot.address, slot.port) == (address, port))
-        })
     }
 }
 

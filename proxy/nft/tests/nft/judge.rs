@@ -121,7 +121,7 @@ fn every_seeded_defect_is_noticed() {
 }
 
 /// What a foreign hand may break in the kernel, in nft's words without the family.
-const BROKEN: [&str; 12] = [
+const BROKEN: [&str; 13] = [
     "flush chain orlop marked",
     "flush chain orlop refuse",
     "flush chain orlop discard",
@@ -129,6 +129,7 @@ const BROKEN: [&str; 12] = [
     "flush chain orlop services",
     "flush chain orlop postrouting",
     "flush set orlop hairpin",
+    "flush set orlop members",
     "flush set orlop cluster-ips",
     "flush map orlop frontends",
     "flush map orlop groups",

@@ -46,6 +46,23 @@ enum Protocol2 {
     Icmp,
 }
 
+/// The kernel takes packets to an address of IPv6 a moment after it was added.
+fn await_local_routes() {
+    let start = Instant::now();
+    let there = |address: &IpAddr| {
+        let IpAddr::V6(ip) = address else { return true };
+        let hex: String = ip.octets().iter().map(|byte| format!("{byte:02x}")).collect();
+        let routes = std::fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap();
+        // RTF_LOCAL
+        let local = |flags: &str| u32::from_str_radix(flags, 16).is_ok_and(|flags| flags >> 31 == 1);
+        routes.lines().any(|line| line.starts_with(&hex) && line.split_whitespace().nth(8).is_some_and(local))
+    };
+    while !world::node(Family::V6).iter().all(there) {
+        assert!(start.elapsed() < Duration::from_secs(10), "the node's addresses have no local routes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A raw socket of a family.
 fn raw(family: AddressFamily, protocol: SockProtocol) -> OwnedFd {
     let socket = socket(family, SockType::Raw, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC, protocol).unwrap();
@@ -87,6 +104,7 @@ impl Wire {
                 node.ip(&format!("route add {pod} dev {device}"));
             }
         }
+        node.run(await_local_routes);
         let (senders, own, listeners, datagrams) = node.run(|| {
             let (v4, v6) = (AddressFamily::Inet, AddressFamily::Inet6);
             let own = vec![
