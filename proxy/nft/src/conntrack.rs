@@ -163,16 +163,19 @@ impl Scope {
                     unanswered(out);
                 }
                 let mut original = field::PROTOCOL | field::DESTINATION_PORT;
+                // Kernels up to 6.18 at least tell of every address of IPv6 but the one that is asked for.
+                let by_address = frontend.family() == Family::V4;
                 let ip = match frontend.address {
-                    FrontendAddress::Ip(ip) => Some(ip),
-                    FrontendAddress::NodePort(_) => None,
+                    FrontendAddress::Ip(ip) if by_address => Some(ip),
+                    _ => None,
                 };
                 original |= ip.map_or(0, |_| field::DESTINATION);
                 out.nest(TUPLE_ORIGINAL, |o| put_tuple(o, None, ip, frontend.protocol, None, Some(frontend.port)));
                 let mut reply = 0;
                 if let Some((ip, port)) = endpoint {
-                    reply = field::PROTOCOL | field::SOURCE | field::SOURCE_PORT;
-                    out.nest(TUPLE_REPLY, |o| put_tuple(o, Some(ip), None, frontend.protocol, Some(port), None));
+                    let ip = Some(ip).filter(|_| by_address);
+                    reply = field::PROTOCOL | field::SOURCE_PORT | ip.map_or(0, |_| field::SOURCE);
+                    out.nest(TUPLE_REPLY, |o| put_tuple(o, ip, None, frontend.protocol, Some(port), None));
                 }
                 out.nest(FILTER, |o| {
                     o.put(1, &original.to_ne_bytes());

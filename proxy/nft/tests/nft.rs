@@ -9,6 +9,8 @@
 mod adoption;
 #[path = "nft/flows.rs"]
 mod flows;
+#[path = "nft/ipv6.rs"]
+mod ipv6;
 #[path = "nft/judge.rs"]
 mod judge;
 #[path = "nft/listing.rs"]
