@@ -25,6 +25,11 @@ impl GroupId {
         Self(id)
     }
 
+    /// Whether it is a local half.
+    pub const fn is_local(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+
     /// The group that this is, or is the local half of.
     pub const fn whole(mut self) -> Self {
         self.0[0] &= !1;

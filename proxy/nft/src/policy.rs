@@ -50,9 +50,13 @@ impl Policy {
 
     /// The variants its packets may be balanced by.
     pub fn variants(&self) -> impl Iterator<Item = Variant> {
-        let affinity = self.affinity.unwrap_or(0);
         let locals: &[bool] = if self.local { &[false, true] } else { &[false] };
-        locals.iter().map(move |local| Variant { local: *local, affinity })
+        locals.iter().map(|local| self.variant(*local))
+    }
+
+    /// The variant that a group, or its local half, is balanced by.
+    pub fn variant(&self, local: bool) -> Variant {
+        Variant { local, affinity: self.affinity.unwrap_or(0) }
     }
 
     /// The name of its chain.

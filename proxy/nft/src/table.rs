@@ -51,7 +51,7 @@ pub(crate) struct Table {
     policies: PolicyNumbers,
     /// `balance`'s keys: endpoint counts and variants that have a chain.
     balanced: BTreeSet<(u32, Variant)>,
-    /// Variants that some policy uses: every count must have a chain for each.
+    /// Variants that some policy uses.
     variants: BTreeSet<Variant>,
     cluster_ips: HashSet<IpAddr>,
     /// Local endpoint addresses by how many slots hold them.
@@ -185,13 +185,18 @@ impl Table {
                 self.group(id).references -= 1;
                 wanted.entry(id).or_default();
             }
-            for (id, want) in change.after.iter().flat_map(|after| groups_of(&change.frontend, after)) {
-                self.group(id).references += 1;
-                wanted.insert(id, Some(want));
+            for after in change.after.iter() {
+                let policy = Policy::of(after);
+                for (id, want) in groups_of(&change.frontend, after) {
+                    let count = count_of(want.endpoints.len(), want.when_empty);
+                    self.ensure_balance(&mut transaction, count, policy.variant(id.is_local()));
+                    self.group(id).references += 1;
+                    wanted.insert(id, Some(want));
+                }
             }
         }
         for (id, want) in wanted {
-            self.edit_group(&mut transaction, &mut edits, id, want);
+            self.edit_group(&mut edits, id, want);
         }
         let mut writer = Writer { transaction: &mut transaction, family: family_number(self.family) };
         for frontend in &self.left {
@@ -263,7 +268,7 @@ impl Table {
     }
 
     /// Brings a group to the wanted endpoints; without frontends it goes.
-    fn edit_group(&mut self, transaction: &mut Transaction, edits: &mut Edits, id: GroupId, want: Option<Wanted<'_>>) {
+    fn edit_group(&mut self, edits: &mut Edits, id: GroupId, want: Option<Wanted<'_>>) {
         let Some(group) = self.groups.get(&id) else { return };
         let (slots, count) = match (&want, group.references) {
             (_, 0) => (Vec::new(), None),
@@ -282,9 +287,6 @@ impl Table {
         }
         let number = |count: Option<u32>| count.map(|count| element::count(id, count));
         edits.replace(layout::COUNTS, number(old_count), number(count));
-        if let Some(count) = count {
-            self.ensure_count(transaction, count);
-        }
         let (roundabout, affinity) = want.map_or((false, false), |want| (want.roundabout, want.affinity));
         let members = |has: bool, slots: &[Endpoint]| -> BTreeSet<Element> {
             slots.iter().filter(|_| has).map(|endpoint| element::member(id, endpoint)).collect()
@@ -333,23 +335,16 @@ impl Table {
                 writer.verdict(true, layout::POLICIES, element::policy_key(number), &chain.name);
             }
         }
-        let counts: Vec<u32> = self.balanced.iter().map(|(count, _)| *count).collect();
         for variant in policy.variants() {
             if self.variants.insert(variant) {
-                for count in counts.iter().copied().chain([COUNT_REJECT, COUNT_DROP]) {
+                for count in [COUNT_REJECT, COUNT_DROP] {
                     self.ensure_balance(transaction, count, variant);
                 }
             }
         }
     }
 
-    /// Creates the chains for an endpoint count, unless they are there.
-    fn ensure_count(&mut self, transaction: &mut Transaction, count: u32) {
-        for variant in self.variants.clone() {
-            self.ensure_balance(transaction, count, variant);
-        }
-    }
-
+    /// Creates the chain for an endpoint count, unless it is there.
     fn ensure_balance(&mut self, transaction: &mut Transaction, count: u32, variant: Variant) {
         if !self.balanced.insert((count, variant)) {
             return;

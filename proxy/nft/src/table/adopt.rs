@@ -32,10 +32,16 @@ enum Reading {
     Thorough,
 }
 
+/// Endpoint counts whose chains are made with the table.
+const READY_COUNTS: u32 = 8;
+
 /// What the plan wants of a family, before any number or slot is given.
+#[derive(Default)]
 struct Desired<'a> {
     policies: BTreeMap<String, Policy>,
     variants: BTreeSet<Variant>,
+    /// Endpoint counts with the variants that need a chain for them.
+    balanced: BTreeSet<(u32, Variant)>,
     /// How many frontends lead to each, what it must hold, and what `counts` must say.
     groups: HashMap<GroupId, (u32, Wanted<'a>, u32)>,
 }
@@ -95,16 +101,17 @@ impl Table {
     }
 
     fn desired<'a>(&self, plan: &'a Plan) -> Desired<'a> {
-        let mut desired = Desired { policies: BTreeMap::new(), variants: BTreeSet::new(), groups: HashMap::new() };
+        let mut desired = Desired::default();
         for (frontend, target) in plan.frontends.iter().filter(|(frontend, _)| frontend.family() == self.family) {
             let policy = Policy::of(target);
             desired.variants.extend(policy.variants());
-            desired.policies.entry(policy.chain_name()).or_insert(policy);
             for (id, want) in groups_of(frontend, target) {
                 let count = count_of(want.endpoints.len(), want.when_empty);
+                desired.balanced.insert((count, policy.variant(id.is_local())));
                 let references = desired.groups.get(&id).map_or(0, |(references, ..)| *references);
                 desired.groups.insert(id, (references + 1, want, count));
             }
+            desired.policies.entry(policy.chain_name()).or_insert(policy);
         }
         desired
     }
@@ -128,10 +135,20 @@ impl Table {
         chains.sort_by(|a, b| a.name.cmp(&b.name));
         chains.dedup_by(|a, b| a.name == b.name);
         let policy_names: Vec<String> = chains.iter().map(|chain| chain.name.clone()).collect();
-        let counts: BTreeSet<u32> =
-            desired.groups.values().map(|(_, _, count)| *count).chain([COUNT_REJECT, COUNT_DROP]).collect();
+        let known_balance = if sound { verdicts(netlink, family, layout::BALANCE)? } else { Vec::new() };
         self.variants = desired.variants.clone();
-        for (count, variant) in counts.iter().flat_map(|count| self.variants.iter().map(|v| (*count, *v))) {
+        let mut balanced = desired.balanced.clone();
+        for variant in &self.variants {
+            balanced.extend([COUNT_REJECT, COUNT_DROP].map(|count| (count, *variant)));
+            // The kernel looks at every element of a map when a new chain looks into it: chains that will surely be
+            // needed are made while the maps are empty, and kept.
+            let kept = |count: &u32| {
+                let key = element::balance_key(*count, *variant);
+                !sound || known_balance.iter().any(|(known, _)| *known == key)
+            };
+            balanced.extend((1..=READY_COUNTS).filter(kept).map(|count| (count, *variant)));
+        }
+        for (count, variant) in balanced {
             let chain = match count {
                 COUNT_REJECT => "refuse".to_string(),
                 COUNT_DROP => "discard".to_string(),
@@ -147,7 +164,6 @@ impl Table {
 
         let known = if sound { verdicts(netlink, family, layout::POLICIES)? } else { Vec::new() };
         let policies = self.number_policies(&known, &policy_names);
-        let known_balance = if sound { verdicts(netlink, family, layout::BALANCE)? } else { Vec::new() };
 
         let mut writer = Writer { transaction, family };
         for chain in chains.iter().filter(|chain| !kernel.chains.contains_key(&chain.name)) {
