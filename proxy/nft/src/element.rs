@@ -165,6 +165,12 @@ pub(crate) fn member(group: GroupId, endpoint: &Endpoint) -> Element {
     Element::set(key.field(&endpoint.port.to_be_bytes()))
 }
 
+/// The member that an element of `endpoints` is.
+pub(crate) fn member_of(element: &Element) -> Option<Element> {
+    let (address, port) = endpoint_of(&element.value)?;
+    Some(member(group_of(&element.key)?, &Endpoint { address, port, local: false }))
+}
+
 /// For `cluster-ips` and `node-ips`.
 pub(crate) fn address(address: IpAddr) -> Element {
     Element::set(Bytes::EMPTY.address(address))

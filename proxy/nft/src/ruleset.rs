@@ -420,7 +420,7 @@ pub(crate) fn value(netlink: &mut Netlink, family: u8, map: &str, key: &Bytes) -
     Ok(values(netlink, family, map, &[*key])?.pop().flatten())
 }
 
-/// Reads the values of some keys, each none if the map has no such key.
+/// Reads the values of some keys, each none if there is no such key, and empty in a set.
 pub(crate) fn values(
     netlink: &mut Netlink,
     family: u8,
@@ -439,7 +439,7 @@ pub(crate) fn values(
         let before = all.len();
         let found = netlink.ask("elements of a map of table orlop", wanted, |answer| {
             let element = answer.nested(3).nested(LIST_ELEM);
-            all.push(element.nested(2).get(1).and_then(Bytes::of));
+            all.push(element.nested(2).get(1).map_or(Some(Bytes::EMPTY), Bytes::of));
         })?;
         if !found || all.len() == before {
             // The kernel answers in order, up to the first that it does not have.

@@ -224,10 +224,6 @@ impl Table {
             }
             known.insert(layout::ENDPOINTS, read_endpoints(netlink, family, reading, &known[layout::COUNTS])?);
         }
-        let mut read = |set: &str| match reading {
-            Reading::Nothing => Ok(Vec::new()),
-            _ => elements(netlink, family, set),
-        };
         self.place_groups(known.get(layout::ENDPOINTS).map_or(&[], Vec::as_slice), desired);
         self.endpoints = self.groups.values().map(|group| group.slots.len()).sum();
         self.recall_leaving(plan, &known);
@@ -266,7 +262,19 @@ impl Table {
         wanted.extend(maps);
         let loyal = self.groups.iter().filter(|(_, group)| group.affinity);
         let members = loyal.flat_map(|(id, group)| group.slots.iter().map(|slot| element::member(*id, slot)));
-        wanted.push((layout::MEMBERS, members.collect()));
+        let members: Vec<Element> = members.collect();
+        if reading == Reading::Economical && members.len() >= LISTED_AT_MOST {
+            // They came and went with the endpoints.
+            let present = known.get(layout::ENDPOINTS).map_or(&[][..], Vec::as_slice);
+            let mut keys: Vec<Bytes> = present.iter().filter_map(element::member_of).map(|member| member.key).collect();
+            keys.extend(members.iter().map(|member| member.key));
+            keys.sort_unstable();
+            keys.dedup();
+            let found = values(netlink, family, layout::MEMBERS, &keys)?;
+            let found = keys.into_iter().zip(found).filter_map(|(key, value)| value.map(|value| (key, value)));
+            known.insert(layout::MEMBERS, found.map(|(key, value)| Element { key, value, end: false }).collect());
+        }
+        wanted.push((layout::MEMBERS, members));
         wanted.push((layout::LEAVING, self.leaving.iter().map(element::leaving).collect()));
         let counted = self.counts_endpoints();
         let mut writer = Writer { transaction, family };
@@ -275,7 +283,8 @@ impl Table {
             wanted.dedup();
             let present = match known.remove(set) {
                 Some(present) => present,
-                None => read(set)?,
+                None if reading == Reading::Nothing => Vec::new(),
+                None => elements(netlink, family, set)?,
             };
             repair_set(&mut writer, plan, set, (&present, &wanted), counted);
         }
