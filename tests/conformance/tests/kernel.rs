@@ -10,13 +10,15 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use anyhow::{Context as _, Result, ensure};
+
 /// Without hardware help all is emulated, ten times slower than here.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Two at once would share two processors.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 #[test]
-fn a_cluster_works_on_debians_own_kernel_and_cgroup2_alone() {
+fn a_cluster_works_on_debians_own_kernel_and_cgroup2_alone() -> Result<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let job = format!(
         r#"
@@ -36,9 +38,9 @@ fn a_cluster_works_on_debians_own_kernel_and_cgroup2_alone() {
         $orlop down
         echo "left: $(ls /run/netns /sys/fs/cgroup/orlop-* 2>/dev/null | grep -v : | wc -w)"
         "#,
-        orlop = needed("ORLOP_BINARY").display(),
+        orlop = needed("ORLOP_BINARY")?.display(),
     );
-    let output = boot("walk", &job);
+    let output = boot("walk", &job)?;
     for expected in [
         "proxy of node 1: ebpf",
         "proxy of node 2: ebpf",
@@ -47,44 +49,45 @@ fn a_cluster_works_on_debians_own_kernel_and_cgroup2_alone() {
         "ClusterIP: mytomcat-",
         "left: 0",
     ] {
-        assert!(output.contains(expected), "no {expected:?} in\n{output}");
+        ensure!(output.contains(expected), "no {expected:?} in\n{output}");
     }
+    Ok(())
 }
 
 #[test]
-fn packets_take_their_ways_on_debians_own_kernel() {
-    let tests = newest("namespaces");
+fn packets_take_their_ways_on_debians_own_kernel() -> Result<()> {
+    let tests = newest("namespaces")?;
     // Emulated all of them would take a quarter of an hour; these see every program and both families.
     let chosen = "sockets:: scenarios::ebpf::";
-    let output = boot("packets", &format!("cd / && {} --color never --test-threads 1 {chosen} 2>&1", tests.display()));
-    assert!(output.contains("test result: ok."), "{output}");
+    let output = boot("packets", &format!("cd / && {} --color never --test-threads 1 {chosen} 2>&1", tests.display()))?;
+    ensure!(output.contains("test result: ok."), "{output}");
+    Ok(())
 }
 
 /// A path in an environment variable that `cargo xtask test` sets.
-fn needed(name: &str) -> PathBuf {
-    env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: use `cargo xtask test`")).into()
+fn needed(name: &str) -> Result<PathBuf> {
+    Ok(env::var_os(name).with_context(|| format!("{name} is not set: use `cargo xtask test`"))?.into())
 }
 
 /// The test program of this name that was built last, beside this one.
-fn newest(name: &str) -> PathBuf {
-    let folder = env::current_exe().expect("this program").parent().expect("a folder").to_path_buf();
+fn newest(name: &str) -> Result<PathBuf> {
+    let folder = env::current_exe()?.parent().context("this program is in a folder")?.to_path_buf();
     let ours = |path: &Path| {
         let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
         path.extension().is_none() && file.strip_prefix(name).is_some_and(|rest| rest.starts_with('-'))
     };
-    let found =
-        fs::read_dir(&folder).expect("the folder").flatten().map(|entry| entry.path()).filter(|path| ours(path));
+    let found = fs::read_dir(&folder)?.flatten().map(|entry| entry.path()).filter(|path| ours(path));
     let built = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    found.max_by_key(built).unwrap_or_else(|| panic!("no {name} test in {}: use `cargo xtask test`", folder.display()))
+    found.max_by_key(built).with_context(|| format!("no {name} test in {}: use `cargo xtask test`", folder.display()))
 }
 
 /// Runs a shell script in a virtual machine of its own; everything it printed.
-fn boot(name: &str, job: &str) -> String {
+fn boot(name: &str, job: &str) -> Result<String> {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let tools = fs::canonicalize(needed("ORLOP_TOOLS")).expect("the tools");
-    let images = fs::canonicalize(needed("ORLOP_IMAGES")).expect("the images");
+    let tools = fs::canonicalize(needed("ORLOP_TOOLS")?)?;
+    let images = fs::canonicalize(needed("ORLOP_IMAGES")?)?;
     let vm = tools.join("vm");
-    assert!(vm.join("initrd").exists(), "no {}: use `cargo xtask test`", vm.join("initrd").display());
+    ensure!(vm.join("initrd").exists(), "no {}: use `cargo xtask test`", vm.join("initrd").display());
     let (script, console) = (vm.join(format!("{name}.sh")), vm.join(format!("{name}.console")));
     let environment = format!(
         "export HOME=/root TMPDIR=/tmp PATH={}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n\
@@ -93,7 +96,7 @@ fn boot(name: &str, job: &str) -> String {
         tools.display(),
         images.display()
     );
-    fs::write(&script, format!("{environment}{job}\n")).expect("write the script");
+    fs::write(&script, format!("{environment}{job}\n"))?;
     let _ = fs::remove_file(&console);
     let disk = |path: &str, tag: &str| {
         format!("local,path={path},mount_tag={tag},security_model=none,readonly=on,multidevs=remap")
@@ -111,26 +114,26 @@ fn boot(name: &str, job: &str) -> String {
         .args(["-virtfs", &disk("/", "host")])
         .stdin(Stdio::null())
         .spawn()
-        .expect("run qemu-system-x86_64 (`cargo xtask test` installs it)");
-    let in_time = Guard(child).ends_within(PATIENCE);
+        .context("running qemu-system-x86_64 (`cargo xtask test` installs it)")?;
+    let in_time = Guard(child).ends_within(PATIENCE)?;
     let output = fs::read_to_string(&console).unwrap_or_default();
-    assert!(in_time, "the virtual machine has not ended after {PATIENCE:?}:\n{output}");
-    output
+    ensure!(in_time, "the virtual machine has not ended after {PATIENCE:?}:\n{output}");
+    Ok(output)
 }
 
 /// A process that does not outlive the test.
 struct Guard(Child);
 
 impl Guard {
-    fn ends_within(mut self, patience: Duration) -> bool {
+    fn ends_within(mut self, patience: Duration) -> Result<bool> {
         let begun = Instant::now();
         while begun.elapsed() < patience {
-            if self.0.try_wait().expect("wait for qemu").is_some() {
-                return true;
+            if self.0.try_wait()?.is_some() {
+                return Ok(true);
             }
             std::thread::sleep(Duration::from_millis(200));
         }
-        false
+        Ok(false)
     }
 }
 
