@@ -2,7 +2,7 @@
 
 use orlop_ebpf::{Address, Backend, Connection, Frontend, Peer, address_flags, frontend_flags};
 
-use crate::balance::{self, Found};
+use crate::balance::{self, Found, How};
 use crate::sockaddr::Call;
 use crate::talk;
 
@@ -93,7 +93,7 @@ pub fn choose(call: &Call, frontend: &Frontend) -> Option<Backend> {
     }
     let netns = call.netns();
     let client = Address { words: [netns as u32, (netns >> 32) as u32, 0, 0] };
-    balance::choose_for(frontend.set, frontend.affinity, client)
+    balance::choose_for(frontend.set, frontend.affinity, client, How::Random)
 }
 
 /// What an empty set means.

@@ -6,6 +6,7 @@ pub const ABI_HASH: u64 = {
     hash = add(hash, include_bytes!("address.rs"));
     hash = add(hash, include_bytes!("flow.rs"));
     hash = add(hash, include_bytes!("node.rs"));
+    hash = add(hash, include_bytes!("rendezvous.rs"));
     hash = add(hash, include_bytes!("service.rs"));
     hash = add(hash, include_bytes!("socket.rs"));
     add(hash, include_bytes!("../programs/maps.rs"))

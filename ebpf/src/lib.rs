@@ -11,6 +11,7 @@ mod flow;
 mod hash;
 mod node;
 mod plain;
+pub mod rendezvous;
 mod service;
 mod socket;
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use orlop_bpf::Selection;
 use orlop_plan::DetectLocal;
 
 /// Which backend programs the kernel.
@@ -79,6 +80,8 @@ pub struct Config {
     pub bpf_root: PathBuf,
     /// The cgroup2 directory that holds every process whose connections eBPF balances.
     pub cgroup_root: PathBuf,
+    /// How eBPF chooses an endpoint for a packet from a device.
+    pub selection: Selection,
     /// `healthzBindAddress`; none serves no health.
     pub healthz_bind_address: Option<SocketAddr>,
     /// `metricsBindAddress`; none serves no metrics.
@@ -112,6 +115,7 @@ impl Config {
             external_ips: true,
             node_port_addresses: NodePortAddressPolicy::Primary,
             node_port_range: (30_000, 32_767),
+            selection: Selection::Random,
             bpf_root: PathBuf::from("/sys/fs/bpf/orlop"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             healthz_bind_address: Some((Ipv4Addr::UNSPECIFIED, 10_256).into()),

@@ -35,4 +35,5 @@ pub use error::Error;
 pub use explain::{From, Question, QuestionError};
 pub use fetch::{FetchError, get};
 pub use mode::cleanup;
+pub use orlop_bpf::Selection;
 pub use orlop_plan::DetectLocal;

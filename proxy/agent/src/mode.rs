@@ -21,6 +21,7 @@ pub(crate) fn open(config: &Config, plan: &Plan) -> Result<Opened, BackendError>
         cgroup_root: config.cgroup_root.clone(),
         node_port_range: config.node_port_range,
         tcx: true,
+        selection: config.selection,
     };
     open_with(config.mode, options, plan)
 }
@@ -198,7 +199,13 @@ mod tests {
             unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace (root is needed)");
             // No bpffs.
             let root = PathBuf::from("/proc/nowhere");
-            let options = Options { bpf_root: root.clone(), cgroup_root: root, node_port_range: (1, 2), tcx: true };
+            let options = Options {
+                bpf_root: root.clone(),
+                cgroup_root: root,
+                node_port_range: (1, 2),
+                tcx: true,
+                selection: orlop_bpf::Selection::Random,
+            };
             let refused = open_ebpf(options.clone(), &Plan::default()).map(drop).map_err(|error| error.to_string());
             let mut opened = open_with(Mode::Ebpf, options, &Plan::default()).expect("a backend");
             opened.backend.resync(&Plan::default()).expect("it works");

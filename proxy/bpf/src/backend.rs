@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orlop_ebpf::{Address, Cidr, Config, address_flags};
+use orlop_ebpf::{Address, Cidr, Config, address_flags, config_flags};
 use orlop_plan::{
     Backend, BackendError, Changes, Counters, DetectLocal, Family, Frontend, NodeFacts, NodePortAddresses, Plan,
     Protocol,
@@ -36,6 +36,20 @@ pub struct Options {
     pub node_port_range: (u16, u16),
     /// Whether to attach to devices with TCX links where the kernel has them (6.6), and not with clsact filters.
     pub tcx: bool,
+    /// How packets that arrive on devices are given an endpoint.
+    pub selection: Selection,
+}
+
+/// How an endpoint is chosen for a packet from a device. Sockets of the node's processes choose by chance in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// By chance, each with the same.
+    #[default]
+    Random,
+    /// By the flow (with ClientIP affinity, by the client): every node chooses the same endpoint, and one that is removed
+    /// moves only its own flows. What Maglev hashing is used for; here by rendezvous hashing, which needs no tables. The
+    /// first packet of a flow takes longer the more endpoints there are.
+    Consistent,
 }
 
 /// Makes the kernel equal to the plan. Lives in the node's network namespace.
@@ -122,6 +136,13 @@ impl EbpfBackend {
         Ok(())
     }
 
+    const fn selection_flag(&self) -> u32 {
+        match self.options.selection {
+            Selection::Random => 0,
+            Selection::Consistent => config_flags::RENDEZVOUS,
+        }
+    }
+
     /// Flows that nftables translates go on with their endpoints.
     fn take_over(&self, node: &NodeFacts) {
         let ours = node.addresses.iter().map(|ip| address(*ip)).collect();
@@ -136,7 +157,7 @@ impl EbpfBackend {
         let (port_min, port_count) = ports::gap(&[netns::local_ports(), self.options.node_port_range]);
         let config = Config {
             netns: netns::cookie()?,
-            flags: stranger_flags(node),
+            flags: stranger_flags(node) | self.selection_flag(),
             port_min: port_min.into(),
             port_count: port_count.into(),
             talked: 0,

@@ -32,6 +32,6 @@ mod sys;
 mod table;
 mod takeover;
 
-pub use backend::{EbpfBackend, Options, remove};
+pub use backend::{EbpfBackend, Options, Selection, remove};
 pub use error::Error;
 pub use retire::retire;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use orlop_bpf::Selection;
 use orlop_plan::DetectLocal;
 use serde_json::json;
 
@@ -45,6 +46,7 @@ impl KubeProxyConfiguration {
             external_ips: self.feature_gates.get("AllowServiceExternalIPs").copied().unwrap_or(true),
             node_port_addresses: self.node_port_addresses(),
             node_port_range: environment.node_port_range,
+            selection: Selection::Random,
             bpf_root: environment.bpf_root,
             cgroup_root: environment.cgroup_root,
             healthz_bind_address: self.healthz_bind_address.parse().ok(),

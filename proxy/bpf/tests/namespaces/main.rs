@@ -4,6 +4,7 @@
 
 mod admission;
 mod bridge;
+mod consistent;
 mod cost;
 mod counting;
 mod crash;

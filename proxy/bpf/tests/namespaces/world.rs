@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use orlop_bpf::{EbpfBackend, Options};
+use orlop_bpf::{EbpfBackend, Options, Selection};
 
 /// The whole process moves between cgroups, so that tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -198,7 +198,7 @@ impl Node {
 
 /// The options of a backend.
 pub fn options(bpf_root: PathBuf, cgroup_root: PathBuf) -> Options {
-    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true }
+    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true, selection: Selection::Random }
 }
 
 impl Drop for Node {
