@@ -50,6 +50,7 @@ pub fn run(report: &mut Report) -> Result<()> {
                 cgroup_root: ground.cgroup.clone(),
                 node_port_range: (30_000, 32_767),
                 tcx: true,
+                selection: orlop_bpf::Selection::default(),
             };
             ours(&mut EbpfBackend::open(options)?, services)
         })?;
