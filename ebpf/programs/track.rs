@@ -26,16 +26,18 @@ pub enum Table {
     HalfOpen,
 }
 
-/// Finds the entry of a packet that has not expired.
+/// Finds the entry of a packet that has not expired. An expired one may stand in one table beside a new one in the other.
 #[inline(always)]
 pub fn find(key: &FlowKey, now: u64) -> Option<(*mut Flow, Table)> {
-    let (flow, table) = match FLOWS.get_ptr_mut(key) {
-        Some(flow) => (flow, Table::Flows),
-        None => (HALF_OPEN.get_ptr_mut(key)?, Table::HalfOpen),
-    };
-    // SAFETY: an element of a map; reused under us it is another connection's, and one packet goes astray.
-    let expired = unsafe { (*flow).is_expired(now) };
-    if expired { None } else { Some((flow, table)) }
+    if let Some(flow) = FLOWS.get_ptr_mut(key) {
+        // SAFETY: an element of a map; reused under us it is another connection's, and one packet goes astray.
+        if !unsafe { (*flow).is_expired(now) } {
+            return Some((flow, Table::Flows));
+        }
+    }
+    let flow = HALF_OPEN.get_ptr_mut(key)?;
+    // SAFETY: as above.
+    if unsafe { (*flow).is_expired(now) } { None } else { Some((flow, Table::HalfOpen)) }
 }
 
 /// The key of the other direction's entry.
@@ -131,11 +133,22 @@ fn confirm(key: &FlowKey, flow: &Flow) {
 /// Forgets a connection of which this is the client's entry.
 #[inline(never)]
 pub fn forget(key: &FlowKey, flow: &Flow) {
-    let other = other(flow);
+    remove_answering(&other(flow), key);
     let _ = FLOWS.remove(key);
-    let _ = FLOWS.remove(&other);
     let _ = HALF_OPEN.remove(key);
-    let _ = HALF_OPEN.remove(&other);
+}
+
+/// Removes the entry of `key` if the direction that it answers is `of`: another connection may have the key since.
+#[inline(always)]
+fn remove_answering(key: &FlowKey, of: &FlowKey) {
+    // SAFETY: as for `find`.
+    if FLOWS.get_ptr(key).is_some_and(|flow| other(unsafe { &*flow }) == *of) {
+        let _ = FLOWS.remove(key);
+    }
+    // SAFETY: as for `find`.
+    if HALF_OPEN.get_ptr(key).is_some_and(|flow| other(unsafe { &*flow }) == *of) {
+        let _ = HALF_OPEN.remove(key);
+    }
 }
 
 /// A connection that is about to be entered. It lives in a map of this CPU: the stack has no room for it, and nothing
@@ -175,6 +188,11 @@ pub unsafe fn open(opening: *mut Opening) -> bool {
     }
     *answer = *flow;
     (answer.becomes, answer.flags, answer.device, answer.routed) = (key.answer(), flow.flags | flow_flags::REPLY, 0, 0);
+    // What the client had this port for before has expired, or it would have been found.
+    if let Some(expired) = FLOWS.get_ptr(&*key) {
+        // SAFETY: as for `find`.
+        forget(key, unsafe { &*expired });
+    }
     if HALF_OPEN.insert(&other, &*answer, u64::from(BPF_NOEXIST)).is_err() {
         return false;
     }
@@ -200,9 +218,7 @@ fn vacate(key: &FlowKey, now: u64) -> bool {
     if !flow.is_expired(now) {
         return false;
     }
-    let theirs = other(flow);
-    let _ = FLOWS.remove(&theirs);
-    let _ = HALF_OPEN.remove(&theirs);
+    remove_answering(&other(flow), key);
     let _ = FLOWS.remove(key);
     let _ = HALF_OPEN.remove(key);
     true
