@@ -35,11 +35,11 @@ fn send(call: &Call) -> i32 {
     };
     let now = talk::now();
     if let Some(talk) = talk::find(call, &peer, now)
-        && talk.set == frontend.set
-        && balance::is_member(talk.set, &talk.backend)
+        && balance::is_member(frontend.set, &talk.backend)
     {
-        // Said anew with each datagram: of two Services at one endpoint, its answers are the last one's.
-        talk::remember(call, &Talk { seen: now, ..talk });
+        // Said anew with each datagram: of two Services at one endpoint, its answers are the last one's. The Service's set may
+        // have another number than when the talk began: an agent that makes the maps anew gives numbers anew.
+        talk::remember(call, &Talk { seen: now, set: frontend.set, ..talk });
         call.set(&talk.backend.address, talk.backend.port);
         return ALLOW;
     }
