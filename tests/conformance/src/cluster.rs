@@ -124,14 +124,39 @@ impl Cluster {
 
     /// A command beside the cluster, which must succeed.
     pub fn outside(&self, args: &[&str]) -> Result<String> {
-        stdout(Command::new(&self.binary).args(["outside", "--name", self.wanted.name, "--"]).args(args))
+        stdout(&mut self.command(None, args))
     }
 
     /// A command on a node, which must succeed.
     pub fn on_node(&self, node: u32, args: &[&str]) -> Result<String> {
-        let node = node.to_string();
+        stdout(&mut self.command(Some(node), args))
+    }
+
+    /// A command on a node or beside the cluster, not yet started.
+    pub fn command(&self, node: Option<u32>, args: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        stdout(command.args(["outside", "--name", self.wanted.name, "--node", &node, "--"]).args(args))
+        command.args(["outside", "--name", self.wanted.name]);
+        if let Some(node) = node {
+            command.args(["--node", &node.to_string()]);
+        }
+        command.arg("--").args(args);
+        command
+    }
+
+    /// `orlop up` as it was called first, but with this proxy mode from now on.
+    pub fn switch(&mut self, proxy_mode: &'static str) -> Result<()> {
+        self.wanted.proxy_mode = proxy_mode;
+        self.again()
+    }
+
+    /// `kill -9` to every process of a cgroup2 group at once (`/node1/node`, or empty for all), and waits until it is empty.
+    pub fn kill(&self, group: &str) -> Result<()> {
+        let directory = format!("/run/orlop/{0}/cgroup/orlop-{0}{group}", self.wanted.name);
+        std::fs::write(format!("{directory}/cgroup.kill"), "1").with_context(|| format!("killing {directory}"))?;
+        eventually("the group to be empty", Duration::from_secs(10), || {
+            let events = std::fs::read_to_string(format!("{directory}/cgroup.events"))?;
+            Ok(events.contains("populated 0").then_some(()))
+        })
     }
 
     /// Where a network namespace of it is pinned: `outside`, `switch`, `node1`.

@@ -52,7 +52,7 @@ fn a_kill_of_the_agents_restarts_no_container() {
     answers(&cluster);
     let before = containers(&cluster);
     for daemon in ["server", "node"] {
-        kill(cluster.name(), &format!("/node1/{daemon}"));
+        cluster.kill(&format!("/node1/{daemon}")).unwrap();
     }
     // The data path needs no agent.
     let address = "172.30.0.11:30090".parse().unwrap();
@@ -69,7 +69,7 @@ fn after_a_kill_of_everything_what_was_acknowledged_is_there_and_runs() {
     cluster.kubectl_with(&["create"], &echo(2)).unwrap();
     answers(&cluster);
     cluster.kubectl(&["create", "configmap", "kept", "--from-literal=a=b"]).unwrap();
-    kill(cluster.name(), "");
+    cluster.kill("").unwrap();
     cluster.again().unwrap();
     let kept = cluster.kubectl(&["get", "configmap", "kept", "-o", "jsonpath={.data.a}"]).unwrap();
     assert_eq!(kept, "b");
@@ -79,15 +79,4 @@ fn after_a_kill_of_everything_what_was_acknowledged_is_there_and_runs() {
     })
     .unwrap();
     answers(&cluster);
-}
-
-/// Kills every process of a cgroup2 group at once, and waits until it is empty.
-fn kill(cluster: &str, below: &str) {
-    let directory = format!("/run/orlop/{cluster}/cgroup/orlop-{cluster}{below}");
-    std::fs::write(format!("{directory}/cgroup.kill"), "1").unwrap();
-    eventually("the group to be empty", Duration::from_secs(10), || {
-        let events = std::fs::read_to_string(format!("{directory}/cgroup.events"))?;
-        Ok(events.contains("populated 0").then_some(()))
-    })
-    .unwrap();
 }
