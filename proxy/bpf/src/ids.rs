@@ -42,13 +42,36 @@ impl Ids {
 
     /// Gives a number back; it can be taken after the next [`Ids::settle`].
     pub fn give(&mut self, number: u32) {
-        self.used.remove(&number);
         self.given_back.push(number);
     }
 
     /// Says that the kernel knows nothing any more of the numbers given back.
     pub fn settle(&mut self) {
-        // Numbers above `next` come up by themselves.
-        self.free.extend(self.given_back.drain(..).filter(|number| *number <= self.next));
+        for number in self.given_back.drain(..) {
+            self.used.remove(&number);
+            // Numbers above `next` come up by themselves.
+            if number <= self.next {
+                self.free.push_back(number);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ids;
+
+    #[test]
+    fn a_number_that_was_found_and_given_back_is_not_taken_before_the_kernel_forgot_it() {
+        let mut ids = Ids::default();
+        ids.claim(1);
+        ids.claim(2);
+        ids.give(1);
+        let taken = ids.take().unwrap();
+        assert!(taken > 2, "{taken}");
+        ids.settle();
+        ids.give(taken);
+        let (next, after) = (ids.take().unwrap(), ids.take().unwrap());
+        assert!(next != taken && after != taken, "{next} {after}");
     }
 }
