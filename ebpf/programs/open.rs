@@ -108,17 +108,20 @@ fn enter(context: &TcContext, packet: &Packet, opening: *mut Opening, config: &C
             flow.routed = route::known_since(device, mtu, flow.routed);
         }
     }
-    // Without masquerading the answers of two Services' connections between the same ports could be the same.
+    // Without masquerading the answers of two Services' connections between the same ports could be the same: then the
+    // source keeps its address and gets another port.
     // SAFETY: as above.
     if !masquerade && unsafe { track::open(opening) } {
         return true;
     }
     // SAFETY: as above.
     let flow = unsafe { &mut (*opening).flow };
-    flow.flags |= flow_flags::MASQUERADED;
-    flow.becomes.source = source_on(flow.device, config, &packet.key.source);
+    if masquerade {
+        flow.flags |= flow_flags::MASQUERADED;
+        flow.becomes.source = source_on(flow.device, config, &packet.key.source);
+    }
     // SAFETY: as above.
-    let entered = !flow.becomes.source.is_any() && unsafe { track::open_masqueraded(opening, config) };
+    let entered = !flow.becomes.source.is_any() && unsafe { track::open_from_another_port(opening, config) };
     if !entered {
         count(counters::EXHAUSTED);
     }

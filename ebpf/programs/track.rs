@@ -229,7 +229,7 @@ fn vacate(key: &FlowKey, now: u64) -> bool {
 /// # Safety
 /// What [`opening`] gave.
 #[inline(always)]
-pub unsafe fn open_masqueraded(opening: *mut Opening, config: &Config) -> bool {
+pub unsafe fn open_from_another_port(opening: *mut Opening, config: &Config) -> bool {
     if config.port_count == 0 {
         return false;
     }
@@ -249,7 +249,7 @@ unsafe extern "C" fn attempt(_: u32, _: *mut c_void) -> i64 {
     const GO_ON: i64 = 0;
     const END: i64 = 1;
     let Some(search) = opening() else { return END };
-    // SAFETY: as for `open_masqueraded`.
+    // SAFETY: as for `open_from_another_port`.
     unsafe {
         (*search).flow.becomes.source_port = (((*search).port_min + (*search).at) as u16).to_be();
         if open(search) {
