@@ -1,5 +1,6 @@
 //! Orlop: Kubernetes on the lowest deck. Parses the command and calls a room; nothing else lives here.
 
+mod client;
 mod cni;
 mod explain;
 mod flags;

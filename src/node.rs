@@ -128,7 +128,7 @@ async fn client(path: &Path) -> Result<kube::Client> {
     let kubeconfig = Kubeconfig::read_from(path).with_context(doing)?;
     let config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(doing)?;
-    kube::Client::try_from(config).with_context(doing)
+    crate::client::connect(config).with_context(doing)
 }
 
 async fn overlay(flags: &Flags, stop: CancellationToken) -> Result<()> {

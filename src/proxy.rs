@@ -194,5 +194,5 @@ async fn client(configuration: &KubeProxyConfiguration, master: Option<&http::Ur
     if let Some(master) = master {
         config.cluster_url = master.clone();
     }
-    kube::Client::try_from(config).context("connecting to the API server")
+    crate::client::connect(config).context("connecting to the API server")
 }
