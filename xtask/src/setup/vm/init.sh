@@ -33,4 +33,4 @@ ip link set lo up
 mkdir /root/sys/fs/cgroup/init.scope
 echo $$ > /root/sys/fs/cgroup/init.scope/cgroup.procs
 echo 3 > /proc/sys/kernel/printk
-exec switch_root /root /bin/sh -c "/bin/sh $job; echo o > /proc/sysrq-trigger; sleep 60"
+exec switch_root /root /bin/sh -c "/bin/sh $job; echo o > /proc/sysrq-trigger; /bin/sleep 60"
