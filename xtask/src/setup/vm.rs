@@ -28,8 +28,10 @@ pub fn fetch() -> Result<()> {
     if !run::succeeds(Command::new("qemu-system-x86_64").arg("--version")) {
         run::step("installing qemu");
         let install = ["install", "-y", "-q", "--no-install-recommends", "qemu-system-x86"];
-        run::quiet(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive"))
-            .context("qemu cannot be had: tests of Debian's own kernel need it")?;
+        with_fresh_lists(|| {
+            run::quiet(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+        })
+        .context("qemu cannot be had: tests of Debian's own kernel need it")?;
     }
     let folder = run::tools().join("vm");
     let stamp = folder.join("stamp");
@@ -41,9 +43,7 @@ pub fn fetch() -> Result<()> {
     let _ = fs::remove_dir_all(&folder);
     let (debs, root) = (folder.join("debs"), folder.join("root"));
     fs::create_dir_all(&debs)?;
-    let depends = run::quiet(Command::new("apt-cache").args(["depends", KERNEL]))?;
-    let kernel = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).context("no kernel package")?;
-    run::quiet(Command::new("apt-get").args(["download", "-q", kernel]).args(TOOLS).current_dir(&debs))?;
+    let kernel = with_fresh_lists(|| download(&debs)).context("Debian's kernel cannot be had")?;
     for deb in fs::read_dir(&debs)? {
         run::quiet(Command::new("dpkg-deb").arg("-x").arg(deb?.path()).arg(&root))?;
     }
@@ -54,6 +54,22 @@ pub fn fetch() -> Result<()> {
     fs::remove_dir_all(&debs)?;
     fs::write(stamp, wanted)?;
     Ok(())
+}
+
+/// Tries again with fresh package lists.
+fn with_fresh_lists<T>(work: impl Fn() -> Result<T>) -> Result<T> {
+    work().or_else(|_| {
+        super::debian::update()?;
+        work()
+    })
+}
+
+/// Fetches the packages, and says which kernel's it is.
+fn download(into: &Path) -> Result<String> {
+    let depends = run::quiet(Command::new("apt-cache").args(["depends", KERNEL]))?;
+    let kernel = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: ")).context("no kernel package")?;
+    run::quiet(Command::new("apt-get").args(["download", "-q", kernel]).args(TOOLS).current_dir(into))?;
+    Ok(kernel.to_owned())
 }
 
 /// The unpacked kmod under one of its names.
