@@ -16,6 +16,6 @@ mod traffic;
 pub use exchange::{Exchange, now};
 pub use flow::Kind;
 pub use objects::{Objects, slice};
-pub use pod::{Pod, pods};
+pub use pod::{PODS, Pod, pods};
 pub use program::main;
 pub use traffic::{Place, Traffic};

@@ -8,6 +8,27 @@ use anyhow::{Context as _, Result};
 use orlop_conformance::{Cluster, eventually};
 use orlop_netns::NetNs;
 
+/// What tests of endpoints that come and go start: four pods that serve, and on node 1 one that calls.
+pub const PODS: &str = "
+apiVersion: v1
+kind: ReplicationController
+metadata: {name: server}
+spec:
+  replicas: 4
+  selector: {app: server}
+  template:
+    metadata: {labels: {app: server}}
+    spec:
+      containers: [{name: web, image: 'localhost/orlop/web:v1'}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: caller, labels: {app: caller}}
+spec:
+  nodeName: node1
+  containers: [{name: web, image: 'localhost/orlop/web:v1'}]
+";
+
 /// A pod of a cluster.
 #[derive(Debug, Clone)]
 pub struct Pod {

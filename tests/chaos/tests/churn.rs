@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ledger::Ledger;
-use orlop_chaos::{Exchange, Kind, Objects, Place, Pod, Traffic, now, pods, slice};
+use orlop_chaos::{Exchange, Kind, Objects, PODS, Place, Pod, Traffic, now, pods, slice};
 use orlop_conformance::{Cluster, Wanted, eventually};
 use serde_json::{Value, json};
 
@@ -29,26 +29,6 @@ const FIRST_NODE_PORT: u16 = 30110;
 const GRACE: Duration = Duration::from_secs(1);
 /// And how long where the machine was elsewhere for a moment, for one exchange in a thousand.
 const BUSY_GRACE: Duration = Duration::from_secs(2);
-
-const PODS: &str = "
-apiVersion: v1
-kind: ReplicationController
-metadata: {name: server}
-spec:
-  replicas: 4
-  selector: {app: server}
-  template:
-    metadata: {labels: {app: server}}
-    spec:
-      containers: [{name: web, image: 'localhost/orlop/web:v1'}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: caller, labels: {app: caller}}
-spec:
-  nodeName: node1
-  containers: [{name: web, image: 'localhost/orlop/web:v1'}]
-";
 
 #[test]
 fn nftables_keeps_up() {

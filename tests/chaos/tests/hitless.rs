@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use orlop_chaos::{Exchange, Kind, Objects, Place, Traffic, now, pods, slice};
+use orlop_chaos::{Exchange, Kind, Objects, PODS, Place, Traffic, now, pods, slice};
 use orlop_conformance::{Cluster, Wanted, eventually};
 use orlop_netns::NetNs;
 use serde_json::{Value, json};
@@ -25,26 +25,6 @@ const NODE_PORT: u16 = 30070;
 /// The port of the servers that stay, and of the one that comes and goes.
 const STAYS: u16 = 7000;
 const GOES: u16 = 7001;
-
-const PODS: &str = "
-apiVersion: v1
-kind: ReplicationController
-metadata: {name: server}
-spec:
-  replicas: 4
-  selector: {app: server}
-  template:
-    metadata: {labels: {app: server}}
-    spec:
-      containers: [{name: web, image: 'localhost/orlop/web:v1'}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: caller, labels: {app: caller}}
-spec:
-  nodeName: node1
-  containers: [{name: web, image: 'localhost/orlop/web:v1'}]
-";
 
 #[test]
 fn nftables_agents_come_and_go_unnoticed() {
