@@ -29,9 +29,9 @@ pub fn established(context: SockOpsContext) -> u32 {
         let map = (&raw const SOCKET_CONNECTIONS).cast_mut().cast();
         bpf_sk_storage_get(map, socket.cast(), core::ptr::null_mut(), 0).cast::<Connection>().as_mut()
     };
-    if let Some(connection) = connection.filter(|connection| connection.since != 0) {
+    if let Some(connection) = connection.filter(|connection| connection.established == 0) {
         counter::handshake(connection.set, &connection.backend, talk::now() - connection.since);
-        connection.since = 0;
+        connection.established = 1;
     }
     GO_ON
 }

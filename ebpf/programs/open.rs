@@ -70,6 +70,7 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         next_hop: backend.address,
         seen: now,
         routed: now,
+        opened: now,
         packets: 0,
         bytes: 0,
         told_packets: 0,

@@ -115,7 +115,7 @@ pub fn translate(call: &Call) -> Translation {
     if !call.fits(&backend.address) {
         return Translation::None;
     }
-    let connection = Connection { since: talk::now(), backend, peer, set: frontend.set, zero: 0 };
+    let connection = Connection { since: talk::now(), backend, peer, set: frontend.set, established: 0 };
     if !call.remember(&connection) {
         // The kernel has no memory for it. A pod's packets are translated by the device they arrive on.
         return if call.is_nodes() { Translation::Drop } else { Translation::None };

@@ -92,6 +92,8 @@ pub struct Flow {
     pub seen: u64,
     /// When the route was last looked up.
     pub routed: u64,
+    /// The first packet.
+    pub opened: u64,
     /// Packets so far.
     pub packets: u64,
     /// And their bytes, from the IP header on.
@@ -111,6 +113,7 @@ plain!(Flow {
     next_hop: Address,
     seen: u64,
     routed: u64,
+    opened: u64,
     packets: u64,
     bytes: u64,
     told_packets: u64,
@@ -141,6 +144,12 @@ impl Flow {
     #[inline(always)]
     pub fn is_expired(&self, now: u64) -> bool {
         now.saturating_sub(self.seen) > self.timeout()
+    }
+
+    /// How long it is kept if no packet comes, in nanoseconds.
+    #[inline(always)]
+    pub fn remaining(&self, now: u64) -> u64 {
+        self.timeout().saturating_sub(now.saturating_sub(self.seen))
     }
 
     /// Whether nothing more is to come but what closing brings.

@@ -24,7 +24,7 @@ plain!(Peer { address: Address, port: u16, zero: u16 });
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Connection {
-    /// When it was begun, in nanoseconds of the monotonic clock; zero once it is established.
+    /// When it was begun, in nanoseconds of the monotonic clock.
     pub since: u64,
     /// The endpoint.
     pub backend: Backend,
@@ -32,11 +32,11 @@ pub struct Connection {
     pub peer: Peer,
     /// The set the endpoint is from.
     pub set: u32,
-    /// Zero.
-    pub zero: u32,
+    /// Whether it is established: of TCP alone.
+    pub established: u32,
 }
 
-plain!(Connection { since: u64, backend: Backend, peer: Peer, set: u32, zero: u32 });
+plain!(Connection { since: u64, backend: Backend, peer: Peer, set: u32, established: u32 });
 
 /// A Service that an unconnected UDP socket sends to, and the endpoint its datagrams go to while it lives and they keep
 /// coming.

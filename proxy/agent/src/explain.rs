@@ -9,6 +9,8 @@ use orlop_plan::{
     explain,
 };
 
+use crate::flows;
+
 /// Nobody has this address (RFC 5737): a caller from outside.
 const OUTSIDE_V4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 /// Likewise (RFC 3849).
@@ -38,6 +40,12 @@ pub enum QuestionError {
     /// The source address.
     #[error("source {0:?} is no IP address")]
     Source(String),
+    /// The client of a flow.
+    #[error("flow {0:?}: write the client's address and port, as in 10.244.0.7:43210 or [fd00::7]:43210")]
+    Flow(String),
+    /// How much of a list.
+    #[error("limit {0:?} is no number")]
+    Limit(String),
 }
 
 /// What is asked.
@@ -51,14 +59,22 @@ pub struct Question {
     pub from: From,
     /// Its source, where that matters.
     pub source: Option<IpAddr>,
+    /// The client of a flow that there is, which is to be told of first.
+    pub flow: Option<SocketAddr>,
+}
+
+/// Reads `address:port[/protocol]`.
+pub(crate) fn destination(to: &str) -> Result<(SocketAddr, Protocol), QuestionError> {
+    let (address, protocol) = to.split_once('/').map_or((to, None), |(address, name)| (address, Some(name)));
+    let protocol = Protocol::from_name(protocol.map(str::to_uppercase).as_deref());
+    let bad = || QuestionError::Destination(to.into());
+    Ok((address.parse().map_err(|_| bad())?, protocol.ok_or_else(bad)?))
 }
 
 impl Question {
     /// `address:port[/protocol]`, and who sends it.
     pub fn new(to: &str, from: Option<&str>, source: Option<&str>) -> Result<Self, QuestionError> {
-        let (address, protocol) = to.split_once('/').map_or((to, None), |(address, name)| (address, Some(name)));
-        let protocol = Protocol::from_name(protocol.map(str::to_uppercase).as_deref());
-        let bad = || QuestionError::Destination(to.into());
+        let (to, protocol) = destination(to)?;
         let from = match from {
             None | Some("pod") => From::Pod,
             Some("node") => From::Node,
@@ -66,14 +82,21 @@ impl Question {
             Some(other) => return Err(QuestionError::From(other.into())),
         };
         let source = source.map(|text| text.parse().map_err(|_| QuestionError::Source(text.into()))).transpose()?;
-        Ok(Self { to: address.parse().map_err(|_| bad())?, protocol: protocol.ok_or_else(bad)?, from, source })
+        Ok(Self { to, protocol, from, source, flow: None })
     }
 
-    /// Reads the query of `/explain`: `to=10.96.0.10:80/TCP&from=pod&source=10.244.0.7`.
+    /// About the flow of a client, too.
+    pub fn of_flow(self, client: &str) -> Result<Self, QuestionError> {
+        let client: SocketAddr = client.parse().map_err(|_| QuestionError::Flow(client.into()))?;
+        Ok(Self { flow: Some(client), source: self.source.or(Some(client.ip())), ..self })
+    }
+
+    /// Reads the query of `/explain`: `to=10.96.0.10:80/TCP&from=pod&source=10.244.0.7&flow=10.244.0.7:43210`.
     pub fn parse(query: &str) -> Result<Self, QuestionError> {
         let pairs: Vec<(String, String)> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
         let get = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str());
-        Self::new(get("to").unwrap_or_default(), get("from"), get("source"))
+        let question = Self::new(get("to").unwrap_or_default(), get("from"), get("source"))?;
+        get("flow").map_or(Ok(question.clone()), |client| question.of_flow(client))
     }
 
     /// The query that [`Question::parse`] reads.
@@ -88,6 +111,9 @@ impl Question {
         query.append_pair("from", from);
         if let Some(source) = self.source {
             query.append_pair("source", &source.to_string());
+        }
+        if let Some(client) = self.flow {
+            query.append_pair("flow", &client.to_string());
         }
         query.finish()
     }
@@ -104,7 +130,7 @@ impl Question {
             device: caller.device.as_deref(),
         };
         let (outcome, reasons) = explain(plan, &packet);
-        let mut text = String::new();
+        let mut text = self.flow.map(|client| flows::story(self, client, backend, plan)).unwrap_or_default();
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{} to {} from {} on node {}", self.protocol, self.to, caller.words, plan.node.name);
         for (number, reason) in (1..).zip(&reasons) {
@@ -233,9 +259,9 @@ mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Service;
     use k8s_openapi::api::discovery::v1::EndpointSlice;
-    use orlop_plan::{BackendError, Changes, NodeFacts, Tracker};
+    use orlop_plan::{BackendError, Changes, Flow, FlowFilter, Flows, NodeFacts, Tracker, Volume};
 
-    /// Holds whatever it is told to.
+    /// Holds whatever it is told to, and one flow.
     struct Fixed(Option<Held>);
 
     impl Backend for Fixed {
@@ -250,6 +276,29 @@ mod tests {
         }
         fn cleanup(&mut self) -> Result<(), BackendError> {
             Ok(())
+        }
+        fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {
+            let second = |n| Some(std::time::Duration::from_secs(n));
+            let volume = |packets| Some(Volume { packets, bytes: packets * 100 });
+            let mut flows = Flows { notes: vec!["a note".into()], ..Flows::default() };
+            if wanted.client.is_none_or(|client| client.port() == 4) {
+                let flow = Flow {
+                    protocol: wanted.protocol,
+                    client: "10.244.0.7:4".parse()?,
+                    service: wanted.service,
+                    endpoint: "10.244.0.9:8080".parse()?,
+                    source: Some("172.30.0.11:50000".parse()?),
+                    state: "established".into(),
+                    begun: second(12),
+                    last: second(3),
+                    kept: None,
+                    there: volume(7),
+                    back: None,
+                    place: "a map".into(),
+                };
+                (0..3).for_each(|_| flows.push(flow.clone(), wanted));
+            }
+            Ok(flows)
         }
         fn held(&mut self, _: &Frontend) -> Result<Option<Held>, BackendError> {
             Ok(self.0.clone())
@@ -296,6 +345,38 @@ DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
     }
 
     #[test]
+    fn what_happened_to_a_flow_stands_before_what_would_happen_to_a_new_one() {
+        let asked =
+            |client| Question::new("10.96.0.10:80", None, None).and_then(|q| q.of_flow(client)).expect("a question");
+        let text = asked("10.244.0.7:4").answer(&mut Fixed(None), &plan(), None);
+        let one = "  goes to 10.244.0.9:8080, which sees it come from 172.30.0.11:50000
+  established; begun 12.0 s ago, last packet 3.0 s ago
+  to the endpoint 7 packets, 700 bytes
+  kept in a map
+  10.244.0.9:8080 is none (any more) of the endpoints of default/web
+";
+        let expected = format!(
+            "The TCP flow from 10.244.0.7:4 to 10.96.0.10:80 on node node1 (fixed mode)\n{one}{one}{one}  (a note)\n\
+             A new one would meet this:\nTCP to 10.96.0.10:80 from a pod (10.244.0.7) on node node1\n"
+        );
+        assert!(text.starts_with(&expected), "{text}");
+        let text = asked("10.244.0.7:5").answer(&mut Fixed(None), &plan(), None);
+        assert!(text.contains("\n  is not translated here. Either it ended, "), "{text}");
+    }
+
+    #[test]
+    fn a_list_of_flows_says_how_many_there_are() {
+        let question = flows::FlowsQuestion::parse("frontend=10.96.0.10:80/tcp&limit=1").expect("a question");
+        assert_eq!(flows::FlowsQuestion::parse(&question.query()).expect("the same"), question);
+        let expected = "3 flows to 10.96.0.10:80/TCP; the first 1:
+  TCP 10.244.0.7:4 -> 10.96.0.10:80 => 10.244.0.9:8080 as 172.30.0.11:50000, established, begun 12.0 s ago, last packet 3.0 s ago, there 7 packets, 700 bytes (a map)
+  (a note)
+";
+        assert_eq!(question.answer(&mut Fixed(None)), expected);
+        assert!(flows::FlowsQuestion::parse("frontend=10.96.0.10:80&limit=x").is_err());
+    }
+
+    #[test]
     fn a_node_port_is_explained_by_any_address_that_answers() {
         let question = Question::new("172.30.0.11:30001/tcp", Some("outside"), None).expect("a question");
         let text = question.answer(&mut Fixed(None), &plan(), None);
@@ -308,6 +389,11 @@ DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
     fn a_question_survives_its_query_and_nonsense_is_refused() {
         let asked = Question::new("[fd00::10]:53/udp", Some("node"), Some("fd00::1")).expect("a question");
         assert_eq!(Question::parse(&asked.query()).expect("the same"), asked);
+        let flow =
+            Question::new("10.96.0.10:80", None, None).and_then(|q| q.of_flow("10.244.0.7:4")).expect("a flow's");
+        assert_eq!(Question::parse(&flow.query()).expect("the same"), flow);
+        assert_eq!(flow.source, Some("10.244.0.7".parse().expect("an address")));
+        assert!(asked.of_flow("10.244.0.7").is_err());
         for (to, from, source) in [
             ("10.96.0.10", None, None),
             ("10.96.0.10:80/x", None, None),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
-use orlop_plan::{Backend, BackendError, Changes, Counters, Frontend, Held, Plan, Protocol};
+use orlop_plan::{Backend, BackendError, Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan, Protocol};
 
 use crate::{Config, Mode, leftovers};
 
@@ -112,6 +112,14 @@ impl Backend for NftAfterEbpf {
         self.nft.held(frontend)
     }
 
+    fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {
+        let mut flows = self.nft.flows(wanted)?;
+        if self.draining {
+            flows.append(orlop_bpf::retired_flows(&self.bpf_root, wanted)?, wanted);
+        }
+        Ok(flows)
+    }
+
     fn counters(&mut self) -> Result<Counters, BackendError> {
         self.nft.counters()
     }
@@ -172,6 +180,17 @@ impl Backend for EbpfWithSctp {
             (Protocol::Sctp, None) => Ok(None),
             _ => self.ebpf.held(frontend),
         }
+    }
+
+    fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {
+        let mut flows = Flows::default();
+        if wanted.protocol != Protocol::Sctp {
+            flows = self.ebpf.flows(wanted)?;
+        }
+        if let Some(nft) = &mut self.nft {
+            flows.append(nft.flows(wanted)?, wanted);
+        }
+        Ok(flows)
     }
 
     fn counters(&mut self) -> Result<Counters, BackendError> {

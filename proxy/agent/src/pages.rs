@@ -8,6 +8,7 @@ use orlop_plan::{Backend, Census, Counters, Frontend, Plan};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::explain;
+use crate::flows::FlowsQuestion;
 use crate::health::Health;
 use crate::http::{Answer, Handler, Request, not_found, page, plain};
 use crate::mailbox::Mailbox;
@@ -37,8 +38,8 @@ impl Handler for HealthPages {
     }
 }
 
-/// `/metrics`, `/proxyMode`, `/configz` and a plain `/healthz` as kube-proxy serves them on 10249; `/explain` and
-/// `/limits` of our own.
+/// `/metrics`, `/proxyMode`, `/configz` and a plain `/healthz` as kube-proxy serves them on 10249; `/explain`, `/flows`
+/// and `/limits` of our own.
 pub(crate) struct MetricsPages {
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
@@ -84,10 +85,21 @@ impl MetricsPages {
         let (sender, census) = oneshot::channel();
         let asked = self.censuses.send((question.candidates(), sender)).await;
         let census = if asked.is_ok() { census.await.ok().flatten() } else { None };
-        match self.ask(move |backend, plan| question.answer(backend, plan, census)).await {
-            Some(text) => plain(StatusCode::OK, text),
-            None => plain(StatusCode::SERVICE_UNAVAILABLE, "nothing is programmed yet, or the backend is busy\n"),
+        told(self.ask(move |backend, plan| question.answer(backend, plan, census)).await)
+    }
+
+    async fn flows(&self, query: &str) -> Answer {
+        match FlowsQuestion::parse(query) {
+            Ok(question) => told(self.ask(move |backend, _| question.answer(backend)).await),
+            Err(error) => plain(StatusCode::BAD_REQUEST, format!("{error}\n")),
         }
+    }
+}
+
+fn told(text: Option<String>) -> Answer {
+    match text {
+        Some(text) => plain(StatusCode::OK, text),
+        None => plain(StatusCode::SERVICE_UNAVAILABLE, "nothing is programmed yet, or the backend is busy\n"),
     }
 }
 
@@ -99,6 +111,7 @@ impl Handler for MetricsPages {
             "/configz" => page(StatusCode::OK, "application/json", self.configz.clone()),
             "/healthz" | "/healthz/ping" => plain(StatusCode::OK, "ok"),
             "/explain" => self.explain(&request.query).await,
+            "/flows" => self.flows(&request.query).await,
             "/limits" => plain(StatusCode::OK, self.health.limits().into_iter().map(|l| l + "\n").collect::<String>()),
             _ => not_found(),
         }

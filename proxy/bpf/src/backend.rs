@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use orlop_ebpf::{Address, Cidr, Config, address_flags, config_flags};
 use orlop_plan::{
-    Backend, BackendError, Changes, Counters, DetectLocal, Family, Frontend, NodeFacts, NodePortAddresses, Plan,
-    Protocol,
+    Backend, BackendError, Changes, Counters, DetectLocal, Family, FlowFilter, Flows, Frontend, NodeFacts,
+    NodePortAddresses, Plan, Protocol,
 };
 
 use crate::convert::{address, key, mapped_prefix, service, stranger_flags};
@@ -23,7 +23,7 @@ use crate::programs::{self, Programs};
 use crate::steps::{Edits, Steps};
 use crate::stranded::Sweeper;
 use crate::table::Table;
-use crate::{Error, counters, held, netns, ports, requirements, takeover};
+use crate::{Error, counters, flows, held, netns, ports, requirements, takeover};
 
 /// Where the backend works.
 #[derive(Clone, Debug)]
@@ -226,6 +226,10 @@ impl Backend for EbpfBackend {
             Some(key) => Ok(held::read(&self.maps, &key)?),
             None => Ok(None),
         }
+    }
+
+    fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {
+        Ok(flows::read(&self.pins.maps, &self.options.cgroup_root, wanted)?)
     }
 
     fn counters(&mut self) -> Result<Counters, BackendError> {

@@ -11,6 +11,7 @@ mod convert;
 mod counters;
 mod devices;
 mod error;
+mod flows;
 mod held;
 mod ids;
 mod kernel;
@@ -34,4 +35,4 @@ mod takeover;
 
 pub use backend::{EbpfBackend, Options, Selection, remove};
 pub use error::Error;
-pub use retire::retire;
+pub use retire::{retire, retired_flows};

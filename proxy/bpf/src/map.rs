@@ -1,7 +1,7 @@
 //! A pinned map with its key and value types.
 
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use orlop_ebpf::Plain;
@@ -22,6 +22,11 @@ impl<K: Plain, V: Plain> Map<K, V> {
         let path = directory.join(name);
         let fd = sys::open_pin(&path).map_err(Error::file(path))?;
         Ok(Self { name, fd, types: PhantomData })
+    }
+
+    /// The kernel's handle of it.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Reads one element.
@@ -68,6 +73,11 @@ impl<K: Plain, V: Plain> Map<K, V> {
 
     /// Every element.
     pub fn dump(&self) -> Result<Vec<(K, V)>, Error> {
-        sys::dump(self.fd.as_fd()).map_err(Error::bpf(format!("list map {}", self.name)))
+        self.dump_if(|_, _| true)
+    }
+
+    /// Every element that is wanted.
+    pub fn dump_if(&self, wanted: impl FnMut(&K, &V) -> bool) -> Result<Vec<(K, V)>, Error> {
+        sys::dump(self.fd.as_fd(), wanted).map_err(Error::bpf(format!("list map {}", self.name)))
     }
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 use orlop_ebpf::{
     Address, Backend, Config, Flow, FlowKey, Frontend, FrontendKey, MemberKey, Tally, config_flags, counters,
 };
-use orlop_plan::Plan;
+use orlop_plan::{FlowFilter, Flows, Plan};
 
 use crate::map::Map;
 use crate::pins::Pins;
-use crate::{Error, backend, convert, sys};
+use crate::{Error, backend, convert, flows, sys};
 
 /// Makes what an agent left attached take no new connections, and removes it once those it translates have ended; says
 /// whether some are left. To be called again now and then, and when the plan changes, until none is.
@@ -40,6 +40,12 @@ pub fn retire(bpf_root: &Path, plan: &Plan) -> Result<bool, Error> {
     }
     backend::remove(bpf_root)?;
     Ok(false)
+}
+
+/// The wanted flows at devices of what [`retire`] left; none when it has gone.
+pub fn retired_flows(bpf_root: &Path, wanted: &FlowFilter) -> Result<Flows, Error> {
+    let pins = Pins::under(bpf_root);
+    if pins.exist() { flows::at_devices(&pins.maps, wanted) } else { Ok(Flows::default()) }
 }
 
 fn served(plan: &Plan) -> HashSet<Backend> {

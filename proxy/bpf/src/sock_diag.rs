@@ -1,10 +1,14 @@
-//! Connected UDP sockets of a network namespace, over `NETLINK_SOCK_DIAG`: listing and destroying them.
+//! Sockets of a network namespace, over `NETLINK_SOCK_DIAG`: listing them, with what is kept in them, and destroying UDP's.
+
+mod stored;
 
 use std::io;
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
 use orlop_ebpf::{Address, Backend, UDP};
+
+pub use stored::Stored;
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const SOCK_DESTROY: u16 = 21;
@@ -126,6 +130,7 @@ fn parse(body: &[u8]) -> Option<Connected> {
     Some(Connected { family, id, to: side(2, 20)?, from: side(0, 4)?, cookie })
 }
 
+/// A number of a message.
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }

@@ -154,8 +154,11 @@ pub fn delete_batch<K: Plain>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<usi
     }
 }
 
-/// Every element of a map, in no order; what changes meanwhile may be missing.
-pub fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+/// Every element of a map that is wanted, in no order; what changes meanwhile may be missing.
+pub fn dump<K: Plain, V: Plain>(
+    map: BorrowedFd<'_>,
+    mut wanted: impl FnMut(&K, &V) -> bool,
+) -> io::Result<Vec<(K, V)>> {
     const CHUNK: usize = 8192;
     let mut keys = Vec::<K>::with_capacity(CHUNK);
     let mut values = Vec::<V>::with_capacity(CHUNK);
@@ -182,7 +185,8 @@ pub fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> 
             keys.set_len(count);
             values.set_len(count);
         }
-        all.extend(keys.iter().copied().zip(values.iter().copied()));
+        let elements = keys.iter().copied().zip(values.iter().copied());
+        all.extend(elements.filter(|(key, value)| wanted(key, value)));
         if end {
             return Ok(all);
         }
@@ -194,6 +198,13 @@ pub fn dump<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> 
 fn batch(map: BorrowedFd<'_>, count: usize) -> Batch {
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     Batch { before: 0, after: 0, keys: 0, values: 0, count, map: raw(map), element_flags: 0, flags: 0 }
+}
+
+/// A value out of the bytes that the kernel tells it as.
+pub fn value<V: Plain>(bytes: &[u8]) -> Option<V> {
+    let bytes = bytes.get(..size_of::<V>())?;
+    // SAFETY: as many bytes as V has, and it accepts any.
+    Some(unsafe { bytes.as_ptr().cast::<V>().read_unaligned() })
 }
 
 /// Pins a map, program or link.

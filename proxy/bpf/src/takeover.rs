@@ -78,6 +78,8 @@ fn entries(flow: &Tracked, set: u32, ours: &HashSet<Address>) -> Option<[(FlowKe
         seen: sys::now(),
         // The first packet asks for the way.
         routed: 0,
+        // When it began is not known; it is at least as old as this.
+        opened: sys::now(),
         packets: 0,
         bytes: 0,
         told_packets: 0,

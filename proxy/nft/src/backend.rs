@@ -3,14 +3,15 @@
 use std::net::IpAddr;
 
 use orlop_plan::{
-    Backend, BackendError, Change, Changes, Counters, Endpoint, Family, Frontend, Held, Plan, Protocol, Target,
+    Backend, BackendError, Change, Changes, Counters, Endpoint, Family, FlowFilter, Flows, Frontend, Held, Plan,
+    Protocol, Target,
 };
 
 use crate::conntrack::Scope;
 use crate::netlink::{Netlink, Transaction};
 use crate::ruleset::{Writer, table_exists};
 use crate::table::{Table, family_number};
-use crate::{Error, conntrack, counters, held};
+use crate::{Error, conntrack, counters, flows, held};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -181,6 +182,10 @@ impl Backend for NftBackend {
 
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
         Ok(held::read(&mut self.netlink, frontend)?)
+    }
+
+    fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {
+        Ok(flows::read(&mut self.netlink, wanted)?)
     }
 
     fn limits(&self) -> Vec<String> {

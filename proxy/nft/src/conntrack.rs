@@ -20,29 +20,31 @@ use crate::table::family_number;
 const CTNETLINK: u16 = 1 << 8;
 const CT_GET: u16 = 1;
 const CT_DELETE: u16 = 2;
-const TUPLE_ORIGINAL: u16 = 1;
-const TUPLE_REPLY: u16 = 2;
-const STATUS: u16 = 3;
+/// Asks for entries.
+pub(crate) const DUMP: u16 = CTNETLINK | CT_GET;
+pub(crate) const TUPLE_ORIGINAL: u16 = 1;
+pub(crate) const TUPLE_REPLY: u16 = 2;
+pub(crate) const STATUS: u16 = 3;
 const PROTOCOL_INFO: u16 = 4;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
-const FILTER: u16 = 25;
+pub(crate) const FILTER: u16 = 25;
 const STATUS_MASK: u16 = 26;
 /// `IPS_SEEN_REPLY`
-const ANSWERED: u32 = 1 << 1;
+pub(crate) const ANSWERED: u32 = 1 << 1;
 /// `TCP_CONNTRACK_SYN_SENT`
 const SYN_SENT: u8 = 1;
 /// `IPS_DST_NAT`
-const DESTINATION_TRANSLATED: u32 = 1 << 5;
+pub(crate) const DESTINATION_TRANSLATED: u32 = 1 << 5;
 
 /// One direction of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tuple {
-    source: IpAddr,
-    source_port: u16,
-    destination: IpAddr,
-    destination_port: u16,
-    protocol: u8,
+pub(crate) struct Tuple {
+    pub source: IpAddr,
+    pub source_port: u16,
+    pub destination: IpAddr,
+    pub destination_port: u16,
+    pub protocol: u8,
 }
 
 /// A flow as conntrack knows it.
@@ -64,7 +66,7 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
+pub(crate) fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
     let (ip, proto) = (attributes.nested(1), attributes.nested(2));
     let port = |kind| Some(u16::from_be_bytes(proto.get(kind)?.try_into().ok()?));
     Some(Tuple {
@@ -95,7 +97,7 @@ fn flow(attributes: Attributes<'_>) -> Option<Flow> {
 }
 
 /// `CTA_PROTOINFO_TCP_STATE` of a TCP flow.
-fn tcp_state(attributes: Attributes<'_>) -> Option<u8> {
+pub(crate) fn tcp_state(attributes: Attributes<'_>) -> Option<u8> {
     attributes.nested(PROTOCOL_INFO).nested(1).get(1)?.first().copied()
 }
 
@@ -139,7 +141,7 @@ pub(crate) enum Scope {
 }
 
 /// `CTA_FILTER_F_*` flags: which fields of a tuple must be equal.
-mod field {
+pub(crate) mod field {
     pub const SOURCE: u32 = 1;
     pub const DESTINATION: u32 = 1 << 1;
     pub const PROTOCOL: u32 = 1 << 3;
@@ -188,7 +190,7 @@ impl Scope {
     }
 }
 
-fn put_tuple(
+pub(crate) fn put_tuple(
     out: &mut Vec<u8>,
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
@@ -225,7 +227,7 @@ pub(crate) fn clean(
 ) -> Result<usize, Error> {
     let number = family_number(family);
     let mut all = Vec::new();
-    message(&mut all, CTNETLINK | CT_GET, flags::DUMP, number, 0, |o| scope.put(o));
+    message(&mut all, DUMP, flags::DUMP, number, 0, |o| scope.put(o));
     let mut stale: Vec<Vec<u8>> = Vec::new();
     // An interrupted listing is no harm: what it gave twice is deleted once.
     netlink.dump(

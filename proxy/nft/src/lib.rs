@@ -12,6 +12,7 @@ mod counters;
 mod element;
 mod error;
 mod expr;
+mod flows;
 mod group;
 mod held;
 mod layout;

@@ -15,6 +15,8 @@ mod ipv6;
 mod judge;
 #[path = "nft/listing.rs"]
 mod listing;
+#[path = "nft/live.rs"]
+mod live;
 #[path = "nft/loopback.rs"]
 mod loopback;
 #[path = "nft/plans.rs"]

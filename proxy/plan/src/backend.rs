@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::{Changes, Counters, Frontend, Held, Plan};
+use crate::{Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan};
 
 /// Why a backend could not make the kernel equal to the plan; the agent logs it and resyncs later.
 pub type BackendError = Box<dyn Error + Send + Sync>;
@@ -31,6 +31,11 @@ pub trait Backend: Send {
     /// What the kernel holds for a frontend, read back from the kernel and not from memory; none if it holds nothing.
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
         Err(format!("{} mode cannot read {frontend} back from the kernel", self.mode()).into())
+    }
+
+    /// Flows that the kernel translates now, or did a moment ago.
+    fn flows(&mut self, _wanted: &FlowFilter) -> Result<Flows, BackendError> {
+        Err(format!("{} mode cannot list flows", self.mode()).into())
     }
 
     /// What the kernel has counted so far. Counters only grow, but start again with the kernel's objects.

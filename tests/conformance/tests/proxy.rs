@@ -96,6 +96,14 @@ fn connections_are_counted_by_service(cluster: &Cluster) {
     })
     .unwrap();
     let binary = cluster.binary().to_str().unwrap();
+    // They have ended just now, which the kernel remembers for a while.
+    let flows = cluster.on_node(1, &[binary, "explain", &to.to_string(), "--flows"]).unwrap();
+    let flow =
+        flows.lines().find(|line| line.contains(&format!(" -> {to} => 10.244."))).unwrap_or_else(|| panic!("{flows}"));
+    let client = flow.split_whitespace().nth(1).unwrap();
+    let story = cluster.on_node(1, &[binary, "explain", &to.to_string(), "--flow", client]).unwrap();
+    assert!(story.starts_with(&format!("The TCP flow from {client} to {to} on node ")), "{story}");
+    assert!(story.contains("is one of the endpoints of default/echo:tcp") && story.contains("=> forwarded"), "{story}");
     let table = cluster.on_node(1, &[binary, "top", "services", "--once", "--interval", "100ms"]).unwrap();
     assert!(table.lines().any(|line| line.starts_with("default/echo:tcp ")), "{table}");
 }

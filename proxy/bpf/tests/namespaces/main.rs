@@ -9,6 +9,7 @@ mod cost;
 mod counting;
 mod crash;
 mod devices;
+mod flows;
 mod frame;
 mod judge;
 mod net;
