@@ -118,3 +118,14 @@ async fn a_small_range_is_used_up_and_a_restart_remembers() {
     let (_, refused) = create(&cluster, "n3", json!({"type": "NodePort", "clusterIP": "None"})).await;
     assert!(message(&refused).contains("may not be set to 'None' for NodePort services"), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_range_is_an_object() {
+    let cluster = Cluster::start().await;
+    let path = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    for path in [path.to_owned(), format!("{path}/status")] {
+        let (code, found) = cluster.json("GET", &path, Value::Null).await;
+        assert_eq!((code, &found["spec"]["cidrs"]), (200, &json!(["10.96.0.0/12"])), "{found}");
+        assert_eq!(found["status"]["conditions"][0]["status"], "True");
+    }
+}
