@@ -45,10 +45,12 @@ pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
     controller::enqueue(&views.services, &queue);
     watch_pods(&views.pods, &views.services, &queue);
-    controller::enqueue(&views.endpoints, &queue);
+    watch_endpoints(&views, &queue);
     views.services.synced().await;
     views.pods.synced().await;
     views.endpoints.synced().await;
+    // What a Service left behind while nobody watched goes at the start, whoever made it.
+    views.endpoints.all().iter().for_each(|endpoints| queue.add(Key::of(endpoints.as_ref())));
     let this = Arc::new(Controller {
         recorder: Recorder::new(client.clone(), NAME),
         client,
@@ -61,6 +63,19 @@ pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
         async move { this.reconcile(&key).await }
     };
     controller::work(NAME, queue, WORKERS, stop, reconcile).await;
+}
+
+/// Endpoints count when they go, when they have a Service, and when they are this controller's own. Somebody's own of no Service are
+/// looked at only when a Service of their name goes.
+fn watch_endpoints(views: &Views, queue: &Queue<Key>) {
+    let (services, queue) = (views.services.clone(), queue.clone());
+    views.endpoints.on_change(move |old, new| {
+        let Some(key) = new.or(old).map(|endpoints| Key::of(endpoints.as_ref())) else { return };
+        let own = |endpoints: &Arc<Endpoints>| endpoints.labels().get(MANAGED_BY_LABEL).is_some_and(|by| by == NAME);
+        if new.is_none_or(own) || services.get(&key).is_some() {
+            queue.add(key);
+        }
+    });
 }
 
 impl Controller {

@@ -138,3 +138,27 @@ async fn endpoints_written_by_hand_are_seen_as_slices() {
     let of_kubernetes = ListParams::default().labels("kubernetes.io/service-name=kubernetes");
     assert_eq!(slices.list(&of_kubernetes).await.unwrap().items.len(), 1, "the API server's own is not mirrored");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endpoints_without_a_service_are_nobody_elses_business() {
+    let cluster = Cluster::start().await;
+    let alone = json!({"apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "alone"},
+        "subsets": [{"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}]});
+    let endpoints = Api::<Endpoints>::namespaced(cluster.client(), "default");
+    let there = async |name: &str| endpoints.get_opt(name).await.unwrap().ok_or(format!("no Endpoints {name}"));
+    // The controller runs: only its start looks for what is left over.
+    cluster.create::<Service>(service()).await;
+    eventually(async || there("web").await.map(drop)).await;
+    cluster.create::<Endpoints>(alone).await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    there("alone").await.unwrap();
+    // With a Service that goes, they go.
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "alone"}, "spec": {"ports": [{"port": 80}]}});
+    cluster.create::<Service>(service).await;
+    Api::<Service>::namespaced(cluster.client(), "default").delete("alone", &Default::default()).await.unwrap();
+    eventually(async || match endpoints.get_opt("alone").await.unwrap() {
+        None => Ok(()),
+        Some(left) => Err(format!("{left:?}")),
+    })
+    .await;
+}
