@@ -1,6 +1,7 @@
 //! The network configuration on standard input, as the overlay writes it into the conflist.
 
 use crate::error::{CniError, Result};
+use crate::host_ports::PortMapping;
 use crate::ipam::Attachment;
 use ipnet::Ipv4Net;
 use serde::Deserialize;
@@ -14,9 +15,23 @@ pub(crate) struct NetworkConfig {
     /// Of both ends; what the overlay leaves of the uplink's.
     #[serde(default = "default_mtu")]
     pub mtu: u32,
+    /// The `nft` program, which host ports need.
+    #[serde(default = "default_nft")]
+    pub nft: PathBuf,
+    /// What the runtime says of this one pod, for it finds `capabilities.portMappings` in the conflist.
+    #[serde(default, rename = "runtimeConfig")]
+    pub runtime: RuntimeConfig,
     /// GC: the attachments that still exist.
     #[serde(default, rename = "cni.dev/valid-attachments")]
     pub valid_attachments: Vec<Attachment>,
+}
+
+/// The runtime's part of the configuration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RuntimeConfig {
+    #[serde(default)]
+    pub port_mappings: Vec<PortMapping>,
 }
 
 /// Where addresses come from.
@@ -32,6 +47,10 @@ pub(crate) struct IpamConfig {
 
 fn default_mtu() -> u32 {
     1450
+}
+
+fn default_nft() -> PathBuf {
+    PathBuf::from("nft")
 }
 
 fn default_data_dir() -> PathBuf {

@@ -7,6 +7,7 @@
 mod command;
 mod config;
 mod error;
+mod host_ports;
 mod ipam;
 mod loopback;
 mod result;
@@ -83,6 +84,11 @@ async fn pod_network(
         Verb::Add => add(&command::request(verb, env)?, config, &leases, version).await.map(Some),
         Verb::Del => {
             let request = command::request(verb, env)?;
+            if let Some(address) = leases.address_of(&request.attachment)?
+                && !config.runtime.port_mappings.is_empty()
+            {
+                host_ports::close(&config.nft, address)?;
+            }
             veth::detach(&request.attachment).await?;
             leases.release(&request.attachment)?;
             Ok(None)
@@ -99,7 +105,11 @@ async fn pod_network(
 
 async fn add(request: &Request, config: &NetworkConfig, leases: &Leases, version: &str) -> Result<Value> {
     let address = leases.acquire(&request.attachment)?;
-    match veth::attach(request, address, config.mtu).await {
+    let attached = match veth::attach(request, address, config.mtu).await {
+        Ok(pair) => host_ports::open(&config.nft, address, &config.runtime.port_mappings).map(|()| pair),
+        Err(error) => Err(error),
+    };
+    match attached {
         Ok(pair) => Ok(NetworkResult::routed_pair(version, &request.netns_path, &pair, address).to_json()),
         Err(error) => {
             // Nothing half-made stays: the runtime need not call DEL after a failed ADD.

@@ -34,7 +34,18 @@ impl Node {
         version: &str,
         valid: Value,
     ) -> Output {
-        let config = config(self.data.path(), version, valid).to_string();
+        self.call_config(command, id, pod, plugin, config(self.data.path(), version, valid))
+    }
+
+    /// The runtime tells a pod's ports at ADD and at DEL.
+    fn call_with_ports(&self, command: &str, id: &str, pod: Option<&NetNs>, ports: &Value) -> Output {
+        let mut config = config(self.data.path(), "1.0.0", json!([]));
+        config["runtimeConfig"] = json!({"portMappings": ports});
+        self.call_config(command, id, pod, "orlop-cni", config)
+    }
+
+    fn call_config(&self, command: &str, id: &str, pod: Option<&NetNs>, plugin: &str, config: Value) -> Output {
+        let config = config.to_string();
         let netns = pod.map(|pod| format!("/proc/{}/fd/{}", std::process::id(), pod.as_fd().as_raw_fd()));
         let env = |name: &str| match name {
             "CNI_COMMAND" => Some(command.to_string()),
@@ -61,6 +72,28 @@ impl Node {
             .filter_map(|line| line.split(':').next().map(|name| name.trim().to_string()))
             .collect()
     }
+}
+
+/// What a listener on `pod`'s port 8080 says to a connection from `from` to `to`, or why there was none.
+fn ask(from: &NetNs, to: (&str, u16)) -> Result<String, std::io::ErrorKind> {
+    let to = SocketAddr::new(to.0.parse().unwrap(), to.1);
+    from.run(|| {
+        let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(2)).map_err(|e| e.kind())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).map_err(|e| e.kind())?;
+        Ok(text)
+    })
+    .unwrap()
+}
+
+/// Answers every connection to the pod's port 8080 with `name` and the caller's address, until the test ends.
+fn serve(pod: &NetNs, name: &'static str) {
+    let listener = pod.run(|| TcpListener::bind(("0.0.0.0", 8080))).unwrap().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, peer)) = listener.accept() {
+            let _ = stream.write_all(format!("{name} {}", peer.ip()).as_bytes());
+        }
+    });
 }
 
 fn config(data: &Path, version: &str, valid: Value) -> Value {
@@ -169,4 +202,48 @@ fn an_unknown_version_is_refused_with_code_1() {
     let output = node.call_with("ADD", "a", None, "orlop-cni", "9.0.0", json!([]));
     let error: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((output.code, error["code"].as_u64()), (1, Some(1)));
+}
+
+#[test]
+fn a_port_of_the_node_leads_to_the_pod_that_asked_for_it() {
+    let node = Node::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let net = node.ns.connect().await.unwrap();
+        net.up("lo").await.unwrap();
+        net.add_address("lo", "172.30.0.11/32".parse().unwrap()).await.unwrap();
+        net.add_address("lo", "172.30.0.12/32".parse().unwrap()).await.unwrap();
+    });
+    let (one, two, client) = (NetNs::anonymous().unwrap(), NetNs::anonymous().unwrap(), NetNs::anonymous().unwrap());
+    serve(&one, "one");
+    serve(&two, "two");
+    let port = |host_ip: &str| json!([{"hostPort": 5432, "containerPort": 8080, "protocol": "tcp", "hostIP": host_ip}]);
+    let add = |id: &str, pod: &NetNs, ports: &Value| {
+        let output = node.call_with_ports("ADD", id, Some(pod), ports);
+        assert_eq!(output.code, 0, "{}", output.stdout);
+        address(&serde_json::from_str(&output.stdout).unwrap())
+    };
+    let (everywhere, bound) = (port(""), port("172.30.0.12"));
+    add("one", &one, &everywhere);
+    add("two", &two, &bound);
+    let seen = address(&node.add("client", &client));
+    // Other pods and the node itself; an address that a pod is bound to is that pod's.
+    assert_eq!(ask(&client, ("172.30.0.11", 5432)), Ok(format!("one {seen}")));
+    assert_eq!(ask(&client, ("172.30.0.12", 5432)), Ok(format!("two {seen}")));
+    assert_eq!(ask(&node.ns, ("172.30.0.11", 5432)), Ok("one 172.30.0.11".into()));
+    // A pod reaches itself, and sees the node for it.
+    assert!(ask(&one, ("172.30.0.11", 5432)).unwrap().starts_with("one 172.30.0."));
+    assert!(ask(&client, ("172.30.0.11", 5433)).is_err(), "nobody asked for this port");
+    // The next pod has the port at once, though the old one has yet to go.
+    let three = NetNs::anonymous().unwrap();
+    serve(&three, "three");
+    add("three", &three, &everywhere);
+    assert_eq!(node.call_with_ports("DEL", "one", None, &everywhere).code, 0);
+    assert_eq!(ask(&client, ("172.30.0.11", 5432)), Ok(format!("three {seen}")));
+    for (id, ports) in [("two", &bound), ("three", &everywhere), ("three", &everywhere)] {
+        assert_eq!(node.call_with_ports("DEL", id, None, ports), Output { code: 0, stdout: String::new() });
+    }
+    for address in ["172.30.0.11", "172.30.0.12"] {
+        assert!(ask(&client, (address, 5432)).is_err(), "nothing is left at {address}");
+    }
 }

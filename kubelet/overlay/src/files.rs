@@ -14,6 +14,8 @@ pub(crate) struct PodNetwork<'a> {
     pub mtu: u32,
     /// Where the plugin keeps its leases.
     pub data_dir: &'a Path,
+    /// The `nft` program.
+    pub nft: &'a Path,
 }
 
 /// The configuration list that the container runtime waits for: the node's network is ready once it is there.
@@ -23,6 +25,8 @@ pub(crate) fn write_conflist(dir: &Path, network: &PodNetwork<'_>) -> Result<()>
         "name": "orlop",
         "plugins": [{
             "type": "orlop-cni",
+            "capabilities": {"portMappings": true},
+            "nft": network.nft,
             "mtu": network.mtu,
             "ipam": {"subnet": network.pod_cidr, "dataDir": network.data_dir},
         }],
@@ -71,6 +75,7 @@ mod tests {
             pod_cidr: "10.244.3.0/24".parse().unwrap(),
             mtu: 1450,
             data_dir: Path::new("/leases"),
+            nft: Path::new("nft"),
         };
         write_subnet_env(dir.path(), &network).unwrap();
         let text = fs::read_to_string(dir.path().join("subnet.env")).unwrap();

@@ -78,6 +78,7 @@ impl Overlay {
             pod_cidr,
             mtu: ground.uplink.mtu - mode.overhead(),
             data_dir: &self.settings.cni_data_dir,
+            nft: &self.settings.nft,
         };
         files::write_subnet_env(&self.settings.run_dir, &network)?;
         files::write_conflist(&self.settings.cni_conf_dir, &network)?;
