@@ -30,12 +30,14 @@ pub struct RequestInfo {
     pub rest: String,
     /// The whole path.
     pub path: String,
+    /// The method; what is passed on keeps it.
+    pub method: Method,
 }
 
 impl RequestInfo {
     /// Takes a request apart.
     pub fn new(method: &Method, path: &str, query: &Query) -> Self {
-        let mut info = Self { path: path.to_owned(), verb: lower(method), ..Self::default() };
+        let mut info = Self { path: path.to_owned(), verb: lower(method), method: method.clone(), ..Self::default() };
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         let mut rest: &[&str] = match parts.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => {

@@ -35,18 +35,13 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     }
     let (base, rest) = split(&call.info.path, call.resource.namespaced);
     let query = call.query.to_text();
-    let Some(rest) = rest else {
-        return Ok(redirect(&format!("{base}/"), &query));
+    let method = call.info.method.clone();
+    let rest = match rest {
+        None if matches!(method, Method::GET | Method::HEAD) => return Ok(redirect(&format!("{base}/"), &query)),
+        rest => rest.unwrap_or_default(),
     };
     let upstream = target(call).await?;
     let path = if query.is_empty() { format!("/{rest}") } else { format!("/{rest}?{query}") };
-    let method = match call.info.verb {
-        "create" => Method::POST,
-        "update" => Method::PUT,
-        "patch" => Method::PATCH,
-        "delete" => Method::DELETE,
-        _ => Method::GET,
-    };
     let mut request = Request::new(Full::new(call.body.clone()));
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().map_err(|e| Status::bad_request(format!("{path}: {e}")))?;
@@ -95,19 +90,19 @@ fn passed_on(headers: &HeaderMap) -> HeaderMap {
     headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// `name`, `name:port` or `scheme:name:port`.
-fn name_and_port(call: &Call) -> Result<(String, String), Status> {
+/// `name`, `name:port` or `scheme:name:port`: whether TLS is asked for, the name, and the port or nothing.
+fn scheme_name_and_port(call: &Call) -> Result<(bool, String, String), Status> {
     let parts: Vec<&str> = call.info.name.split(':').collect();
     match parts.as_slice() {
-        [name] => Ok(((*name).to_owned(), String::new())),
-        [name, port] | ["http" | "", name, port] => Ok(((*name).to_owned(), (*port).to_owned())),
-        ["https", ..] => Err(Status::not_implemented(format!("{}/proxy over https", call.resource.plural))),
+        [name] => Ok((false, (*name).to_owned(), String::new())),
+        [name, port] | ["http" | "", name, port] => Ok((false, (*name).to_owned(), (*port).to_owned())),
+        ["https", name, port] => Ok((true, (*name).to_owned(), (*port).to_owned())),
         _ => Err(Status::bad_request(format!("invalid {} request \"{}\"", call.resource.singular, call.info.name))),
     }
 }
 
 async fn target(call: &Call) -> Result<Upstream, Status> {
-    let (name, port) = name_and_port(call)?;
+    let (tls, name, port) = scheme_name_and_port(call)?;
     if call.resource.plural == "nodes" {
         let kubelet = Upstream::kubelet(call, &name)?;
         let own = kubelet.port.to_string();
@@ -130,7 +125,7 @@ async fn target(call: &Call) -> Result<Upstream, Status> {
             endpoint(call, &name, &port).ok_or_else(none)?
         }
     };
-    Ok(Upstream { host, port, tls: None })
+    Ok(Upstream { host, port, tls: tls.then(super::tls::to_anyone).transpose()? })
 }
 
 /// A pod's address, and the port asked for or the first that it declares.

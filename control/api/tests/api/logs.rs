@@ -179,6 +179,12 @@ async fn a_kubelet_is_reached_through_its_node() {
     assert!(cluster.kubectl("get --raw /api/v1/nodes/node1/proxy/gone?x").await.is_err());
     assert_eq!(cluster.json("GET", "/api/v1/nodes/node2/proxy/pods", Value::Null).await.0, 404);
     assert_eq!(cluster.json("GET", "/api/v1/nodes/node1/proxy", Value::Null).await.0, 301);
+    // Only a reader is sent to the slash; whatever else is passed on as it is.
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        cluster.json(method, "/api/v1/nodes/node1/proxy?a=b", Value::Null).await;
+        let line = asked.lock().unwrap().pop().unwrap();
+        assert_eq!(line, format!("kube-apiserver-kubelet-client: {method} /?a=b HTTP/1.1"));
+    }
     default_account(&cluster).await;
     cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
     cluster
