@@ -2,6 +2,28 @@
 
 use std::time::Duration;
 
+use clap::ValueEnum;
+use orlop_proxy::Selection;
+
+/// How eBPF chooses an endpoint.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum EbpfSelection {
+    /// By chance.
+    #[default]
+    Random,
+    /// By the flow, on every node alike, for what is reached from outside (NodePort, load balancer and external IPs).
+    Maglev,
+}
+
+impl From<EbpfSelection> for Selection {
+    fn from(flag: EbpfSelection) -> Self {
+        match flag {
+            EbpfSelection::Random => Self::Random,
+            EbpfSelection::Maglev => Self::Maglev,
+        }
+    }
+}
+
 /// A duration as Go and Kubernetes write it: `40s`, `1200ms`, `1m30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?}: write it as 1200ms or 40s"))?;

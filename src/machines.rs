@@ -23,6 +23,9 @@ pub struct Up {
     /// ebpf or nftables.
     #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables"])]
     proxy_mode: String,
+    /// How eBPF chooses an endpoint for a packet from outside: random, or maglev (on every node alike).
+    #[arg(long, default_value = "random", value_parser = ["random", "maglev"])]
+    ebpf_selection: String,
     /// vxlan or host-gw.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
     overlay: String,
@@ -91,6 +94,7 @@ pub async fn up(flags: Up) -> Result<()> {
         name: flags.name,
         nodes: flags.nodes,
         proxy_mode: flags.proxy_mode,
+        ebpf_selection: flags.ebpf_selection,
         overlay: flags.overlay,
         publish: flags.publish,
         api_port: flags.api_port,

@@ -65,6 +65,9 @@ pub struct Flags {
     /// ebpf or nftables.
     #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables"])]
     proxy_mode: String,
+    /// How eBPF chooses an endpoint for a packet from a device.
+    #[arg(long, value_enum, default_value_t)]
+    ebpf_selection: crate::flags::EbpfSelection,
     /// vxlan or host-gw.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
     overlay: String,
@@ -156,6 +159,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
         mode: if flags.proxy_mode == "ebpf" { orlop_proxy::Mode::Ebpf } else { orlop_proxy::Mode::Nftables },
         node_ip: Some(flags.node_ip),
         detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)])),
+        selection: flags.ebpf_selection.into(),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         cluster_dns: (flags.dns_port != 0).then(|| orlop_proxy::ClusterDns {

@@ -8,25 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use orlop_proxy::{Environment, KubeProxyConfiguration, Selection};
+use orlop_proxy::{Environment, KubeProxyConfiguration};
 use tokio_util::sync::CancellationToken;
 
+use crate::flags::EbpfSelection;
 use settings::Settings;
 
 /// How often the configuration file is looked at.
 const CONFIG_PERIOD: Duration = Duration::from_secs(5);
-
-/// How eBPF chooses an endpoint.
-#[derive(Clone, Copy, Default, ValueEnum)]
-enum EbpfSelection {
-    /// By chance.
-    #[default]
-    Random,
-    /// By the flow, on every node alike.
-    Consistent,
-}
 
 /// Flags of `orlop proxy`.
 #[derive(Args)]
@@ -58,7 +49,7 @@ pub struct Flags {
     /// The cgroup2 group of every process whose connections are balanced.
     #[arg(long, default_value = "/sys/fs/cgroup")]
     cgroup_root: PathBuf,
-    /// How eBPF chooses an endpoint for a packet from a device; consistent: as every other node does.
+    /// How eBPF chooses an endpoint for a packet from a device.
     #[arg(long, value_enum, default_value_t)]
     ebpf_selection: EbpfSelection,
     /// The API server's --service-node-port-range.
@@ -121,10 +112,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         metrics_bind_address: Some(SocketAddr::new(address.ip(), crate::node::DNS_METRICS_PORT)),
         take_over: Some(flags.cluster_dns_service.clone()),
     });
-    config.selection = match flags.ebpf_selection {
-        EbpfSelection::Random => Selection::Random,
-        EbpfSelection::Consistent => Selection::Consistent,
-    };
+    config.selection = flags.ebpf_selection.into();
     if text.is_none() {
         // Empty addresses in flags serve nothing; in a file they mean the default.
         config.healthz_bind_address =

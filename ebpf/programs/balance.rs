@@ -1,15 +1,13 @@
 //! Finding a Service and choosing one of its endpoints: the same for sockets and packets.
 
-use core::ffi::c_void;
-
-use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use aya_ebpf::maps::lpm_trie::Key;
 use orlop_ebpf::{
     Address, AffinityClient, AffinityEntry, Backend, BackendKey, Config, Frontend, FrontendKey, MemberKey,
-    address_flags, rendezvous,
+    address_flags, maglev,
 };
 
-use crate::maps::{ADDRESSES, AFFINITY, BACKENDS, CONFIG, FRONTENDS, MEMBERS, SETS, SOURCE_RANGES};
+use crate::maps::{ADDRESSES, AFFINITY, BACKENDS, CONFIG, FRONTENDS, MAGLEV, MEMBERS, SETS, SOURCE_RANGES};
 
 /// What an address and port are to the Services.
 pub enum Found {
@@ -116,53 +114,35 @@ pub fn choose_for(set: u32, affinity: u32, client: Address, how: How) -> Option<
 pub enum How {
     /// By chance.
     Random,
-    /// By the weights of all for this flow.
-    Rendezvous(u64),
+    /// By the hash of the flow, of sets that have a table.
+    Flow(u64),
 }
 
 impl How {
     #[inline(always)]
     fn choose(self, set: u32) -> Option<Backend> {
-        match self {
-            Self::Random => choose(set),
-            Self::Rendezvous(flow) => heaviest(set, flow),
+        if let Self::Flow(flow) = self
+            && let Some(backend) = look_up(set, flow)
+        {
+            return Some(backend);
         }
+        choose(set)
     }
 }
 
-/// The endpoints of a set, compared one after the other.
-#[repr(C)]
-struct Race {
-    flow: u64,
-    weight: u64,
-    set: u32,
-    found: u32,
-    backend: Backend,
-}
-
+/// The endpoint of a flow. None while the table is being written: its endpoint has just gone.
 #[inline(always)]
-fn heaviest(set: u32, flow: u64) -> Option<Backend> {
-    let count = SETS.get(set)?.count;
-    let mut race = Race { flow, weight: 0, set, found: 0, backend: Backend::default() };
-    // SAFETY: the callback has the signature the helper calls, and gets the race, which outlives the call.
-    unsafe { bpf_loop(count, compare as *mut c_void, (&raw mut race).cast(), 0) };
-    // SAFETY: the callback has written it, which the compiler does not see.
-    let race = unsafe { (&raw const race).read_volatile() };
-    (race.found != 0).then_some(race.backend)
-}
-
-#[inline(never)]
-unsafe extern "C" fn compare(slot: u32, race: *mut c_void) -> i64 {
-    // SAFETY: what `heaviest` handed over.
-    let race = unsafe { &mut *race.cast::<Race>() };
-    // SAFETY: as for addresses. A slot that has just gone is no loss: its endpoint has gone or moved down.
-    if let Some(backend) = unsafe { BACKENDS.get(&BackendKey { set: race.set, slot }) } {
-        let weight = rendezvous::weight(race.flow, backend);
-        if race.found == 0 || weight > race.weight {
-            (race.found, race.weight, race.backend) = (1, weight, *backend);
-        }
+fn look_up(set: u32, flow: u64) -> Option<Backend> {
+    let size = SETS.get(set)?.table;
+    if size == 0 {
+        return None;
     }
-    0
+    let place = maglev::place(flow, size);
+    // SAFETY: as for addresses.
+    unsafe {
+        let row = MAGLEV.get(&BackendKey { set, slot: place / maglev::ROW as u32 })?;
+        BACKENDS.get(&BackendKey { set, slot: row.slot(place).into() }).copied()
+    }
 }
 
 /// Whether loadBalancerSourceRanges admit a source.

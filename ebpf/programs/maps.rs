@@ -5,6 +5,7 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::SkStorage;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
+use orlop_ebpf::maglev::Row;
 use orlop_ebpf::{
     Address, AffinityClient, AffinityEntry, AnswerKey, Backend, BackendKey, Config, Connection, Device, Flow, FlowKey,
     FragmentKey, Frontend, FrontendKey, MemberKey, Set, Talk, TalkKey, Talks, Tally, counters,
@@ -33,6 +34,10 @@ pub static SETS: Array<Set> = Array::pinned(262_144, 0);
 /// Slots of endpoint sets.
 #[map]
 pub static BACKENDS: HashMap<BackendKey, Backend> = HashMap::pinned(524_288, BPF_F_NO_PREALLOC);
+
+/// Rows of the sets' Maglev tables; [`BackendKey::slot`] is the row's number.
+#[map]
+pub static MAGLEV: HashMap<BackendKey, Row> = HashMap::pinned(131_072, BPF_F_NO_PREALLOC);
 
 /// Members of endpoint sets, and what was counted of them.
 #[map]

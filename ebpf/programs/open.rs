@@ -4,7 +4,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{
     Address, Config, Flow, FlowKey, Frontend, address_flags, config_flags, counters, device_flags, flow_flags,
-    frontend_flags, rendezvous,
+    frontend_flags, maglev,
 };
 
 use crate::balance::{self, Found, How};
@@ -46,10 +46,7 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         return Opened::Dropped;
     }
     let (set, masquerade) = permitted(context, &frontend, config, &source);
-    let how = match config.flags & config_flags::RENDEZVOUS {
-        0 => How::Random,
-        _ => How::Rendezvous(rendezvous::flow(&packet.key, frontend.affinity != 0)),
-    };
+    let how = How::Flow(maglev::flow(&packet.key, frontend.affinity != 0));
     let Some(backend) = balance::choose_for(set, frontend.affinity, source, how) else {
         if frontend.flags & frontend_flags::DROP_WHEN_EMPTY != 0 {
             count(counters::DENIED);

@@ -5,8 +5,8 @@ pub const ABI_HASH: u64 = {
     let mut hash = 0xcbf2_9ce4_8422_2325;
     hash = add(hash, include_bytes!("address.rs"));
     hash = add(hash, include_bytes!("flow.rs"));
+    hash = add(hash, include_bytes!("maglev.rs"));
     hash = add(hash, include_bytes!("node.rs"));
-    hash = add(hash, include_bytes!("rendezvous.rs"));
     hash = add(hash, include_bytes!("service.rs"));
     hash = add(hash, include_bytes!("socket.rs"));
     add(hash, include_bytes!("../programs/maps.rs"))

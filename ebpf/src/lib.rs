@@ -9,9 +9,9 @@
 mod address;
 mod flow;
 mod hash;
+pub mod maglev;
 mod node;
 mod plain;
-pub mod rendezvous;
 mod service;
 mod socket;
 

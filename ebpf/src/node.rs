@@ -13,8 +13,6 @@ pub mod config_flags {
     pub const BY_DEVICE: u32 = 4;
     /// Another backend serves: flows that have begun go on, no other does.
     pub const RETIRED: u32 = 8;
-    /// Devices choose endpoints by [`crate::rendezvous`] and not by chance.
-    pub const RENDEZVOUS: u32 = 16;
 }
 
 /// The one element of `CONFIG`.

@@ -55,9 +55,11 @@ plain!(Frontend { set: u32, local_set: u32, flags: u32, affinity: u32 });
 pub struct Set {
     /// How many members.
     pub count: u32,
+    /// How many places its table in `MAGLEV` has; zero when there is none, and devices choose by chance.
+    pub table: u32,
 }
 
-plain!(Set { count: u32 });
+plain!(Set { count: u32, table: u32 });
 
 /// One slot of a set.
 #[repr(C)]

@@ -33,6 +33,7 @@ pub(crate) fn node(node: &NodeLayout, options: &Options) -> Daemon {
     args.flag("--cni-conf-dir", node.cni_conf());
     args.flag("--cni-data-dir", node.lib().join("cni"));
     args.flag("--proxy-mode", &options.proxy_mode);
+    args.flag("--ebpf-selection", &options.ebpf_selection);
     args.flag("--overlay", &options.overlay);
     args.flag("--bpf-root", node.cluster.bpf().join(node.name()));
     args.flag("--cgroup-root", node.cgroup());

@@ -30,6 +30,8 @@ pub struct Options {
     pub nodes: u32,
     /// `ebpf` or `nftables`, passed on to the node.
     pub proxy_mode: String,
+    /// `random` or `maglev`, passed on to the node.
+    pub ebpf_selection: String,
     /// `vxlan` or `host-gw`, passed on to the node.
     pub overlay: String,
     /// NodePorts to serve on the person's 127.0.0.1.
@@ -71,6 +73,7 @@ impl Options {
             name: "orlop".into(),
             nodes: 1,
             proxy_mode: "ebpf".into(),
+            ebpf_selection: "random".into(),
             overlay: "vxlan".into(),
             publish: Vec::new(),
             api_port: 6443,

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orlop_ebpf::{Address, Cidr, Config, address_flags, config_flags};
+use orlop_ebpf::{Address, Cidr, Config, address_flags};
 use orlop_plan::{
     Backend, BackendError, Changes, Counters, DetectLocal, Family, FlowFilter, Flows, Frontend, NodeFacts,
     NodePortAddresses, Plan, Protocol,
@@ -23,7 +23,7 @@ use crate::programs::{self, Programs};
 use crate::steps::{Edits, Steps};
 use crate::stranded::Sweeper;
 use crate::table::Table;
-use crate::{Error, counters, flows, held, netns, ports, requirements, takeover};
+use crate::{Error, counters, flows, held, netns, ports, requirements, sizes, takeover};
 
 /// Where the backend works.
 #[derive(Clone, Debug)]
@@ -46,10 +46,10 @@ pub enum Selection {
     /// By chance, each with the same.
     #[default]
     Random,
-    /// By the flow (with ClientIP affinity, by the client): every node chooses the same endpoint, and one that is removed
-    /// moves only its own flows. What Maglev hashing is used for; here by rendezvous hashing, which needs no tables. The
-    /// first packet of a flow takes longer the more endpoints there are.
-    Consistent,
+    /// By the flow (with ClientIP affinity, by the client), where a frontend is reached from outside (NodePort, load
+    /// balancer and external IPs): by Maglev tables, which are the same on every node. A connection that comes to another
+    /// node goes on with its endpoint, and an endpoint that is removed moves few flows but its own.
+    Maglev,
 }
 
 /// Makes the kernel equal to the plan. Lives in the node's network namespace.
@@ -109,6 +109,9 @@ impl EbpfBackend {
         // Nothing is served yet, or by another backend.
         let first = held.is_idle();
         let mut table = held.table();
+        if self.options.selection == Selection::Maglev {
+            table.set_lookups(sizes::of("MAGLEV"));
+        }
         let adopted = table.len();
         let mut unused = Steps::default();
         let wanted: HashSet<_> = plan.frontends.keys().filter_map(key).collect();
@@ -136,13 +139,6 @@ impl EbpfBackend {
         Ok(())
     }
 
-    const fn selection_flag(&self) -> u32 {
-        match self.options.selection {
-            Selection::Random => 0,
-            Selection::Consistent => config_flags::RENDEZVOUS,
-        }
-    }
-
     /// Flows that nftables translates go on with their endpoints.
     fn take_over(&self, node: &NodeFacts) {
         let ours = node.addresses.iter().map(|ip| address(*ip)).collect();
@@ -157,7 +153,7 @@ impl EbpfBackend {
         let (port_min, port_count) = ports::gap(&[netns::local_ports(), self.options.node_port_range]);
         let config = Config {
             netns: netns::cookie()?,
-            flags: stranger_flags(node) | self.selection_flag(),
+            flags: stranger_flags(node),
             port_min: port_min.into(),
             port_count: port_count.into(),
             talked: 0,

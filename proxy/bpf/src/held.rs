@@ -1,7 +1,7 @@
 //! What the kernel holds for one frontend, read back element by element.
 
 use ipnet::IpNet;
-use orlop_ebpf::{BackendKey, FrontendKey, SourceRange, address_flags, frontend_flags};
+use orlop_ebpf::{BackendKey, FrontendKey, Set, SourceRange, address_flags, frontend_flags};
 use orlop_plan::{Held, Masquerade, WhenEmpty};
 
 use crate::Error;
@@ -17,8 +17,9 @@ pub fn read(maps: &Maps, key: &FrontendKey) -> Result<Option<Held>, Error> {
         format!("ADDRESSES: {}", known(maps.addresses.get(&key.address)?)),
     ];
     let mut members = |set: u32| -> Result<Vec<_>, Error> {
-        let count = maps.sets.get(&set)?.unwrap_or_default().count;
-        places.push(format!("SETS {set}: {count} endpoints in BACKENDS"));
+        let Set { count, table } = maps.sets.get(&set)?.unwrap_or_default();
+        let chosen = if table == 0 { String::new() } else { format!(", a table of {table} places in MAGLEV") };
+        places.push(format!("SETS {set}: {count} endpoints in BACKENDS{chosen}"));
         let mut all = Vec::new();
         for slot in 0..count {
             match maps.backends.get(&BackendKey { set, slot })? {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use orlop_ebpf::maglev::Row;
 use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Set, SourceRange, Tally};
 
 use crate::Error;
@@ -16,6 +17,7 @@ pub struct Held {
     addresses: Vec<(Address, u32)>,
     counts: HashMap<u32, Set>,
     backends: Vec<(BackendKey, Backend)>,
+    rows: Vec<(BackendKey, Row)>,
     members: Vec<(MemberKey, Tally)>,
     ranges: Vec<(SourceRange, u32)>,
 }
@@ -29,6 +31,7 @@ impl Held {
             addresses: maps.addresses.dump()?,
             counts,
             backends: maps.backends.dump()?,
+            rows: maps.maglev.dump()?,
             members: maps.members.dump()?,
             ranges: maps.source_ranges.dump()?,
         })
@@ -57,6 +60,7 @@ impl Held {
         steps.frontends.less_held(self.frontends);
         steps.addresses.less_held(self.addresses);
         steps.backends.less_held(self.backends);
+        steps.rows.less_held(self.rows);
         steps.members.less_keys(self.members);
         steps.ranges.less_held(self.ranges);
         let mut counts = self.counts;

@@ -15,6 +15,7 @@ mod flows;
 mod held;
 mod ids;
 mod kernel;
+mod maglev;
 mod map;
 mod maps;
 mod netns;

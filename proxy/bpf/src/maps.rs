@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use orlop_ebpf::maglev::Row;
 use orlop_ebpf::{
     Address, Backend, BackendKey, Cidr, Config, Device, Frontend, FrontendKey, MemberKey, Set, SourceRange, Tally,
 };
@@ -17,6 +18,7 @@ pub struct Maps {
     pub frontends: Map<FrontendKey, Frontend>,
     pub sets: Map<u32, Set>,
     pub backends: Map<BackendKey, Backend>,
+    pub maglev: Map<BackendKey, Row>,
     pub members: Map<MemberKey, Tally>,
     pub source_ranges: Map<SourceRange, u32>,
     pub cluster_cidrs: Map<Cidr, u32>,
@@ -31,6 +33,7 @@ impl Maps {
             frontends: Map::open(pins, "FRONTENDS")?,
             sets: Map::open(pins, "SETS")?,
             backends: Map::open(pins, "BACKENDS")?,
+            maglev: Map::open(pins, "MAGLEV")?,
             members: Map::open(pins, "MEMBERS")?,
             source_ranges: Map::open(pins, "SOURCE_RANGES")?,
             cluster_cidrs: Map::open(pins, "CLUSTER_CIDRS")?,

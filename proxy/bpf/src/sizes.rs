@@ -16,7 +16,13 @@ struct Group {
 const GROUPS: [Group; 2] = [
     Group {
         full_at: 16,
-        maps: &[("ADDRESSES", 131_072), ("FRONTENDS", 262_144), ("BACKENDS", 524_288), ("MEMBERS", 524_288)],
+        maps: &[
+            ("ADDRESSES", 131_072),
+            ("FRONTENDS", 262_144),
+            ("BACKENDS", 524_288),
+            ("MAGLEV", 131_072),
+            ("MEMBERS", 524_288),
+        ],
     },
     Group {
         full_at: 32,
@@ -39,6 +45,12 @@ const SMALLEST: u32 = 4;
 pub fn of_this_machine() -> Vec<(&'static str, u32)> {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     sizes(memory(&meminfo).unwrap_or(u64::MAX))
+}
+
+/// The size of one of them.
+pub fn of(name: &str) -> usize {
+    let all = of_this_machine();
+    all.into_iter().find(|(other, _)| *other == name).map_or(0, |(_, entries)| entries as usize)
 }
 
 fn memory(meminfo: &str) -> Option<u64> {

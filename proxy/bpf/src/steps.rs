@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use orlop_ebpf::maglev::Row;
 use orlop_ebpf::{Address, Backend, BackendKey, Frontend, FrontendKey, MemberKey, Plain, Set, SourceRange, Tally};
 
 use crate::Error;
+use crate::maglev;
 use crate::maps::Maps;
 
 /// Elements of one map to set and to remove.
@@ -52,6 +54,8 @@ pub struct Steps {
     pub addresses: Edits<Address, u32>,
     /// `BACKENDS`.
     pub backends: Edits<BackendKey, Backend>,
+    /// `MAGLEV`.
+    pub rows: Edits<BackendKey, Row>,
     /// `MEMBERS`.
     pub members: Edits<MemberKey, Tally>,
     /// `SOURCE_RANGES`.
@@ -97,19 +101,30 @@ impl Steps {
         self.members.gone.push(MemberKey::total(set));
     }
 
-    /// Sets a count.
-    pub fn count(&mut self, set: u32, count: usize) {
-        self.counts.push((set, Set { count: count as u32 }));
+    /// Sets a count, and the size of the table.
+    pub fn count(&mut self, set: u32, count: usize, table: u32) {
+        self.counts.push((set, Set { count: count as u32, table }));
     }
 
-    /// Fills an empty set.
-    pub fn grow(&mut self, set: u32, backends: &[Backend]) {
+    /// Brings a set's table from one state to another.
+    pub fn table(&mut self, set: u32, before: &[Row], after: &[Row]) {
+        let key = |row: usize| BackendKey { set, slot: row as u32 };
+        let changed = after.iter().enumerate().filter(|(number, row)| before.get(*number) != Some(*row));
+        self.rows.set.extend(changed.map(|(number, row)| (key(number), *row)));
+        self.rows.gone.extend((after.len()..before.len()).map(key));
+    }
+
+    /// Fills an empty set, with a table of this size.
+    pub fn grow(&mut self, set: u32, backends: &[Backend], table: u32) {
         for (slot, backend) in backends.iter().enumerate() {
             self.slot(set, slot, *backend);
             self.member(set, *backend);
         }
         self.total(set);
-        self.count(set, backends.len());
+        if table > 0 {
+            self.table(set, &[], &maglev::rows(backends));
+        }
+        self.count(set, backends.len(), table);
     }
 
     /// How many elements it writes.
@@ -117,17 +132,19 @@ impl Steps {
         self.frontends.len()
             + self.addresses.len()
             + self.backends.len()
+            + self.rows.len()
             + self.members.len()
             + self.ranges.len()
             + self.counts.len()
             + self.emptied.len()
     }
 
-    /// Writes it all. Endpoints exist before a count covers them, sets before a frontend points to them, frontends
+    /// Writes it all. Endpoints exist before a count or a table covers them, sets before a frontend points to them, frontends
     /// before their address makes other ports refuse; and the other way round.
     pub fn apply(&self, maps: &Maps) -> Result<(), Error> {
         maps.source_ranges.update_each(&self.ranges.set)?;
         maps.backends.update(&self.backends.set)?;
+        maps.maglev.update(&self.rows.set)?;
         maps.members.update(&self.members.set)?;
         maps.sets.update(&self.counts)?;
         maps.frontends.update(&self.frontends.set)?;
@@ -137,6 +154,7 @@ impl Steps {
         maps.frontends.delete(&self.frontends.gone)?;
         maps.sets.update(&self.emptied.iter().map(|set| (*set, Set::default())).collect::<Vec<_>>())?;
         maps.members.delete(&self.members.gone)?;
+        maps.maglev.delete(&self.rows.gone)?;
         maps.backends.delete(&self.backends.gone)?;
         maps.source_ranges.delete_each(&self.ranges.gone)
     }

@@ -5,10 +5,13 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use orlop_ebpf::{Address, Backend, FlowKey, Frontend, FrontendKey, SourceRange, address_flags, frontend_flags};
+use orlop_ebpf::{
+    Address, Backend, BackendKey, FlowKey, Frontend, FrontendKey, SourceRange, address_flags, frontend_flags,
+};
 
 use crate::Error;
 use crate::ids::Ids;
+use crate::maglev;
 use crate::steps::Steps;
 
 /// What a frontend should be.
@@ -51,9 +54,43 @@ pub struct Table {
     uses: HashMap<Address, Uses>,
     node: HashMap<Address, u32>,
     ids: Ids,
+    lookups: Lookups,
+}
+
+/// Which sets have a Maglev table, how large, and how many rows there is room for in all.
+#[derive(Debug, Default)]
+struct Lookups {
+    sizes: HashMap<u32, u32>,
+    used: usize,
+    room: usize,
+}
+
+impl Lookups {
+    /// Gives a set of so many endpoints its table, if it is to have one and there is room; the sizes before and after.
+    fn fit(&mut self, set: u32, wanted: bool, endpoints: usize) -> (u32, u32) {
+        let before = self.sizes.remove(&set).unwrap_or(0);
+        self.used -= maglev::rows_of(before);
+        let size = if wanted { maglev::size(endpoints) } else { 0 };
+        let rows = maglev::rows_of(size);
+        if size == 0 || self.used + rows > self.room {
+            if size != 0 && self.room != 0 {
+                tracing::warn!(set, endpoints, "no room for another Maglev table: its flows get endpoints by chance");
+            }
+            return (before, 0);
+        }
+        self.used += rows;
+        self.sizes.insert(set, size);
+        (before, size)
+    }
 }
 
 impl Table {
+    /// Whether, and in how many rows, sets of frontends that are reached from outside have Maglev tables; before the first
+    /// frontend is put.
+    pub fn set_lookups(&mut self, room: usize) {
+        self.lookups.room = room;
+    }
+
     /// A table that keeps the set numbers and slots found in the kernel, as far as they make sense.
     pub fn adopt(frontends: &[(FrontendKey, Frontend)], mut sets: HashMap<u32, Vec<Backend>>) -> Self {
         let mut table = Self::default();
@@ -118,10 +155,10 @@ impl Table {
             (Some(_), None) => self.ids.take()?,
             (None, _) => 0,
         };
-        self.arrange(set, &service.backends, steps);
+        self.arrange(set, &service.backends, !service.cluster_ip, steps);
         if let Some(local) = &service.local {
             flags |= frontend_flags::LOCAL;
-            self.arrange(local_set, local, steps);
+            self.arrange(local_set, local, !service.cluster_ip, steps);
         } else if let Some(gone) = before_local {
             self.dissolve(gone, steps);
         }
@@ -183,7 +220,7 @@ impl Table {
         let mut steps = Steps::default();
         steps.frontends.set = self.frontends.iter().map(|(key, entry)| (*key, entry.value)).collect();
         for (set, backends) in &self.sets {
-            steps.grow(*set, backends);
+            steps.grow(*set, backends, self.lookups.sizes.get(set).copied().unwrap_or(0));
         }
         steps.ranges.set = self.ranges.values().flatten().map(|range| (*range, 0)).collect();
         let addresses: HashSet<&Address> = self.uses.keys().chain(self.node.keys()).collect();
@@ -203,8 +240,9 @@ impl Table {
         flags
     }
 
-    /// Makes a set hold exactly `desired`, moving as little as possible.
-    fn arrange(&mut self, set: u32, desired: &[Backend], steps: &mut Steps) {
+    /// Makes a set hold exactly `desired`, moving as little as possible, and have a table if that is wanted.
+    fn arrange(&mut self, set: u32, desired: &[Backend], looked_up: bool, steps: &mut Steps) {
+        let (table_before, table) = self.lookups.fit(set, looked_up, desired.len());
         let slots = self.sets.entry(set).or_insert_with(|| {
             // A fresh number: its count may be another's old one until it is written.
             steps.fresh.insert(set);
@@ -215,6 +253,7 @@ impl Table {
         let present: HashSet<Backend> = slots.iter().copied().collect();
         let mut added = desired.iter().filter(|backend| !present.contains(backend));
         let before = slots.len();
+        let rows_before = if table_before > 0 { maglev::rows(slots) } else { Vec::new() };
         let mut vacant = Vec::new();
         for (slot, place) in slots.iter_mut().enumerate() {
             if wanted.contains(place) {
@@ -244,14 +283,17 @@ impl Table {
         for slot in slots.len()..before {
             steps.slot_gone(set, slot);
         }
-        if slots.len() != before || steps.fresh.remove(&set) {
-            steps.count(set, slots.len());
+        steps.table(set, &rows_before, &if table > 0 { maglev::rows(slots) } else { Vec::new() });
+        if slots.len() != before || table != table_before || steps.fresh.remove(&set) {
+            steps.count(set, slots.len(), table);
         }
     }
 
     /// Empties a set and gives its number back.
     fn dissolve(&mut self, set: u32, steps: &mut Steps) {
         self.admit(set, &[], steps);
+        let (table, _) = self.lookups.fit(set, false, 0);
+        steps.rows.gone.extend((0..maglev::rows_of(table)).map(|row| BackendKey { set, slot: row as u32 }));
         for (slot, backend) in self.sets.remove(&set).unwrap_or_default().into_iter().enumerate() {
             steps.slot_gone(set, slot);
             steps.member_gone(set, backend);

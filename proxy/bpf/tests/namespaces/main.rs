@@ -4,7 +4,7 @@
 
 mod admission;
 mod bridge;
-mod consistent;
+
 mod cost;
 mod counting;
 mod crash;
@@ -12,6 +12,7 @@ mod devices;
 mod flows;
 mod frame;
 mod judge;
+mod maglev;
 mod net;
 mod oracle;
 mod overlay;

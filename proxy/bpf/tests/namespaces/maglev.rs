@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use orlop_bpf::{EbpfBackend, Options, Selection};
 use orlop_plan::{Backend as _, Plan, Protocol, diff};
@@ -20,7 +19,7 @@ fn sends(history: &'static [&'static [&'static str]], affinity: Option<u32>) -> 
     node.namespace.cable("eth0", &outside, "eth0");
     node.namespace.ip("addr add 172.30.0.11/24 dev eth0");
     node.namespace.ip("route add default via 172.30.0.200");
-    let options = Options { selection: Selection::Consistent, ..node.options() };
+    let options = Options { selection: Selection::Maglev, ..node.options() };
     node.namespace.run(move || {
         let mut backend = EbpfBackend::open(options.clone()).expect("open the backend");
         let mut before = plan(&["172.30.0.11"]);
@@ -61,7 +60,8 @@ fn serving(endpoints: &[&str], affinity: Option<u32>) -> Plan {
 }
 
 #[test]
-fn nodes_with_other_histories_send_a_flow_to_the_same_endpoint_and_an_endpoint_that_goes_takes_only_its_own_flows() {
+fn nodes_with_other_histories_send_a_flow_to_the_same_endpoint_and_an_endpoint_that_goes_takes_few_flows_of_others_along()
+ {
     for affinity in [None, Some(60)] {
         let one = sends(&[&ALL], affinity);
         // Its slots are in another order.
@@ -71,21 +71,25 @@ fn nodes_with_other_histories_send_a_flow_to_the_same_endpoint_and_an_endpoint_t
             sends(&[&ALL, &["10.244.1.1:8080", "10.244.1.2:8080", "10.244.1.4:8080", "10.244.1.5:8080"]], affinity);
         let gone = ip("10.244.1.3");
         assert!(one.contains(&gone) && !fewer.contains(&gone));
-        assert!(one.iter().zip(&fewer).all(|(before, after)| before == after || *before == gone));
+        let others: Vec<_> = one.iter().zip(&fewer).filter(|(before, _)| **before != gone).collect();
+        let moved = others.iter().filter(|(before, after)| before != after).count();
+        eprintln!("{moved} of {} flows of the other endpoints moved", others.len());
+        assert!(moved * ALL.len() <= 2 * others.len(), "{moved} of {}", others.len());
     }
 }
 
 #[test]
-fn the_first_packet_of_a_flow_among_a_thousand_endpoints_is_chosen_for_in_less_than_a_millisecond() {
+fn the_first_packet_of_a_flow_costs_the_same_among_a_thousand_endpoints_as_among_five() {
     let node = Node::new();
     let outside = Namespace::new();
     node.namespace.cable("eth0", &outside, "eth0");
     node.namespace.ip("addr add 172.30.0.11/24 dev eth0");
     // Each packet makes its choice, and none a connection.
     node.namespace.ip("route add blackhole 10.244.0.0/16");
-    let options = Options { selection: Selection::Consistent, ..node.options() };
+    let options = Options { selection: Selection::Maglev, ..node.options() };
     node.namespace.run(move || {
         let mut backend = EbpfBackend::open(options.clone()).expect("open the backend");
+        let mut times = Vec::new();
         for count in [5, 100, 1_000] {
             let endpoints: Vec<String> = (0..count).map(|n| format!("10.244.{}.{}:8080", n / 250, n % 250)).collect();
             backend.resync(&serving(&endpoints.iter().map(String::as_str).collect::<Vec<_>>(), None)).expect("fill");
@@ -101,7 +105,9 @@ fn the_first_packet_of_a_flow_among_a_thousand_endpoints_is_chosen_for_in_less_t
             };
             let time = (0..5).map(|_| runner.time(&frame, 1_000)).min().unwrap_or_default();
             eprintln!("{count} endpoints: {time:?}");
-            assert!(time < Duration::from_millis(1), "{time:?}");
+            times.push(time);
         }
+        // On a busy machine even the quietest of a few rounds is not quiet.
+        assert!(times[2] < times[0] * 3, "{times:?}");
     });
 }
