@@ -34,7 +34,7 @@ pub fn up(passed: &Passed) -> Result<()> {
 
 /// `orlop down` and `orlop outside`, with whatever binary is there; the newest of both profiles.
 pub fn pass(command: &str, passed: &Passed) -> Result<()> {
-    let built = ["debug", "release"].map(|profile| run::target().join(profile).join("orlop"));
+    let built = [false, true].map(|release| build::folder(release).join("orlop"));
     let newest = built
         .into_iter()
         .filter(|path| path.exists())

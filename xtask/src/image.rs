@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{build_ebpf, run};
+use crate::{build, run};
 
 /// Package, name of the image, user.
 const IMAGES: &[(&str, &str, &str)] =
@@ -27,29 +27,30 @@ pub fn run() -> Result<()> {
 
 /// Builds the image that `orlop manifest` names.
 pub fn product() -> Result<()> {
-    build_ebpf::run()?;
-    run::step("building the image of orlop (release)");
+    build::run(true)?;
     let folder = run::target().join("dist");
-    build(&[PRODUCT], &folder)?;
+    pack_all(&[PRODUCT], &folder)?;
     run::step(&format!("{} is {}", PRODUCT.1, folder.join("orlop.tar").display()));
     Ok(())
 }
 
 /// Builds static binaries and packs them.
 fn build(images: &[(&str, &str, &str)], folder: &Path) -> Result<()> {
-    let triple = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut cargo = run::cargo();
-    cargo.args(["build", "--quiet", "--release", "--target", &triple]);
+    let mut cargo = build::shipped();
+    cargo.arg("--quiet");
     for (package, ..) in images {
         cargo.args(["--package", package]);
     }
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static -C strip=symbols").env_remove("CARGO_ENCODED_RUSTFLAGS");
     run::run(&mut cargo)?;
+    pack_all(images, folder)
+}
+
+/// Packs static binaries that are built.
+fn pack_all(images: &[(&str, &str, &str)], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     for (package, name, user) in images {
-        let binary = run::target().join(&triple).join("release").join(package);
         let archive = folder.join(format!("{package}.tar"));
-        pack(&binary, name, user, &archive).with_context(|| format!("packing {name}"))?;
+        pack(&build::folder(true).join(package), name, user, &archive).with_context(|| format!("packing {name}"))?;
     }
     Ok(())
 }

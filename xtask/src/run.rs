@@ -40,6 +40,13 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// `cargo build`, in the workspace.
+pub fn cargo_build() -> Command {
+    let mut cargo = cargo();
+    cargo.arg("build");
+    cargo
+}
+
 /// Runs a command, its output shown; fails if it fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("starting {}", name(command)))?;
