@@ -3,11 +3,15 @@
 //! A figure is judged against its budget and stands beside a baseline: measured in the same run where the peer is to be had, otherwise
 //! recorded elsewhere and said to be so.
 
+mod backends;
 mod cluster;
 mod ground;
 mod kube_proxy;
+mod packets;
+mod programs;
 mod proxy;
 mod report;
+mod services;
 mod start;
 
 use std::path::PathBuf;
@@ -29,7 +33,13 @@ struct Arguments {
 
 type Benchmark = fn(&mut Report) -> Result<()>;
 
-const BENCHMARKS: [(&str, Benchmark); 3] = [("start", start::run), ("cluster", cluster::run), ("proxy", proxy::run)];
+const BENCHMARKS: [(&str, Benchmark); 5] = [
+    ("start", start::run),
+    ("cluster", cluster::run),
+    ("proxy", proxy::run),
+    ("packets", packets::run),
+    ("programs", programs::run),
+];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();

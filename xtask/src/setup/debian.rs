@@ -1,4 +1,4 @@
-//! containerd, runc and nft from Debian's packages, unpacked into target/tools.
+//! containerd, runc, nft and iptables from Debian's packages, unpacked into target/tools.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::run;
 
-/// Packages to unpack. The libraries are those of nft; runc's and containerd's are on every Debian (apt needs them).
+/// Packages to unpack. The libraries are those of nft and iptables, which only benchmarks call; runc's and containerd's are on every
+/// Debian (apt needs them).
 const PACKAGES: &[&str] = &[
     "containerd",
     "runc",
@@ -23,6 +24,9 @@ const PACKAGES: &[&str] = &[
     "libmd0",
     "libxtables12",
     "libgmp10",
+    "iptables",
+    "libip4tc2",
+    "libip6tc2",
 ];
 
 /// Programs that run as they are.
@@ -36,7 +40,7 @@ pub fn unpack() -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
     }
-    run::step("unpacking containerd, runc and nft from Debian's packages into target/tools");
+    run::step("unpacking containerd, runc, nft and iptables from Debian's packages into target/tools");
     let debs = tools.join("debs");
     let _ = fs::remove_dir_all(&debs);
     fs::create_dir_all(&debs)?;
@@ -57,7 +61,8 @@ pub fn unpack() -> Result<()> {
         let _ = fs::remove_file(&to);
         fs::hard_link(&from, &to).with_context(|| format!("{} is not in the packages", from.display()))?;
     }
-    wrapper(&bin.join("nft"), &root)?;
+    wrapper(&bin, &root, "nft")?;
+    wrapper(&bin, &root, "iptables-legacy-restore")?;
     run::quiet(Command::new(bin.join("nft")).arg("--version"))?;
     run::quiet(Command::new(bin.join("runc")).arg("--version"))?;
     run::quiet(Command::new(bin.join("containerd")).arg("--version"))?;
@@ -76,8 +81,8 @@ pub fn update() -> Result<()> {
     run::quiet(Command::new("apt-get").args(["update", "-q"])).map(drop)
 }
 
-/// `nft` needs libraries beside it.
-fn wrapper(path: &Path, root: &Path) -> Result<()> {
+/// A program of /usr/sbin that needs libraries beside it.
+fn wrapper(bin: &Path, root: &Path, program: &str) -> Result<()> {
     let library =
         ["usr/lib", "lib"].iter().flat_map(|lib| fs::read_dir(root.join(lib)).into_iter().flatten().flatten());
     let folders: Vec<String> = library
@@ -88,9 +93,16 @@ fn wrapper(path: &Path, root: &Path) -> Result<()> {
     if folders.is_empty() {
         bail!("the unpacked packages have no library folder under {}", root.display());
     }
-    let nft = root.join("usr/sbin/nft");
-    let script = format!("#!/bin/sh\nLD_LIBRARY_PATH={} exec {} \"$@\"\n", folders.join(":"), nft.display());
-    fs::write(path, script)?;
+    let plugins: Vec<String> = folders.iter().map(|folder| format!("{folder}/xtables")).collect();
+    let script = format!(
+        "#!/bin/sh\nLD_LIBRARY_PATH={} XTABLES_LIBDIR={} exec {} \"$@\"\n",
+        folders.join(":"),
+        plugins.join(":"),
+        root.join("usr/sbin").join(program).display()
+    );
+    let path = bin.join(program);
+    let _ = fs::remove_file(&path);
+    fs::write(&path, script)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
