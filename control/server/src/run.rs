@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use ipnet::{IpNet, Ipv4Net};
 use orlop_api::ApiServer;
-use orlop_auth::pki::ClusterPki;
+use orlop_auth::pki::{ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -53,6 +53,7 @@ pub struct Config {
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let started = Instant::now();
     let pki = ClusterPki::open(&config.data_dir.join("pki")).context("the cluster's keys")?;
+    administrators_kubeconfig(&config, &pki)?;
     let first_service = config.service_cidr.hosts().next().context("--service-cluster-ip-range has no address")?;
     let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
     let addresses: Vec<IpAddr> = loopback.into_iter().chain([config.advertise_address, first_service]).collect();
@@ -136,6 +137,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     }
     api.stop();
     result
+}
+
+/// Whoever starts a server can use it: writes admin.kubeconfig beside the store, where there is none (`orlop up` writes its own first).
+fn administrators_kubeconfig(config: &Config, pki: &ClusterPki) -> Result<()> {
+    let path = config.data_dir.join("admin.kubeconfig");
+    if path.exists() {
+        return Ok(());
+    }
+    let server = format!("https://{}", SocketAddr::new(config.advertise_address, config.listen.port()));
+    let administrator = Subject::new("kubernetes-admin", &["system:masters"]);
+    kubeconfig(pki, "orlop", &server, &administrator, &path).with_context(|| format!("writing {}", path.display()))?;
+    tracing::info!(path = %path.display(), "wrote the administrator's kubeconfig");
+    Ok(())
 }
 
 /// An in-process component's user, with the groups that authentication would give it.

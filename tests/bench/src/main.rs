@@ -3,6 +3,7 @@
 //! A figure is judged against its budget and stands beside a baseline: measured in the same run where the peer is to be had, otherwise
 //! recorded elsewhere and said to be so.
 
+mod agent;
 mod backends;
 mod cluster;
 mod ground;
@@ -33,12 +34,13 @@ struct Arguments {
 
 type Benchmark = fn(&mut Report) -> Result<()>;
 
-const BENCHMARKS: [(&str, Benchmark); 5] = [
+const BENCHMARKS: [(&str, Benchmark); 6] = [
     ("start", start::run),
     ("cluster", cluster::run),
     ("proxy", proxy::run),
     ("packets", packets::run),
     ("programs", programs::run),
+    ("agent", agent::run),
 ];
 
 fn main() -> Result<()> {

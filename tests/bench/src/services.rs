@@ -35,7 +35,8 @@ impl Service {
         };
         Self {
             name: format!("s{number}"),
-            ip: Ipv4Addr::from((10 << 24) + (96 << 16) + number),
+            // The first ones are a cluster's own.
+            ip: Ipv4Addr::from((10 << 24) + (96 << 16) + 256 + number),
             node_port: None,
             endpoints: (0..endpoints).map(endpoint).collect(),
         }
