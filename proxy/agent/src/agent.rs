@@ -35,6 +35,7 @@ const TRIGGER_TIME: &str = "endpoints.kubernetes.io/last-change-trigger-time";
 ///
 /// Watch and backend errors are retried for ever; only what cannot get better by itself is returned.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    crate::memory::keep_little();
     crate::set_limits(config.conntrack.as_ref(), config.oom_score_adj);
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(config.sync_period * HEALTH_PERIODS));

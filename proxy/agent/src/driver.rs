@@ -11,7 +11,7 @@ use crate::health::Health;
 use crate::mailbox::{Mailbox, Order, Programme};
 use crate::metrics::{Metrics, Stage, Synced};
 use crate::mode::{Opened, open};
-use crate::{Config, Error, leftovers};
+use crate::{Config, Error, leftovers, memory};
 
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
@@ -138,6 +138,7 @@ impl Driver<'_> {
                     self.backend.resync(&self.wanted.plan)?;
                 }
                 self.synced(opened.unwrap_or(start), true, &BOTH);
+                memory::give_back();
             }
         }
         self.wanted.triggers.clear();

@@ -19,6 +19,7 @@ mod health;
 mod http;
 mod leftovers;
 mod mailbox;
+mod memory;
 mod metrics;
 mod mode;
 mod node;
