@@ -35,16 +35,18 @@ add rule ip orlop-hostports output fib daddr type local jump host-ports
 add rule ip orlop-hostports postrouting ip saddr . ip daddr @itself masquerade
 ";
 
-/// One port of the node that leads to a pod's.
+/// One port of the node that leads to a pod's. The convention writes `hostPort`, containerd 1.6 `HostPort`: Go takes both.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct PortMapping {
+    #[serde(alias = "HostPort")]
     pub host_port: u16,
+    #[serde(alias = "ContainerPort")]
     pub container_port: u16,
-    #[serde(default = "tcp", deserialize_with = "lower_case")]
+    #[serde(default = "tcp", alias = "Protocol", deserialize_with = "lower_case")]
     pub protocol: String,
     /// The address of the node that it is bound to; none or 0.0.0.0 is every one.
-    #[serde(default, rename = "hostIP")]
+    #[serde(default, rename = "hostIP", alias = "HostIP")]
     pub host_ip: String,
 }
 

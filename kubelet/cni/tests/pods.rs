@@ -218,12 +218,14 @@ fn a_port_of_the_node_leads_to_the_pod_that_asked_for_it() {
     serve(&one, "one");
     serve(&two, "two");
     let port = |host_ip: &str| json!([{"hostPort": 5432, "containerPort": 8080, "protocol": "tcp", "hostIP": host_ip}]);
+    let as_containerd_writes =
+        |host_ip: &str| json!([{"HostPort": 5432, "ContainerPort": 8080, "Protocol": "TCP", "HostIP": host_ip}]);
     let add = |id: &str, pod: &NetNs, ports: &Value| {
         let output = node.call_with_ports("ADD", id, Some(pod), ports);
         assert_eq!(output.code, 0, "{}", output.stdout);
         address(&serde_json::from_str(&output.stdout).unwrap())
     };
-    let (everywhere, bound) = (port(""), port("172.30.0.12"));
+    let (everywhere, bound) = (port(""), as_containerd_writes("172.30.0.12"));
     add("one", &one, &everywhere);
     add("two", &two, &bound);
     let seen = address(&node.add("client", &client));
