@@ -11,6 +11,7 @@ use crate::wire::{self, Body};
 
 mod binding;
 mod eviction;
+mod links;
 mod log;
 mod proxy;
 mod review;

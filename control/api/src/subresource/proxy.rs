@@ -10,6 +10,7 @@ use http_body_util::Full;
 use rand::seq::IndexedRandom;
 use serde_json::Value;
 
+use super::links;
 use super::upstream::Upstream;
 use crate::rest::Call;
 use crate::status::Status;
@@ -58,7 +59,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     for dropped in [header::CONNECTION, header::TRANSFER_ENCODING] {
         response.headers_mut().remove(dropped);
     }
-    Ok(response)
+    Ok(links::lead_here(response, base))
 }
 
 /// The path up to `proxy`, and what comes after its slash.
