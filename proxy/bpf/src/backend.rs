@@ -16,6 +16,7 @@ use orlop_plan::{
 
 use crate::convert::{address, key, mapped_prefix, service, stranger_flags};
 use crate::devices::Follower;
+use crate::inherit::{self, Inheritance};
 use crate::kernel::Held;
 use crate::maps::{self, Maps};
 use crate::pins::Pins;
@@ -62,6 +63,8 @@ pub struct EbpfBackend {
     devices: Option<Follower>,
     sweeper: Sweeper,
     table: Table,
+    /// What another build left, until its programs are gone.
+    inheritance: Inheritance,
 }
 
 impl EbpfBackend {
@@ -70,10 +73,13 @@ impl EbpfBackend {
     pub fn open(options: Options) -> Result<Self, Error> {
         requirements::check(&options)?;
         let pins = Pins::create(&options.bpf_root)?;
+        let inheritance = inherit::take(&pins)?;
         let programs = Arc::new(Programs::load(&pins, options.tcx)?);
+        inherit::note(&pins)?;
+        inheritance.copy();
         let maps = Maps::open(&pins.maps)?;
         let sweeper = Sweeper::start(&pins.maps, options.cgroup_root.clone())?;
-        Ok(Self { options, pins, maps, programs, devices: None, sweeper, table: Table::default() })
+        Ok(Self { options, pins, maps, programs, devices: None, sweeper, table: Table::default(), inheritance })
     }
 
     fn put_changes(&mut self, changes: &Changes) -> Result<(), Error> {
@@ -108,7 +114,7 @@ impl EbpfBackend {
         let held = Held::read(&self.maps)?;
         // Nothing is served yet, or by another backend.
         let first = held.is_idle();
-        let mut table = held.table();
+        let mut table = if first { held.table_after(&self.inheritance.frontends) } else { held.table() };
         if self.options.selection == Selection::Maglev {
             table.set_lookups(sizes::of("MAGLEV"));
         }
@@ -135,6 +141,9 @@ impl EbpfBackend {
             self.take_over(&plan.node);
         }
         self.maps.addresses.update(&addresses)?;
+        // Only now is another build not needed any more.
+        std::mem::take(&mut self.inheritance).copy();
+        self.pins.remove_others()?;
         self.sweeper.sweep();
         Ok(())
     }
@@ -182,8 +191,7 @@ impl EbpfBackend {
                 self.devices = Some(Follower::start(self.programs.clone(), map, pods.clone())?);
             }
         }
-        self.programs.attach_to_cgroup(cgroup.as_fd(), inode)?;
-        self.pins.remove_others()
+        self.programs.attach_to_cgroup(cgroup.as_fd(), inode)
     }
 }
 

@@ -54,6 +54,11 @@ impl Held {
         Table::adopt(&self.frontends, slots.into_iter().map(|(set, slots)| (set, whole(slots))).collect())
     }
 
+    /// [`Self::table`] where nothing is held yet, with the set numbers that another build gave.
+    pub fn table_after(&self, other: &[(FrontendKey, Frontend)]) -> Table {
+        if self.frontends.is_empty() { Table::adopt(other, HashMap::new()) } else { self.table() }
+    }
+
     /// The steps from here to what `table` wants.
     pub fn steps_to(self, table: &Table) -> Steps {
         let mut steps = table.render();

@@ -14,6 +14,7 @@ mod error;
 mod flows;
 mod held;
 mod ids;
+mod inherit;
 mod kernel;
 mod maglev;
 mod map;

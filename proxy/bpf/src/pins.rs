@@ -1,7 +1,7 @@
 //! Where maps and links are pinned.
 //!
 //! `<bpf_root>/<abi hash>/` holds the maps by name, `programs/` and `links/`. Another build with the same hash takes
-//! them over; one with another hash has a directory of its own.
+//! them over; one with another hash has a directory of its own, and takes over what it can (`inherit`).
 
 use std::fs;
 use std::io::ErrorKind;
@@ -44,6 +44,14 @@ impl Pins {
         self.maps.join("CONFIG").exists()
     }
 
+    /// What a build with another ABI pinned; of several, what is newest.
+    pub fn other(&self) -> Result<Option<PathBuf>, Error> {
+        let all = names(&self.root)?.into_iter().map(|hash| self.root.join(hash));
+        let others = all.filter(|directory| is_hash(directory) && *directory != self.maps);
+        let made = |directory: &PathBuf| fs::metadata(directory.join("CONFIG")).and_then(|m| m.modified()).ok();
+        Ok(others.filter(|directory| made(directory).is_some()).max_by_key(made))
+    }
+
     /// The names of the links that are pinned.
     pub fn link_names(&self) -> Result<Vec<String>, Error> {
         names(&self.links)
@@ -54,7 +62,7 @@ impl Pins {
         self.remove_hashes(|_| true)
     }
 
-    /// Removes what builds with another map ABI pinned. The connections in their tables are lost with them.
+    /// Removes what builds with another map ABI pinned; what is pinned here too lives on.
     pub fn remove_others(&self) -> Result<(), Error> {
         self.remove_hashes(|directory| directory != self.maps)
     }

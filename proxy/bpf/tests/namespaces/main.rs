@@ -11,6 +11,7 @@ mod crash;
 mod devices;
 mod flows;
 mod frame;
+mod inherit;
 mod judge;
 mod maglev;
 mod net;
