@@ -44,8 +44,8 @@ fn open_ebpf(options: Options, plan: &Plan) -> Result<EbpfWithSctp, BackendError
     ebpf.resync(plan)?;
     let nft = NftBackend::open().map(NftBackend::keeping_flows);
     let nft = nft.map_err(|error| tracing::warn!(%error, "SCTP Services are not proxied")).ok();
-    let mut both = EbpfWithSctp { ebpf, nft };
-    both.resync_sctp(plan)?;
+    let mut both = EbpfWithSctp { ebpf, nft, lingers: false };
+    both.begin(plan)?;
     Ok(both)
 }
 
@@ -126,11 +126,18 @@ impl Backend for NftAfterEbpf {
 }
 
 /// eBPF for TCP and UDP; SCTP needs a checksum over the packet and stays with nftables. The nftables part also keeps
-/// translating flows that an agent in nftables mode began: its base chains stay, its maps are empty.
+/// translating flows that an agent in nftables mode began: its base chains stay, its maps are emptied.
 struct EbpfWithSctp {
     ebpf: EbpfBackend,
     nft: Option<NftBackend>,
+    /// Whether nftables goes on serving everything, as an agent in nftables mode did until just now: a socket that was
+    /// connected to a Service's address before the programs were there sends its first packet after it. Ends with the first
+    /// [`Backend::resync`], when the agent has had nothing to do for a while.
+    lingers: bool,
 }
+
+/// How many of the plan's Services are looked for, to find out whether nftables served any.
+const SAMPLE: usize = 16;
 
 /// The part of a plan that nftables serves.
 fn sctp_of(plan: &Plan) -> Plan {
@@ -139,6 +146,15 @@ fn sctp_of(plan: &Plan) -> Plan {
 }
 
 impl EbpfWithSctp {
+    /// Takes over what nftables holds.
+    fn begin(&mut self, plan: &Plan) -> Result<(), BackendError> {
+        let Some(nft) = &mut self.nft else { return Ok(()) };
+        for frontend in plan.frontends.keys().filter(|frontend| frontend.protocol != Protocol::Sctp).take(SAMPLE) {
+            self.lingers |= nft.held(frontend)?.is_some();
+        }
+        if self.lingers { nft.resync(plan) } else { self.resync_sctp(plan) }
+    }
+
     fn resync_sctp(&mut self, plan: &Plan) -> Result<(), BackendError> {
         self.nft.as_mut().map_or(Ok(()), |nft| nft.resync(&sctp_of(plan)))
     }
@@ -151,6 +167,9 @@ impl Backend for EbpfWithSctp {
 
     fn sync(&mut self, plan: &Plan, changes: &Changes) -> Result<(), BackendError> {
         self.ebpf.sync(plan, changes)?;
+        if let (true, Some(nft)) = (self.lingers, &mut self.nft) {
+            return nft.sync(plan, changes);
+        }
         let sctp = changes.frontends.iter().any(|change| change.frontend.protocol == Protocol::Sctp);
         // SCTP changes are rare; comparing its few frontends whole needs no second bookkeeping.
         if sctp || changes.node.is_some() { self.resync_sctp(plan) } else { Ok(()) }
@@ -158,6 +177,7 @@ impl Backend for EbpfWithSctp {
 
     fn resync(&mut self, plan: &Plan) -> Result<(), BackendError> {
         self.ebpf.resync(plan)?;
+        self.lingers = false;
         self.resync_sctp(plan)
     }
 
@@ -196,9 +216,10 @@ impl Backend for EbpfWithSctp {
     fn counters(&mut self) -> Result<Counters, BackendError> {
         let mut all = self.ebpf.counters()?;
         if let Some(nft) = &mut self.nft {
-            let sctp = nft.counters()?;
-            all.frontends.extend(sctp.frontends);
-            all.endpoints.extend(sctp.endpoints);
+            let sctp = |frontend: &Frontend| frontend.protocol == Protocol::Sctp;
+            let counted = nft.counters()?;
+            all.frontends.extend(counted.frontends.into_iter().filter(|(frontend, _)| sctp(frontend)));
+            all.endpoints.extend(counted.endpoints.into_iter().filter(|tally| sctp(&tally.frontend)));
         }
         Ok(all)
     }

@@ -159,7 +159,7 @@ impl EbpfBackend {
     }
 
     fn put_node(&self, node: &NodeFacts) -> Result<(), Error> {
-        let (port_min, port_count) = ports::gap(&[netns::local_ports(), self.options.node_port_range]);
+        let (port_min, port_count) = ports::ours(netns::local_ports(), self.options.node_port_range);
         let config = Config {
             netns: netns::cookie()?,
             flags: stranger_flags(node),

@@ -23,6 +23,7 @@ const TUPLE_ORIGINAL: u16 = 1;
 const TUPLE_REPLY: u16 = 2;
 const STATUS: u16 = 3;
 const PROTOCOL_INFO: u16 = 4;
+const TIMEOUT: u16 = 7;
 /// `IPS_SEEN_REPLY`, `IPS_DST_NAT`.
 const ANSWERED: u32 = 1 << 1;
 const TRANSLATED: u32 = 1 << 5;
@@ -40,6 +41,8 @@ pub struct Tracked {
     pub answered: bool,
     /// Whether it is a TCP connection that is not made yet.
     pub half_open: bool,
+    /// Seconds until it is forgotten, if nothing more comes.
+    pub remaining: u32,
 }
 
 /// Every flow of TCP and UDP whose destination is translated. Empty where there is no connection tracking.
@@ -97,7 +100,8 @@ fn tracked(attributes: &[u8]) -> Option<Tracked> {
     let tcp = client.protocol == u32::from(TCP);
     let state = find(attributes, PROTOCOL_INFO).and_then(|info| find(find(info, 1)?, 1)?.first().copied());
     let half_open = tcp && state.is_some_and(|state| state < ESTABLISHED);
-    Some(Tracked { client, endpoint, answered: status & ANSWERED != 0, half_open })
+    let remaining = find(attributes, TIMEOUT).and_then(|value| value.try_into().ok()).map_or(0, u32::from_be_bytes);
+    Some(Tracked { client, endpoint, answered: status & ANSWERED != 0, half_open, remaining })
 }
 
 /// `CTA_TUPLE_IP` and `CTA_TUPLE_PROTO`.

@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use orlop_ebpf::{
-    Address, Backend, Config, Flow, FlowKey, Frontend, FrontendKey, MemberKey, Tally, config_flags, counters,
-};
+use orlop_ebpf::{Address, Backend, Config, Flow, FlowKey, MemberKey, Tally, config_flags, counters};
 use orlop_plan::{FlowFilter, Flows, Plan};
 
 use crate::map::Map;
@@ -24,9 +22,9 @@ pub fn retire(bpf_root: &Path, plan: &Plan) -> Result<bool, Error> {
         let before = config.get(&0)?.unwrap_or_default();
         let talked = talked(&pins)?;
         config.update(&[(0, Config { flags: before.flags | config_flags::RETIRED, talked, ..before })])?;
-        // Without their addresses Services are nobody's; without members datagrams leave their flows.
+        // Without their addresses Services are nobody's; without members datagrams leave their flows. Frontends stay: an
+        // agent that takes over again finds by them the sets that flows know by number.
         clear::<Address, u32>(&pins, "ADDRESSES", |_| true)?;
-        clear::<FrontendKey, Frontend>(&pins, "FRONTENDS", |_| true)?;
         let served = served(plan);
         clear::<MemberKey, Tally>(&pins, "MEMBERS", |key| !served.contains(&key.backend))?;
         pins.remove_others()?;

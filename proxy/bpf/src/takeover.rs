@@ -20,6 +20,14 @@ use crate::sock_diag::SockDiag;
 use crate::table::Table;
 use crate::{Error, sys};
 
+/// How long the programs remember a flow after its last packet, in seconds: a UDP flow that was answered,
+const ANSWERED: u32 = 120;
+/// one that was not,
+const UNANSWERED: u32 = 30;
+/// and a TCP connection that is being made.
+const HALF_OPEN: u32 = 120;
+const SECOND: u64 = 1_000_000_000;
+
 /// Enters every flow whose Service still has the endpoint, and gives how many.
 pub fn import(pins: &Path, cgroup_root: &Path, table: &Table, ours: &HashSet<Address>) -> Result<usize, Error> {
     let tracked = conntrack::translated().map_err(Error::Netlink)?;
@@ -33,7 +41,10 @@ pub fn import(pins: &Path, cgroup_root: &Path, table: &Table, ours: &HashSet<Add
         map.update(&part.copied().collect::<Vec<_>>())?;
     }
     let talks = Map::<TalkKey, Talk>::open(pins, "OTHER_TALKS")?;
-    let udp: HashMap<_, _> = served
+    let flows = Map::<FlowKey, Flow>::open(pins, "FLOWS")?.dump()?;
+    let known = flows.iter().filter_map(own);
+    let all: Vec<(Tracked, u32)> = served.iter().copied().chain(known).collect();
+    let udp: HashMap<_, _> = all
         .iter()
         .filter(|(flow, _)| flow.client.protocol == u32::from(UDP))
         .map(|(flow, set)| ((flow.client.source, flow.client.source_port), (flow, *set)))
@@ -52,6 +63,16 @@ pub fn import(pins: &Path, cgroup_root: &Path, table: &Table, ours: &HashSet<Add
     Ok(served.len())
 }
 
+/// A flow that the programs at the devices went on with, under a backend that has none of its own for it: connection
+/// tracking has forgotten it since. With the set that it is from.
+fn own((client, flow): &(FlowKey, Flow)) -> Option<(Tracked, u32)> {
+    let living = !flow.is_reply() && !flow.is_expired(sys::now());
+    let answered = flow.flags & flow_flags::ANSWERED != 0;
+    let tracked =
+        Tracked { client: *client, endpoint: flow.becomes.answer(), answered, half_open: false, remaining: 0 };
+    living.then_some((tracked, flow.set))
+}
+
 /// The endpoint, as whom the answers come.
 fn endpoint(flow: &Tracked) -> Backend {
     Backend { address: flow.endpoint.source, port: flow.endpoint.source_port, zero: 0 }
@@ -64,7 +85,14 @@ fn entries(flow: &Tracked, set: u32, ours: &HashSet<Address>) -> Option<[(FlowKe
         return None;
     }
     let becomes = flow.endpoint.answer();
-    let mut flags = if flow.answered { flow_flags::ANSWERED } else { 0 };
+    let (mut flags, lasts) = match (flow.half_open, flow.answered) {
+        // It may yet be made and end where connection tracking alone sees it: nothing that lasts.
+        (true, _) => (0, HALF_OPEN),
+        (false, true) => (flow_flags::ANSWERED, ANSWERED),
+        (false, false) => (0, UNANSWERED),
+    };
+    // Forgotten when connection tracking forgets it, and may give its source port to another flow.
+    let silent = u64::from(lasts.saturating_sub(flow.remaining)) * SECOND;
     if becomes.source != flow.client.source {
         flags |= flow_flags::MASQUERADED;
     }
@@ -75,7 +103,7 @@ fn entries(flow: &Tracked, set: u32, ours: &HashSet<Address>) -> Option<[(FlowKe
         device: 0,
         mtu: 0,
         next_hop: becomes.destination,
-        seen: sys::now(),
+        seen: sys::now().saturating_sub(silent),
         // The first packet asks for the way.
         routed: 0,
         // When it began is not known; it is at least as old as this.

@@ -15,6 +15,8 @@ const META_L4PROTO: u32 = 16;
 const META_IIFNAME: u32 = 6;
 /// NF_NAT_RANGE_PROTO_RANDOM_FULLY
 const FULLY_RANDOM: u32 = 1 << 4;
+/// NF_NAT_RANGE_PROTO_SPECIFIED
+const FROM_PORTS: u32 = 1 << 1;
 
 /// What a rule or a verdict map says to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +127,11 @@ pub(crate) enum Expr {
         address: u32,
         port: u32,
     },
-    Masquerade,
+    /// From one of the ports between those in two registers.
+    Masquerade {
+        first: u32,
+        last: u32,
+    },
     Reject(Refusal),
     /// Adds or refreshes a map's element, with a timeout.
     Remember {
@@ -181,7 +187,7 @@ impl Expr {
             Self::Random { .. } => "numgen",
             Self::AddressType { .. } => "fib",
             Self::Dnat { .. } => "nat",
-            Self::Masquerade => "masq",
+            Self::Masquerade { .. } => "masq",
             Self::Reject(_) => "reject",
             Self::Remember { .. } | Self::Forget { .. } => "dynset",
             Self::Verdict(_) | Self::Load { .. } => "immediate",
@@ -266,7 +272,11 @@ impl Expr {
                 out.put_u32(3, register(*address));
                 out.put_u32(5, register(*port));
             }
-            Self::Masquerade => out.put_u32(1, FULLY_RANDOM),
+            Self::Masquerade { first, last } => {
+                out.put_u32(1, FULLY_RANDOM | FROM_PORTS);
+                out.put_u32(2, register(*first));
+                out.put_u32(3, register(*last));
+            }
             Self::Reject(refusal) => {
                 let (kind, code) = match (refusal, family == crate::layout::IPV4) {
                     (Refusal::TcpReset, _) => (1, 0),

@@ -21,7 +21,7 @@
 //! `counts` is a map of its own so that a step from N to N+1 endpoints touches two elements, however many frontends lead
 //! to the group. Verdict maps hold a handful of elements only: the kernel revalidates them as a whole when they change.
 
-use orlop_plan::{Family, NodePortAddresses};
+use orlop_plan::{Family, NFTABLES_SOURCE_PORTS, NodePortAddresses};
 
 use crate::expr::{Address, Expr, Refusal, Verdict};
 
@@ -276,6 +276,12 @@ pub(crate) fn source_is_local() -> Vec<Expr> {
 /// The chains that exist whatever the Services are.
 pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Vec<Chain> {
     use registers::{ADDRESS, POLICY, SCRATCH};
+    let masquerade = || {
+        let (first, last) = (SCRATCH - 1, SCRATCH);
+        let (from, to) = NFTABLES_SOURCE_PORTS;
+        let port = |to: u32, port: u16| Expr::Load { to, value: port.to_be_bytes().to_vec() };
+        [port(first, from), port(last, to), Expr::Masquerade { first, last }]
+    };
     let goto = |chain: &str| Expr::Verdict(Verdict::Goto(chain.into()));
     let jump = || vec![vec![Expr::Verdict(Verdict::Jump("services".into()))]];
     let to_policy = |mut rule: Vec<Expr>| {
@@ -302,18 +308,18 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
         Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: MASQUERADE_MARK.to_ne_bytes().to_vec(), xor: vec![0; 4] },
         Expr::Compare { from: SCRATCH, equal: false, value: vec![0; 4] },
     ];
-    let unmark = vec![
+    let mut unmark = vec![
         Expr::LoadMark { to: SCRATCH },
         Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: (!MASQUERADE_MARK).to_ne_bytes().to_vec(), xor: vec![0; 4] },
         Expr::SetMark { from: SCRATCH },
-        Expr::Masquerade,
     ];
-    let itself = vec![
+    unmark.extend(masquerade());
+    let mut itself = vec![
         Expr::LoadAddress { which: Address::Source, to: ADDRESS },
         Expr::LoadAddress { which: Address::Destination, to: ADDRESS + address_registers(family) },
         Expr::InSet { set: HAIRPIN, from: ADDRESS, inverted: false },
-        Expr::Masquerade,
     ];
+    itself.extend(masquerade());
     vec![
         Chain::new(
             "refuse",

@@ -7,6 +7,11 @@ use crate::{Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan};
 /// Why a backend could not make the kernel equal to the plan; the agent logs it and resyncs later.
 pub type BackendError = Box<dyn Error + Send + Sync>;
 
+/// The source ports (inclusive) that masquerading through nftables gives. eBPF gives others: while a node goes from the one
+/// to the other, either still translates what it began, and an answer must be one's alone. They lie above the NodePorts, so
+/// that an answer is never taken for a NodePort's first packet.
+pub const NFTABLES_SOURCE_PORTS: (u16, u16) = (32_768, 65_535);
+
 /// Makes the kernel equal to the plan. Calls block and come from one thread at a time.
 pub trait Backend: Send {
     /// What `/proxyMode` and the logs say: `nftables` or `ebpf`.

@@ -24,7 +24,7 @@ mod slice;
 mod target;
 mod tracker;
 
-pub use backend::{Backend, BackendError};
+pub use backend::{Backend, BackendError, NFTABLES_SOURCE_PORTS};
 pub use census::Census;
 pub use counters::{Counters, EndpointTally, Latency, Tally};
 pub use diff::{Change, Changes, diff};
