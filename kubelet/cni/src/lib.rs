@@ -1,6 +1,7 @@
 //! The CNI plugin: routed veth pairs with addresses from the Node's podCIDR.
 //!
 //! One binary serves two names: `orlop-cni` gives a pod its `eth0`, `loopback` brings up `lo` (container runtimes call that plugin by name).
+//! Ports of the node lead to a pod that asks for them (`hostPort`).
 //! A pod's address is a /32 with a link-local gateway behind it: every packet is routed by the node, none is bridged, and neither end asks ARP.
 //! Every verb may be repeated, and a plugin killed at any point leaves nothing that the next ADD or DEL does not put right.
 
