@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use orlop_proxy::Selection;
+use orlop_proxy::{Forwarding, Selection};
 
 /// How eBPF chooses an endpoint.
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -20,6 +20,28 @@ impl From<EbpfSelection> for Selection {
         match flag {
             EbpfSelection::Random => Self::Random,
             EbpfSelection::Maglev => Self::Maglev,
+        }
+    }
+}
+
+/// How eBPF sends a packet from outside to an endpoint on another node.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum EbpfForwarding {
+    /// With an address of this node as its source.
+    #[default]
+    Snat,
+    /// With its client as its source: the endpoint's node answers the client directly.
+    Dsr,
+    /// TCP as dsr, UDP as snat.
+    Hybrid,
+}
+
+impl From<EbpfForwarding> for Forwarding {
+    fn from(flag: EbpfForwarding) -> Self {
+        match flag {
+            EbpfForwarding::Snat => Self::Snat,
+            EbpfForwarding::Dsr => Self::Dsr,
+            EbpfForwarding::Hybrid => Self::Hybrid,
         }
     }
 }

@@ -68,6 +68,10 @@ pub struct Flags {
     /// How eBPF chooses an endpoint for a packet from a device.
     #[arg(long, value_enum, default_value_t)]
     ebpf_selection: crate::flags::EbpfSelection,
+    /// How eBPF sends a packet from outside to an endpoint on another node, where the Service's externalTrafficPolicy is
+    /// Cluster; the same on every node.
+    #[arg(long, value_enum, default_value_t)]
+    ebpf_forwarding: crate::flags::EbpfForwarding,
     /// vxlan or host-gw.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
     overlay: String,
@@ -160,6 +164,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
         node_ip: Some(flags.node_ip),
         detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)])),
         selection: flags.ebpf_selection.into(),
+        forwarding: flags.ebpf_forwarding.into(),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         cluster_dns: (flags.dns_port != 0).then(|| orlop_proxy::ClusterDns {

@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use orlop_proxy::{Environment, KubeProxyConfiguration};
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::EbpfSelection;
+use crate::flags::{EbpfForwarding, EbpfSelection};
 use settings::Settings;
 
 /// How often the configuration file is looked at.
@@ -52,6 +52,10 @@ pub struct Flags {
     /// How eBPF chooses an endpoint for a packet from a device.
     #[arg(long, value_enum, default_value_t)]
     ebpf_selection: EbpfSelection,
+    /// How eBPF sends a packet from outside to an endpoint on another node, where the Service's externalTrafficPolicy is
+    /// Cluster; the same on every node.
+    #[arg(long, value_enum, default_value_t)]
+    ebpf_forwarding: EbpfForwarding,
     /// The API server's --service-node-port-range.
     #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
     service_node_port_range: (u16, u16),
@@ -113,6 +117,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         take_over: Some(flags.cluster_dns_service.clone()),
     });
     config.selection = flags.ebpf_selection.into();
+    config.forwarding = flags.ebpf_forwarding.into();
     if text.is_none() {
         // Empty addresses in flags serve nothing; in a file they mean the default.
         config.healthz_bind_address =

@@ -88,6 +88,13 @@ pub fn is_member(set: u32, backend: &Backend) -> bool {
     MEMBERS.get_ptr(&MemberKey { set, backend: *backend }).is_some()
 }
 
+/// Whether a member of a set is an endpoint on this node.
+#[inline(always)]
+pub fn is_local(set: u32, backend: &Backend) -> bool {
+    // SAFETY: as for addresses.
+    unsafe { MEMBERS.get(&MemberKey { set, backend: *backend }) }.is_some_and(|member| member.local != 0)
+}
+
 /// [`choose`], but the client's last endpoint while its affinity lasts.
 #[inline(always)]
 pub fn choose_for(set: u32, affinity: u32, client: Address, how: How) -> Option<Backend> {

@@ -42,8 +42,9 @@ pub struct Quote {
 }
 
 /// At a device's ingress: translates the error and sends it on its way.
-#[inline(always)]
-pub fn pass_on(context: &TcContext, now: u64) -> i32 {
+#[inline(never)]
+pub fn pass_on(skb: *mut __sk_buff, now: u64) -> i32 {
+    let context = &TcContext::new(skb);
     let Some(quote) = read(context) else { return TC_ACT_UNSPEC };
     let Some((entry, _)) = track::find(&quote.about.answer(), now) else { return TC_ACT_UNSPEC };
     // SAFETY: an element of a map, as for `track::find`.

@@ -1,17 +1,21 @@
 //! A device's ingress: packets to a Service go to an endpoint, answers of endpoints go back as the Service's.
 //!
+//! The program itself only decides what is next. Each step is a function of its own, that finds the packet where it was
+//! read to: the kernel has 512 bytes of stack for all that call each other.
+//!
 //! Minimum kernel version: 5.10 (`bpf_redirect_neigh`), 5.11 (`bpf_ktime_get_coarse_ns`).
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{Address, Backend, Flow, counters, flow_flags};
 
 use crate::balance;
 use crate::counter::count;
+use crate::direct;
 use crate::errors;
-use crate::open::{Opened, open};
-use crate::packet::{self, Packet};
+use crate::open::{Opened, enter, open};
+use crate::packet;
 use crate::refuse::{refuse, too_big};
 use crate::route::{self, Route};
 use crate::track::{self, Table};
@@ -23,33 +27,39 @@ const ROUTE_AGE: u64 = 1_000_000_000;
 #[classifier]
 pub fn tc_ingress(context: TcContext) -> i32 {
     let now = balance::now();
-    let Some(packet) = packet::read(&context) else { return errors::pass_on(&context, now) };
-    let known = track::find(&packet.key, now).filter(|(flow, _)| !stale(*flow, packet));
+    let Some(mut packet) = packet::read(&context) else { return errors::pass_on(context.skb.skb, now) };
+    if packet.forwarded && balance::config().is_some_and(|config| direct::serves(config, packet)) {
+        if !direct::arrive(&context, now) {
+            return TC_ACT_SHOT;
+        }
+        let Some(arrived) = packet::again() else { return TC_ACT_SHOT };
+        packet = arrived;
+    }
+    let known = track::find(&packet.key, now).filter(|(flow, _)| !packet.opens() || !stale(*flow));
     // One way out for all: `pass_on` is in the program once.
     let (flow, table) = match known {
         Some(found) => found,
         // In mid-connection and not ours: somebody else's, or older than we are.
         None if !packet.opens() => return TC_ACT_UNSPEC,
-        None => match open(&context, packet, now) {
+        None => match open(context.skb.skb, now) {
             Opened::NotOurs => return TC_ACT_UNSPEC,
             Opened::Dropped => return TC_ACT_SHOT,
-            Opened::Refused => return refuse(&context, packet),
-            Opened::Flow => match track::find(&packet.key, now) {
+            Opened::Refused => return refuse(context.skb.skb),
+            Opened::Chosen(keeps) if !enter(context.skb.skb, keeps) => return TC_ACT_SHOT,
+            Opened::Chosen(_) => match track::find(&packet.key, now) {
                 Some(found) => found,
                 None => return TC_ACT_SHOT,
             },
         },
     };
-    pass_on(&context, packet, flow, table, now)
+    pass_on(context.skb.skb, flow, table, now)
 }
 
 /// Whether a packet begins anew what this entry was for: a client that reuses its port, or datagrams to an endpoint
 /// that has gone.
-#[inline(always)]
-fn stale(flow: *const Flow, packet: &Packet) -> bool {
-    if !packet.opens() {
-        return false;
-    }
+#[inline(never)]
+fn stale(flow: *const Flow) -> bool {
+    let Some(packet) = packet::again() else { return true };
     // SAFETY: an element of a map, as for `track::find`.
     let flow = unsafe { &*flow };
     if flow.flags & flow_flags::REPLY != 0 {
@@ -57,18 +67,22 @@ fn stale(flow: *const Flow, packet: &Packet) -> bool {
     }
     let backend = Backend { address: flow.becomes.destination, port: flow.becomes.destination_port, zero: 0 };
     let over = packet.is_tcp() && track::is_over(flow);
-    if !over && balance::is_member(flow.set, &backend) {
+    // What another node sent on goes where that node says.
+    if !over && (flow.flags & flow_flags::DELIVERED != 0 || balance::is_member(flow.set, &backend)) {
         return false;
     }
     track::forget(&packet.key, flow);
     true
 }
 
-/// Translates a packet of a known connection and sends it on its way.
-#[inline(always)]
-fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table, now: u64) -> i32 {
+/// Translates the packet in hand, of a known connection, and sends it on its way.
+#[inline(never)]
+fn pass_on(skb: *mut __sk_buff, entry: *mut Flow, table: Table, now: u64) -> i32 {
+    let (context, Some(packet)) = (&TcContext::new(skb), packet::again()) else { return TC_ACT_SHOT };
     // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
-    let (becomes, mut way, routed) = unsafe { ((*entry).becomes, way(&*entry), (*entry).routed) };
+    let (becomes, mut way, routed, flags) =
+        unsafe { ((*entry).becomes, way(&*entry), (*entry).routed, (*entry).flags) };
+    let tells = flags & (flow_flags::DIRECT | flow_flags::REPLY) == flow_flags::DIRECT && packet.opens();
     if now.saturating_sub(routed) > ROUTE_AGE {
         way = match route::find(context, packet.tos, &becomes) {
             Route::Out { device, next_hop, mtu } => Way { device, next_hop, mtu },
@@ -85,7 +99,12 @@ fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table,
     }
     if way.mtu != 0 && packet.is_larger_than(way.mtu) {
         count(counters::TOO_BIG);
-        return too_big(context, packet, way.mtu);
+        return too_big(skb, way.mtu);
+    }
+    let more = direct::size(packet.v6);
+    if tells && way.mtu > more && packet.has_no_room(more, way.mtu) {
+        count(counters::TOO_BIG);
+        return too_big(skb, way.mtu - more);
     }
     track::advance(entry, table, packet, now);
     packet.remember();
@@ -94,6 +113,9 @@ fn pass_on(context: &TcContext, packet: &Packet, entry: *mut Flow, table: Table,
         return TC_ACT_SHOT;
     }
     if packet::write(context, packet, &becomes, hops).is_none() {
+        return TC_ACT_SHOT;
+    }
+    if tells && direct::tell(context, packet).is_none() {
         return TC_ACT_SHOT;
     }
     count(counters::TRANSLATED);

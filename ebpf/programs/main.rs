@@ -7,6 +7,7 @@ mod balance;
 mod checksum;
 mod connect;
 mod counter;
+mod direct;
 mod egress;
 mod errors;
 mod established;

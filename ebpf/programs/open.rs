@@ -1,16 +1,18 @@
 //! The first packet of a connection to a Service: choosing the endpoint and how its answers come back.
 
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{
-    Address, Config, Flow, FlowKey, Frontend, address_flags, config_flags, counters, device_flags, flow_flags,
+    Address, Backend, Config, FlowKey, Frontend, address_flags, config_flags, counters, device_flags, flow_flags,
     frontend_flags, maglev,
 };
 
 use crate::balance::{self, Found, How};
 use crate::counter::{connection, count};
+use crate::direct;
 use crate::maps::{CLUSTER_CIDRS, DEVICES};
-use crate::packet::Packet;
+use crate::packet::{self, Packet};
 use crate::route::{self, Route};
 use crate::track::{self, Opening};
 
@@ -22,13 +24,16 @@ pub enum Opened {
     Dropped,
     /// Nobody serves it: the caller shall notice.
     Refused,
-    /// The connection is in the table.
-    Flow,
+    /// An endpoint is chosen: [`enter`] is next.
+    Chosen(Source),
 }
 
-/// Enters the connection that the packet begins.
-#[inline(always)]
-pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
+/// Chooses an endpoint for the connection that the packet in hand begins.
+///
+/// What follows is a function of its own, and not called from here: the stack has no room for both.
+#[inline(never)]
+pub fn open(skb: *mut __sk_buff, now: u64) -> Opened {
+    let (context, Some(packet)) = (&TcContext::new(skb), packet::again()) else { return Opened::NotOurs };
     let destination = packet.key.destination;
     let known = balance::address(&destination);
     if known & !address_flags::NODE == 0 || known & address_flags::LOOPBACK != 0 {
@@ -58,36 +63,85 @@ pub fn open(context: &TcContext, packet: &Packet, now: u64) -> Opened {
         return Opened::NotOurs;
     }
     let Some(opening) = track::opening() else { return Opened::Dropped };
-    let flow = Flow {
-        becomes: FlowKey { destination: backend.address, destination_port: backend.port, ..packet.key },
-        set,
-        flags: 0,
-        device: 0,
-        mtu: 0,
-        next_hop: backend.address,
-        seen: now,
-        routed: now,
-        opened: now,
-        packets: 0,
-        bytes: 0,
-        told_packets: 0,
-        told_bytes: 0,
-    };
-    // SAFETY: this CPU's element.
-    unsafe { ((*opening).key, (*opening).flow) = (packet.key, flow) };
-    let hairpin = backend.address == source;
-    if enter(context, packet, opening, config, masquerade || hairpin) {
-        connection(set, &backend);
-        count(counters::OPENED);
-        Opened::Flow
-    } else {
-        Opened::Dropped
+    let becomes = FlowKey { destination: backend.address, destination_port: backend.port, ..packet.key };
+    // SAFETY: what `opening` gave.
+    unsafe { begin(opening, &packet.key, &packet.key, &becomes, set, now) };
+    let keeps = if masquerade { source_kept(context, packet, &frontend, config, set, &backend) } else { Source::Kept };
+    let keeps = if backend.address == source { Source::Ours } else { keeps };
+    Opened::Chosen(keeps)
+}
+
+/// A connection of which nothing is known but who speaks with whom. It is written where it stays: the stack has no room.
+///
+/// # Safety
+/// What [`track::opening`] gave.
+#[inline(always)]
+pub unsafe fn begin(opening: *mut Opening, key: &FlowKey, asked: &FlowKey, becomes: &FlowKey, set: u32, now: u64) {
+    // SAFETY: this CPU's element, which nobody else has while this is used.
+    let Opening { key: to_key, asked: to_asked, flow, .. } = unsafe { &mut *opening };
+    (*to_key, *to_asked, flow.becomes, flow.next_hop) = (*key, *asked, *becomes, becomes.destination);
+    (flow.set, flow.flags, flow.device, flow.mtu, flow.seen, flow.routed) = (set, 0, 0, 0, now, now);
+    flow.opened = now;
+    (flow.packets, flow.bytes, flow.told_packets, flow.told_bytes) = (0, 0, 0, 0);
+}
+
+/// Whose address the endpoint sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The client's; the answers pass here.
+    Kept,
+    /// The client's, and the endpoint's node answers past us.
+    Direct,
+    /// One of this node.
+    Ours,
+}
+
+/// Whether a caller that would be masqueraded can be answered without. The endpoint is a pod then, here or on another
+/// node, for nobody else's node knows what to do.
+#[inline(always)]
+fn source_kept(
+    context: &TcContext,
+    packet: &Packet,
+    frontend: &Frontend,
+    config: &Config,
+    set: u32,
+    backend: &Backend,
+) -> Source {
+    let source = &packet.key.source;
+    if frontend.flags & frontend_flags::EXTERNAL == 0
+        || !direct::serves(config, packet)
+        || in_pod_network(context, config, source)
+    {
+        return Source::Ours;
     }
+    if balance::is_local(set, backend) {
+        return Source::Kept;
+    }
+    match CLUSTER_CIDRS.get(&Key::new(128, backend.address)) {
+        Some(_) => Source::Direct,
+        None => Source::Ours,
+    }
+}
+
+/// Enters the connection; false when it must not go on.
+#[inline(never)]
+pub fn enter(skb: *mut __sk_buff, keeps: Source) -> bool {
+    let (Some(opening), Some(packet)) = (track::opening(), packet::again()) else { return false };
+    if !find_way(&TcContext::new(skb), packet, opening, keeps) {
+        return false;
+    }
+    // SAFETY: what `opening` gave.
+    let flow = unsafe { &(*opening).flow };
+    let (address, port) = (flow.becomes.destination, flow.becomes.destination_port);
+    connection(flow.set, &Backend { address, port, zero: 0 });
+    count(counters::OPENED);
+    true
 }
 
 /// Finds the way to the endpoint and, where the source changes, an address of that way's device and a free port.
 #[inline(always)]
-fn enter(context: &TcContext, packet: &Packet, opening: *mut Opening, config: &Config, masquerade: bool) -> bool {
+fn find_way(context: &TcContext, packet: &Packet, opening: *mut Opening, keeps: Source) -> bool {
+    let Some(config) = balance::config() else { return false };
     // SAFETY: this CPU's element, of which nobody else has a reference while this one is used.
     let flow = unsafe { &mut (*opening).flow };
     match route::find(context, packet.tos, &flow.becomes) {
@@ -108,13 +162,18 @@ fn enter(context: &TcContext, packet: &Packet, opening: *mut Opening, config: &C
     }
     // Without masquerading the answers of two Services' connections between the same ports could be the same: then the
     // source keeps its address and gets another port.
+    // One that is answered past us cannot have another port: its answers must be the client's.
+    if keeps == Source::Direct {
+        flow.flags |= flow_flags::DIRECT;
+    }
     // SAFETY: as above.
-    if !masquerade && unsafe { track::open(opening) } {
+    if keeps != Source::Ours && unsafe { track::open(opening) } {
         return true;
     }
     // SAFETY: as above.
     let flow = unsafe { &mut (*opening).flow };
-    if masquerade {
+    if keeps != Source::Kept {
+        flow.flags &= !flow_flags::DIRECT;
         flow.flags |= flow_flags::MASQUERADED;
         flow.becomes.source = source_on(flow.device, config, &packet.key.source);
     }

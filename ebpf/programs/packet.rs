@@ -10,6 +10,7 @@ use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{Address, FlowKey, FragmentKey, TCP, UDP};
 
 use crate::checksum::{fold16, fold32, replaced};
+use crate::direct;
 use crate::extension;
 use crate::headers::{
     DONT_FRAGMENT, ETH_P_IP, ETH_P_IPV6, ETHERNET, FRAGMENT_OFFSET, Ipv4, Ipv6, MORE_FRAGMENTS, TRANSPORT, TRANSPORT6,
@@ -45,7 +46,7 @@ pub struct Packet {
     pub key: FlowKey,
     /// From the IP header on.
     pub length: u32,
-    /// The length of its largest piece on the wire, zero if routers may cut it.
+    /// The length of its largest piece on the wire.
     piece: u32,
     identification: u32,
     /// Where its transport header begins.
@@ -58,7 +59,14 @@ pub struct Packet {
     pub tos: u8,
     /// Its family.
     pub v6: bool,
+    /// Whether routers may cut it.
+    divisible: bool,
     part: Part,
+    /// Whether another node sent it on and says for which Service it was ([`crate::direct`]).
+    pub forwarded: bool,
+    /// That Service's port and address.
+    pub service_port: u16,
+    pub service: Address,
 }
 
 impl Packet {
@@ -113,7 +121,22 @@ impl Packet {
     /// Whether a device with this MTU cannot take it and nobody may cut it.
     #[inline(always)]
     pub fn is_larger_than(&self, mtu: u32) -> bool {
-        self.piece > mtu
+        !self.divisible && self.piece > mtu
+    }
+
+    /// Whether a device with this MTU cannot take it, cut or not, with so much more in it.
+    #[inline(always)]
+    pub fn has_no_room(&self, more: u32, mtu: u32) -> bool {
+        self.piece + more > mtu
+    }
+
+    /// Counts what was taken from behind its IP header's fixed part.
+    #[inline(always)]
+    pub fn shorten(&mut self, less: u32) {
+        self.transport -= less as u16;
+        self.length -= less;
+        self.piece -= less;
+        self.forwarded = false;
     }
 
     /// Whether it ends the connection.
@@ -161,7 +184,13 @@ pub fn read(context: &TcContext) -> Option<&'static Packet> {
     if !fill(context.skb.skb) {
         return None;
     }
-    // SAFETY: this CPU's element, which nobody changes while the program runs.
+    again()
+}
+
+/// What was read, where that has changed since.
+#[inline(always)]
+pub fn again() -> Option<&'static Packet> {
+    // SAFETY: this CPU's element, which nobody else changes while the program runs.
     PACKET.get_ptr(0).map(|packet| unsafe { &*packet })
 }
 
@@ -182,6 +211,7 @@ fn parse(context: &TcContext, packet: &mut Packet) -> Option<()> {
         _ => return None,
     }
     packet.flags = 0;
+    packet.forwarded = false;
     if packet.part == Part::Later {
         // SAFETY: copied at once; an entry reused under us is of another datagram, and one fragment goes astray.
         let ports = unsafe { *FRAGMENTS.get(&packet.fragment())? };
@@ -207,8 +237,16 @@ fn parse(context: &TcContext, packet: &mut Packet) -> Option<()> {
     }
     // SAFETY: the context is the one this program was called with.
     let segment = unsafe { (*context.skb.skb).gso_size };
-    if packet.piece != 0 && segment != 0 {
+    if segment != 0 {
         packet.piece = u32::from(packet.transport) - ETHERNET as u32 + header + segment;
+    }
+    if !packet.is_plain() && packet.opens() {
+        let (at, end) = (context.data(), context.data_end());
+        let service =
+            if packet.v6 { direct::read_v6(at + TRANSPORT6, end) } else { direct::read_v4(at + TRANSPORT, end) };
+        if let Some((address, port)) = service {
+            (packet.forwarded, packet.service, packet.service_port) = (true, address, port);
+        }
     }
     Some(())
 }
@@ -233,7 +271,8 @@ fn parse_v4(context: &TcContext, packet: &mut Packet) -> Option<()> {
     packet.identification = u32::from(ip.identification);
     packet.transport = (ETHERNET + ip.size()) as u16;
     (packet.ttl, packet.tos) = (ttl, ip.tos);
-    packet.piece = if ip.fragment & DONT_FRAGMENT != 0 { packet.length } else { 0 };
+    packet.piece = packet.length;
+    packet.divisible = ip.fragment & DONT_FRAGMENT == 0;
     packet.part = match (ip.fragment & FRAGMENT_OFFSET != 0, ip.fragment & MORE_FRAGMENTS != 0) {
         (true, _) => Part::Later,
         (false, true) => Part::First,
@@ -258,6 +297,7 @@ fn parse_v6(context: &TcContext, packet: &mut Packet) -> Option<()> {
     packet.transport = TRANSPORT6 as u16;
     (packet.ttl, packet.tos) = (ip.hops, 0);
     packet.piece = packet.length;
+    packet.divisible = false;
     packet.part = Part::Whole;
     if ip.next == TCP || ip.next == UDP {
         return Some(());

@@ -3,7 +3,7 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::bindings::{TC_ACT_SHOT, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, bpf_adj_room_mode::BPF_ADJ_ROOM_MAC};
 use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_redirect, bpf_skb_adjust_room, bpf_skb_change_tail};
 use aya_ebpf::programs::TcContext;
 
@@ -11,7 +11,7 @@ use crate::checksum::{fold16, fold32, replaced, sum};
 use crate::headers::{
     ETHERNET, Ethernet, ICMP, ICMPV6, Icmp, Ipv4, Ipv6, PLAIN_HEADER, PLAIN_HEADER6, TRANSPORT, TRANSPORT6, Tcp,
 };
-use crate::packet::{ACK, Packet, RST};
+use crate::packet::{self, ACK, Packet, RST};
 
 const TTL: u8 = 64;
 /// An ICMP error quotes the transport header too, TCP's whole: the kernel cuts nothing off before the end of a checksum
@@ -33,9 +33,10 @@ struct Message {
     rest: u32,
 }
 
-/// Turns the packet around as its refusal.
-#[inline(always)]
-pub fn refuse(context: &TcContext, packet: &Packet) -> i32 {
+/// Turns the packet in hand around as its refusal.
+#[inline(never)]
+pub fn refuse(skb: *mut __sk_buff) -> i32 {
+    let (context, Some(packet)) = (&TcContext::new(skb), packet::again()) else { return TC_ACT_SHOT };
     if packet.is_plain() && packet.is_tcp() {
         return send_back(context, reset(context, packet.v6));
     }
@@ -44,9 +45,10 @@ pub fn refuse(context: &TcContext, packet: &Packet) -> i32 {
     complain(context, packet, &Message { kind, code, rest: 0 })
 }
 
-/// Tells the sender which size the way has room for (RFC 1191, RFC 8201).
-#[inline(always)]
-pub fn too_big(context: &TcContext, packet: &Packet, mtu: u32) -> i32 {
+/// Tells the sender of the packet in hand which size the way has room for (RFC 1191, RFC 8201).
+#[inline(never)]
+pub fn too_big(skb: *mut __sk_buff, mtu: u32) -> i32 {
+    let (context, Some(packet)) = (&TcContext::new(skb), packet::again()) else { return TC_ACT_SHOT };
     let (kind, code) = if packet.v6 { (2, 0) } else { (3, 4) };
     complain(context, packet, &Message { kind, code, rest: mtu.to_be() })
 }

@@ -40,12 +40,6 @@ pub fn find(key: &FlowKey, now: u64) -> Option<(*mut Flow, Table)> {
     if unsafe { (*flow).is_expired(now) } { None } else { Some((flow, Table::HalfOpen)) }
 }
 
-/// The key of the other direction's entry.
-#[inline(always)]
-pub fn other(flow: &Flow) -> FlowKey {
-    flow.becomes.answer()
-}
-
 /// Whether a new connection may take the place of this one: it is over.
 #[inline(always)]
 pub fn is_over(flow: &Flow) -> bool {
@@ -65,7 +59,7 @@ pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
     flow.bytes += u64::from(packet.length);
     let reply = flow.flags & flow_flags::REPLY != 0;
     let mut news = 0;
-    if reply && flow.flags & flow_flags::ANSWERED == 0 {
+    if flow.flags & flow_flags::ANSWERED == 0 && (reply || is_answered_elsewhere(flow, packet)) {
         news |= flow_flags::ANSWERED;
     }
     if packet.is_tcp() {
@@ -84,11 +78,19 @@ pub fn advance(flow: *mut Flow, table: Table, packet: &Packet, now: u64) {
             Backend { address: flow.becomes.destination, port: flow.becomes.destination_port, zero: 0 }
         };
         tally(flow, &backend);
-        mark_other(&other(flow), news, now, &backend);
+        mark_other(&flow.other(&packet.key), news, now, &backend);
     }
     if table == Table::HalfOpen && !reply && flow.flags & flow_flags::ANSWERED != 0 && !packet.reset() {
         confirm(&packet.key, flow);
     }
+}
+
+/// Whether the client's packet shows that an endpoint has answered it that answers past this node: an acknowledgement
+/// does, and that datagrams go on.
+#[inline(always)]
+fn is_answered_elsewhere(flow: &Flow, packet: &Packet) -> bool {
+    flow.flags & flow_flags::DIRECT != 0
+        && if packet.is_tcp() { !packet.opens() && !packet.reset() } else { flow.packets > 1 }
 }
 
 #[inline(never)]
@@ -108,7 +110,9 @@ fn mark_other(key: &FlowKey, news: u32, now: u64, backend: &Backend) {
 fn tally(flow: &mut Flow, backend: &Backend) {
     let (packets, bytes) = (flow.packets - flow.told_packets, flow.bytes - flow.told_bytes);
     (flow.told_packets, flow.told_bytes) = (flow.packets, flow.bytes);
-    if packets != 0 {
+    // What was delivered here has been counted where it was sent on.
+    let counted = flow.flags & (flow_flags::DELIVERED | flow_flags::REPLY) != flow_flags::DELIVERED;
+    if packets != 0 && counted {
         counter::traffic(flow.set, backend, packets, bytes);
     }
 }
@@ -116,7 +120,7 @@ fn tally(flow: &mut Flow, backend: &Backend) {
 /// Moves both entries of a connection. They are in at least one table at any moment.
 #[inline(never)]
 fn confirm(key: &FlowKey, flow: &Flow) {
-    let other = other(flow);
+    let other = flow.other(key);
     let Some(answer) = HALF_OPEN.get_ptr(&other) else { return };
     // SAFETY: as for `advance`.
     if FLOWS.insert(&other, unsafe { &*answer }, u64::from(BPF_ANY)).is_err() {
@@ -133,7 +137,7 @@ fn confirm(key: &FlowKey, flow: &Flow) {
 /// Forgets a connection of which this is the client's entry.
 #[inline(never)]
 pub fn forget(key: &FlowKey, flow: &Flow) {
-    remove_answering(&other(flow), key);
+    remove_answering(&flow.other(key), key);
     let _ = FLOWS.remove(key);
     let _ = HALF_OPEN.remove(key);
 }
@@ -142,11 +146,11 @@ pub fn forget(key: &FlowKey, flow: &Flow) {
 #[inline(always)]
 fn remove_answering(key: &FlowKey, of: &FlowKey) {
     // SAFETY: as for `find`.
-    if FLOWS.get_ptr(key).is_some_and(|flow| other(unsafe { &*flow }) == *of) {
+    if FLOWS.get_ptr(key).is_some_and(|flow| unsafe { &*flow }.other(key) == *of) {
         let _ = FLOWS.remove(key);
     }
     // SAFETY: as for `find`.
-    if HALF_OPEN.get_ptr(key).is_some_and(|flow| other(unsafe { &*flow }) == *of) {
+    if HALF_OPEN.get_ptr(key).is_some_and(|flow| unsafe { &*flow }.other(key) == *of) {
         let _ = HALF_OPEN.remove(key);
     }
 }
@@ -155,8 +159,10 @@ fn remove_answering(key: &FlowKey, of: &FlowKey) {
 /// interrupts a program on a device for another.
 #[repr(C)]
 pub struct Opening {
-    /// The client's packets.
+    /// The client's packets as they arrive.
     pub key: FlowKey,
+    /// As the client sent them.
+    pub asked: FlowKey,
     /// What they become.
     pub flow: Flow,
     answer: Flow,
@@ -181,13 +187,14 @@ pub fn opening() -> Option<*mut Opening> {
 #[inline(never)]
 pub unsafe fn open(opening: *mut Opening) -> bool {
     // SAFETY: this CPU's element, which nobody else has during this call.
-    let Opening { key, flow, answer, .. } = unsafe { &mut *opening };
-    let other = other(flow);
+    let Opening { key, asked, flow, answer, .. } = unsafe { &mut *opening };
+    let other = flow.other(key);
     if !vacate(&other, flow.seen) {
         return false;
     }
     *answer = *flow;
-    (answer.becomes, answer.flags, answer.device, answer.routed) = (key.answer(), flow.flags | flow_flags::REPLY, 0, 0);
+    (answer.becomes, answer.flags, answer.device, answer.routed) =
+        (asked.answer(), flow.flags | flow_flags::REPLY, 0, 0);
     // What the client had this port for before has expired, or it would have been found.
     if let Some(expired) = FLOWS.get_ptr(&*key) {
         // SAFETY: as for `find`.
@@ -218,7 +225,7 @@ fn vacate(key: &FlowKey, now: u64) -> bool {
     if !flow.is_expired(now) {
         return false;
     }
-    remove_answering(&other(flow), key);
+    remove_answering(&flow.other(key), key);
     let _ = FLOWS.remove(key);
     let _ = HALF_OPEN.remove(key);
     true

@@ -1,7 +1,8 @@
 //! The connection table of packets translated at devices, of both families.
 //!
 //! Each connection has two entries, one for the packets of each direction as they arrive; the value says what such a
-//! packet becomes. Turned around, a value is the key of the other direction ([`FlowKey::answer`]).
+//! packet becomes. Turned around, a value is the key of the other direction ([`FlowKey::answer`]), but for what comes from
+//! the node it was sent to ([`flow_flags::DELIVERED`]).
 
 use crate::Address;
 use crate::plain::plain;
@@ -70,6 +71,12 @@ pub mod flow_flags {
     pub const MASQUERADED: u32 = 32;
     /// The endpoint is an address of this node: packets go up the stack and answers are met at egress.
     pub const HOST: u32 = 64;
+    /// The endpoint is on another node, which answers the client directly: only the client's packets pass here, and say
+    /// which Service they were sent to.
+    pub const DIRECT: u32 = 128;
+    /// Another node sent the client's packets on as [`DIRECT`]: they arrive as the endpoint's, while the answers become
+    /// the Service's.
+    pub const DELIVERED: u32 = 256;
 }
 
 /// What a packet becomes, and the state of its connection.
@@ -156,6 +163,17 @@ impl Flow {
     #[inline(always)]
     pub const fn is_closed(&self) -> bool {
         self.flags & flow_flags::RESET != 0 || self.flags & FINS == FINS
+    }
+
+    /// The key of the other direction's entry, of an entry with this key.
+    #[inline(always)]
+    pub const fn other(&self, key: &FlowKey) -> FlowKey {
+        let answers = flow_flags::DELIVERED | flow_flags::REPLY;
+        let mut other = self.becomes.answer();
+        if self.flags & answers == answers {
+            (other.destination, other.destination_port) = (key.source, key.source_port);
+        }
+        other
     }
 
     #[inline(always)]

@@ -13,6 +13,10 @@ pub mod config_flags {
     pub const BY_DEVICE: u32 = 4;
     /// Another backend serves: flows that have begun go on, no other does.
     pub const RETIRED: u32 = 8;
+    /// Endpoints on other nodes answer clients of TCP directly.
+    pub const DIRECT_TCP: u32 = 32;
+    /// And those of UDP.
+    pub const DIRECT_UDP: u32 = 64;
 }
 
 /// The one element of `CONFIG`.

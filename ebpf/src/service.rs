@@ -31,6 +31,8 @@ pub mod frontend_flags {
     pub const DROP_WHEN_EMPTY: u32 = 8;
     /// Only callers in `SOURCE_RANGES` under this frontend's set are admitted (loadBalancerSourceRanges).
     pub const SOURCE_RANGES: u32 = 16;
+    /// Callers outside the cluster may be answered by endpoints directly (a NodePort, load balancer or external IP).
+    pub const EXTERNAL: u32 = 32;
 }
 
 /// The policy of a frontend and where its endpoints are.
@@ -123,9 +125,11 @@ pub struct Tally {
     pub handshakes: u64,
     /// How long that took them, in nanoseconds.
     pub handshake_time: u64,
+    /// Not counted: 1 if the endpoint is on this node.
+    pub local: u64,
 }
 
-plain!(Tally { connections: u64, packets: u64, bytes: u64, handshakes: u64, handshake_time: u64 });
+plain!(Tally { connections: u64, packets: u64, bytes: u64, handshakes: u64, handshake_time: u64, local: u64 });
 
 /// Who a client is to ClientIP affinity: an address, or for sockets the cookie of their network namespace.
 #[repr(C)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use orlop_bpf::Selection;
+use orlop_bpf::{Forwarding, Selection};
 use orlop_plan::DetectLocal;
 
 /// Which backend programs the kernel.
@@ -82,6 +82,8 @@ pub struct Config {
     pub cgroup_root: PathBuf,
     /// How eBPF chooses an endpoint for a packet from a device.
     pub selection: Selection,
+    /// How eBPF sends such a packet to an endpoint on another node; the same on every node.
+    pub forwarding: Forwarding,
     /// `healthzBindAddress`; none serves no health.
     pub healthz_bind_address: Option<SocketAddr>,
     /// `metricsBindAddress`; none serves no metrics.
@@ -116,6 +118,7 @@ impl Config {
             node_port_addresses: NodePortAddressPolicy::Primary,
             node_port_range: (30_000, 32_767),
             selection: Selection::Random,
+            forwarding: Forwarding::Snat,
             bpf_root: PathBuf::from("/sys/fs/bpf/orlop"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             healthz_bind_address: Some((Ipv4Addr::UNSPECIFIED, 10_256).into()),

@@ -22,6 +22,7 @@ pub(crate) fn open(config: &Config, plan: &Plan) -> Result<Opened, BackendError>
         node_port_range: config.node_port_range,
         tcx: true,
         selection: config.selection,
+        forwarding: config.forwarding,
     };
     open_with(config.mode, options, plan)
 }
@@ -245,6 +246,7 @@ mod tests {
                 node_port_range: (1, 2),
                 tcx: true,
                 selection: orlop_bpf::Selection::Random,
+                forwarding: orlop_bpf::Forwarding::Snat,
             };
             let refused = open_ebpf(options.clone(), &Plan::default()).map(drop).map_err(|error| error.to_string());
             let mut opened = open_with(Mode::Ebpf, options, &Plan::default()).expect("a backend");

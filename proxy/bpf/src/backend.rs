@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use orlop_ebpf::{Address, Cidr, Config, address_flags};
+use orlop_ebpf::{Address, Cidr, Config, address_flags, config_flags};
 use orlop_plan::{
     Backend, BackendError, Changes, Counters, DetectLocal, Family, FlowFilter, Flows, Frontend, NodeFacts,
     NodePortAddresses, Plan, Protocol,
@@ -39,6 +39,33 @@ pub struct Options {
     pub tcx: bool,
     /// How packets that arrive on devices are given an endpoint.
     pub selection: Selection,
+    /// How they get to an endpoint on another node.
+    pub forwarding: Forwarding,
+}
+
+/// How a packet for a NodePort, load balancer or external IP from outside the cluster gets to an endpoint on another node,
+/// where the Service's policy is Cluster; Cilium's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// With an address of this node as its source, to which the answers return.
+    #[default]
+    Snat,
+    /// Direct server return: with its own source, and the endpoint's node answers the client. Endpoints of this node see the
+    /// client, too. Every node of the cluster must do so. The endpoint must be a pod, by the pod networks' CIDRs: what is
+    /// to be known of others is too little, and they get [`Self::Snat`].
+    Dsr,
+    /// TCP as [`Self::Dsr`], UDP as [`Self::Snat`].
+    Hybrid,
+}
+
+impl Forwarding {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Snat => 0,
+            Self::Dsr => config_flags::DIRECT_TCP | config_flags::DIRECT_UDP,
+            Self::Hybrid => config_flags::DIRECT_TCP,
+        }
+    }
 }
 
 /// How an endpoint is chosen for a packet from a device. Sockets of the node's processes choose by chance in any case.
@@ -162,7 +189,7 @@ impl EbpfBackend {
         let (port_min, port_count) = ports::ours(netns::local_ports(), self.options.node_port_range);
         let config = Config {
             netns: netns::cookie()?,
-            flags: stranger_flags(node),
+            flags: stranger_flags(node) | self.options.forwarding.flags(),
             port_min: port_min.into(),
             port_count: port_count.into(),
             talked: 0,
@@ -221,6 +248,13 @@ impl Backend for EbpfBackend {
              node's first"
                 .to_owned(),
         ];
+        if self.options.forwarding != Forwarding::Snat {
+            limits.push(
+                "clients are answered directly where the endpoint's address is in a cluster CIDR and every node forwards \
+                 so; other endpoints see an address of this node"
+                    .to_owned(),
+            );
+        }
         limits.extend(requirements::without_sys_admin());
         limits
     }

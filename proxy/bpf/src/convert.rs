@@ -60,6 +60,9 @@ pub fn service(target: &Target) -> Service {
         Masquerade::Outside => frontend_flags::MASQUERADE_OUTSIDE,
         Masquerade::Always => frontend_flags::MASQUERADE_ALWAYS,
     };
+    if target.kind != FrontendKind::ClusterIp {
+        flags |= frontend_flags::EXTERNAL;
+    }
     if target.when_empty == WhenEmpty::Drop {
         flags |= frontend_flags::DROP_WHEN_EMPTY;
     }
@@ -71,6 +74,7 @@ pub fn service(target: &Target) -> Service {
         affinity: target.affinity_seconds.unwrap_or(0),
         backends: backends(&target.endpoints),
         local: target.local.as_ref().map(backends),
+        here: endpoints(target).filter(|endpoint| endpoint.local).map(backend).collect(),
         ranges,
         cluster_ip: target.kind == FrontendKind::ClusterIp,
     }
@@ -91,6 +95,11 @@ pub fn stranger_flags(node: &NodeFacts) -> u32 {
             config_flags::STRANGERS_V4 | config_flags::STRANGERS_V6 | config_flags::BY_DEVICE
         }
     }
+}
+
+/// All of a target's.
+fn endpoints(target: &Target) -> impl Iterator<Item = &Endpoint> {
+    target.endpoints.iter().chain(target.local.iter().flat_map(|local| local.iter()))
 }
 
 fn backends(endpoints: &EndpointSet) -> Vec<Backend> {

@@ -66,7 +66,7 @@ impl Held {
         steps.addresses.less_held(self.addresses);
         steps.backends.less_held(self.backends);
         steps.rows.less_held(self.rows);
-        steps.members.less_keys(self.members);
+        steps.members.less_alike(self.members, |tally| tally.local);
         steps.ranges.less_held(self.ranges);
         let mut counts = self.counts;
         steps.counts.retain(|(set, value)| counts.remove(set).unwrap_or_default() != *value);

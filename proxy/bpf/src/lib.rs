@@ -35,6 +35,6 @@ mod sys;
 mod table;
 mod takeover;
 
-pub use backend::{EbpfBackend, Options, Selection, remove};
+pub use backend::{EbpfBackend, Forwarding, Options, Selection, remove};
 pub use error::Error;
 pub use retire::{retire, retired_flows};

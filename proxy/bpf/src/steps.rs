@@ -33,11 +33,11 @@ impl<K: Plain + Eq + Hash, V: Plain + PartialEq> Edits<K, V> {
         self.gone = held.into_keys().collect();
     }
 
-    /// [`Self::less_held`] for values that are the kernel's own business.
-    pub fn less_keys(&mut self, held: Vec<(K, V)>) {
-        let mut held: std::collections::HashSet<K> = held.into_iter().map(|(key, _)| key).collect();
-        self.set.retain(|(key, _)| !held.remove(key));
-        self.gone = held.into_iter().collect();
+    /// [`Self::less_held`] for values that are the kernel's own business but for this much of them.
+    pub fn less_alike<T: PartialEq>(&mut self, held: Vec<(K, V)>, ours: impl Fn(&V) -> T) {
+        let mut held: std::collections::HashMap<K, V> = held.into_iter().collect();
+        self.set.retain(|(key, value)| held.remove(key).as_ref().map(&ours) != Some(ours(value)));
+        self.gone = held.into_keys().collect();
     }
 
     fn len(&self) -> usize {
@@ -82,8 +82,8 @@ impl Steps {
     }
 
     /// Adds a member.
-    pub fn member(&mut self, set: u32, backend: Backend) {
-        self.members.set.push((MemberKey { set, backend }, Tally::default()));
+    pub fn member(&mut self, key: MemberKey, is_here: bool) {
+        self.members.set.push((key, Tally { local: is_here.into(), ..Tally::default() }));
     }
 
     /// Removes a member.
@@ -115,10 +115,11 @@ impl Steps {
     }
 
     /// Fills an empty set, with a table of this size.
-    pub fn grow(&mut self, set: u32, backends: &[Backend], table: u32) {
+    pub fn grow(&mut self, set: u32, backends: &[Backend], here: &HashSet<MemberKey>, table: u32) {
         for (slot, backend) in backends.iter().enumerate() {
             self.slot(set, slot, *backend);
-            self.member(set, *backend);
+            let key = MemberKey { set, backend: *backend };
+            self.member(key, here.contains(&key));
         }
         self.total(set);
         if table > 0 {

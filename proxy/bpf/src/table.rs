@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use orlop_ebpf::{
-    Address, Backend, BackendKey, FlowKey, Frontend, FrontendKey, SourceRange, address_flags, frontend_flags,
+    Address, Backend, BackendKey, FlowKey, Frontend, FrontendKey, MemberKey, SourceRange, address_flags, frontend_flags,
 };
 
 use crate::Error;
@@ -25,6 +25,8 @@ pub struct Service {
     pub backends: Vec<Backend>,
     /// Those for callers outside the cluster, under externalTrafficPolicy Local.
     pub local: Option<Vec<Backend>>,
+    /// Which of all these are on this node.
+    pub here: HashSet<Backend>,
     /// Admitted sources: prefix over the mapped address, and network.
     pub ranges: Option<Vec<(u32, Address)>>,
     /// Whether its address is a cluster IP.
@@ -50,6 +52,8 @@ struct Uses {
 pub struct Table {
     frontends: HashMap<FrontendKey, Entry>,
     sets: HashMap<u32, Vec<Backend>>,
+    /// Members that are on this node.
+    here: HashSet<MemberKey>,
     ranges: HashMap<u32, BTreeSet<SourceRange>>,
     uses: HashMap<Address, Uses>,
     node: HashMap<Address, u32>,
@@ -155,10 +159,10 @@ impl Table {
             (Some(_), None) => self.ids.take()?,
             (None, _) => 0,
         };
-        self.arrange(set, &service.backends, !service.cluster_ip, steps);
+        self.arrange(set, &service.backends, !service.cluster_ip, &service.here, steps);
         if let Some(local) = &service.local {
             flags |= frontend_flags::LOCAL;
-            self.arrange(local_set, local, !service.cluster_ip, steps);
+            self.arrange(local_set, local, !service.cluster_ip, &service.here, steps);
         } else if let Some(gone) = before_local {
             self.dissolve(gone, steps);
         }
@@ -220,7 +224,8 @@ impl Table {
         let mut steps = Steps::default();
         steps.frontends.set = self.frontends.iter().map(|(key, entry)| (*key, entry.value)).collect();
         for (set, backends) in &self.sets {
-            steps.grow(*set, backends, self.lookups.sizes.get(set).copied().unwrap_or(0));
+            let table = self.lookups.sizes.get(set).copied().unwrap_or(0);
+            steps.grow(*set, backends, &self.here, table);
         }
         steps.ranges.set = self.ranges.values().flatten().map(|range| (*range, 0)).collect();
         let addresses: HashSet<&Address> = self.uses.keys().chain(self.node.keys()).collect();
@@ -241,7 +246,7 @@ impl Table {
     }
 
     /// Makes a set hold exactly `desired`, moving as little as possible, and have a table if that is wanted.
-    fn arrange(&mut self, set: u32, desired: &[Backend], looked_up: bool, steps: &mut Steps) {
+    fn arrange(&mut self, set: u32, desired: &[Backend], looked_up: bool, here: &HashSet<Backend>, steps: &mut Steps) {
         let (table_before, table) = self.lookups.fit(set, looked_up, desired.len());
         let slots = self.sets.entry(set).or_insert_with(|| {
             // A fresh number: its count may be another's old one until it is written.
@@ -255,24 +260,38 @@ impl Table {
         let before = slots.len();
         let rows_before = if table_before > 0 { maglev::rows(slots) } else { Vec::new() };
         let mut vacant = Vec::new();
+        let members = &mut self.here;
+        let mut join = |backend: &Backend, is_new: bool, steps: &mut Steps| {
+            let (key, is_here) = (MemberKey { set, backend: *backend }, here.contains(backend));
+            let changed = if is_here { members.insert(key) } else { members.remove(&key) };
+            if is_new || changed {
+                steps.member(key, is_here);
+            }
+        };
+        let mut gone = Vec::new();
         for (slot, place) in slots.iter_mut().enumerate() {
             if wanted.contains(place) {
+                join(place, false, steps);
                 continue;
             }
             steps.member_gone(set, *place);
+            gone.push(*place);
             match added.next() {
                 Some(backend) => {
                     *place = *backend;
                     steps.slot(set, slot, *backend);
-                    steps.member(set, *backend);
+                    join(backend, true, steps);
                 }
                 None => vacant.push(slot),
             }
         }
         for backend in added {
             steps.slot(set, slots.len(), *backend);
-            steps.member(set, *backend);
+            join(backend, true, steps);
             slots.push(*backend);
+        }
+        for backend in gone {
+            self.here.remove(&MemberKey { set, backend });
         }
         for slot in vacant.into_iter().rev() {
             slots.swap_remove(slot);
@@ -297,6 +316,7 @@ impl Table {
         for (slot, backend) in self.sets.remove(&set).unwrap_or_default().into_iter().enumerate() {
             steps.slot_gone(set, slot);
             steps.member_gone(set, backend);
+            self.here.remove(&MemberKey { set, backend });
         }
         steps.total_gone(set);
         steps.emptied.push(set);

@@ -76,6 +76,7 @@ pub fn options(ground: &Ground) -> orlop_bpf::Options {
         node_port_range: (30_000, 32_767),
         tcx: true,
         selection: orlop_bpf::Selection::default(),
+        forwarding: orlop_bpf::Forwarding::default(),
     }
 }
 

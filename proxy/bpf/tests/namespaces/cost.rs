@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aya::programs::ProgramInfo;
 use orlop_bpf::EbpfBackend;
 use orlop_plan::{Backend as _, Frontend, FrontendKind, Protocol};
 
@@ -58,4 +59,27 @@ fn a_packet_costs_the_same_among_ten_thousand_services_as_among_a_hundred() {
     eprintln!("ns for each packet, known and nobody's: 100 Services {few:?}, 10,000 Services {many:?}");
     // On a busy machine even the quietest of a few rounds is not quiet.
     assert!(many[0] < few[0] * 3 && many[1] < few[1] * 3, "{few:?} {many:?}");
+}
+
+/// The kernel gives up after a million.
+#[test]
+fn the_verifier_looks_at_few_of_the_instructions_it_may() {
+    let node = Node::new();
+    let root = node.options().bpf_root;
+    node.with_backend(move |backend| {
+        backend.resync(&plan(&["172.30.0.11"])).expect("fill the maps");
+        let hash = std::fs::read_dir(root).expect("the root").flatten().next().expect("a directory").path();
+        let mut counts: Vec<(u32, String)> = std::fs::read_dir(hash.join("programs"))
+            .expect("the programs")
+            .flatten()
+            .map(|pin| {
+                let info = ProgramInfo::from_pin(pin.path()).expect("the program");
+                let name = pin.file_name().to_string_lossy().into_owned();
+                (info.verified_instruction_count().expect("Linux 5.16 counts them"), name)
+            })
+            .collect();
+        counts.sort();
+        eprintln!("{counts:?}");
+        assert!(counts.iter().all(|(count, _)| *count < 400_000), "{counts:?}");
+    });
 }

@@ -9,6 +9,7 @@ mod cost;
 mod counting;
 mod crash;
 mod devices;
+mod direct;
 mod flows;
 mod frame;
 mod inherit;

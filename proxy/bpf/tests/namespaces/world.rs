@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use orlop_bpf::{EbpfBackend, Options, Selection};
+use orlop_bpf::{EbpfBackend, Forwarding, Options, Selection};
 
 /// The whole process moves between cgroups, so that tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -150,18 +150,18 @@ impl Node {
         let directory = tempfile::tempdir().expect("a directory");
         let bpf = directory.path().join("bpf");
         fs::create_dir(&bpf).expect("a mount point");
-        let namespace = Namespace::start(move || {
-            unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (root is needed)");
-            let none = None::<&str>;
-            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
-            mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), none).expect("mount bpffs");
-        });
-        namespace.run(|| {
-            fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward");
-            fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("forward");
-        });
+        let namespace = forwarding(bpf);
         let cgroup = join_cgroup();
         Self { namespace, directory, cgroup, _turn: turn }
+    }
+
+    /// A second node beside this one, and the options of its backend. No process is in its cgroup.
+    pub fn second(&self) -> (Namespace, Options) {
+        let (bpf, cgroup) = (self.directory.path().join("second"), self.cgroup.join("second"));
+        fs::create_dir(&bpf).expect("a mount point");
+        fs::create_dir_all(&cgroup).expect("a cgroup (root is needed)");
+        let options = options(bpf.join("node"), cgroup);
+        (forwarding(bpf), options)
     }
 
     /// The backend's options here.
@@ -196,14 +196,31 @@ impl Node {
     }
 }
 
+/// A namespace that forwards, with a bpffs of its own mounted here.
+fn forwarding(bpf: PathBuf) -> Namespace {
+    let namespace = Namespace::start(move || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace (root is needed)");
+        let none = None::<&str>;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("private mounts");
+        mount(Some("bpf"), &bpf, Some("bpf"), MsFlags::empty(), none).expect("mount bpffs");
+    });
+    namespace.run(|| {
+        fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward");
+        fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1").expect("forward");
+    });
+    namespace
+}
+
 /// The options of a backend.
 pub fn options(bpf_root: PathBuf, cgroup_root: PathBuf) -> Options {
-    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true, selection: Selection::Random }
+    let (selection, forwarding) = (Selection::Random, Forwarding::Snat);
+    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true, selection, forwarding }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         let _ = fs::write(hierarchy().join("cgroup.procs"), std::process::id().to_string());
+        let _ = fs::remove_dir(self.cgroup.join("second"));
         let _ = fs::remove_dir(&self.cgroup);
     }
 }
@@ -219,6 +236,7 @@ fn join_cgroup() -> PathBuf {
     for entry in fs::read_dir(hierarchy()).expect("a cgroup2 hierarchy").flatten() {
         let name = entry.file_name();
         if name.to_string_lossy().strip_prefix(PREFIX).is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_dir(entry.path().join("second"));
             let _ = fs::remove_dir(entry.path());
         }
     }
