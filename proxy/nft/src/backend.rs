@@ -1,5 +1,6 @@
 //! The [`Backend`] of this crate: both families' tables and conntrack behind one socket.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use orlop_plan::{
@@ -15,8 +16,9 @@ use crate::{Error, conntrack, counters, flows, held};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// With more changes than this, one look at every flow is cheaper than a look for each.
-const MAX_LOOKS: usize = 16;
+/// With more changes than this, a look at each protocol's flows is cheaper than a look for each: every look walks the buckets
+/// of the whole machine's conntrack table, 13 ms for the 262,144 of a large one, whatever it asks for.
+const MAX_LOOKS: usize = 2;
 /// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
 const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
 
@@ -78,10 +80,16 @@ fn stranded(changes: &[Change], family: Family) -> Vec<Scope> {
     let of_family = |change: &&Change| change.frontend.family() == family;
     let mut scopes: Vec<Scope> = changes.iter().filter(of_family).filter_map(look).collect();
     if scopes.len() > MAX_LOOKS {
-        let udp = |scope: &Scope| matches!(scope, Scope::To(frontend, _) if frontend.protocol == Protocol::Udp);
-        scopes = vec![if scopes.iter().any(udp) { Scope::All } else { Scope::Connecting }];
+        let is_of = |scope: &Scope, wanted| matches!(scope, Scope::To(frontend, _) if frontend.protocol == wanted);
+        scopes = whole(|protocol| scopes.iter().any(|scope| is_of(scope, protocol)));
     }
     scopes
+}
+
+/// One look for each protocol that is concerned.
+fn whole(concerned: impl Fn(Protocol) -> bool) -> Vec<Scope> {
+    let looks = [(Protocol::Udp, Scope::Datagrams), (Protocol::Tcp, Scope::Connecting)];
+    looks.into_iter().filter(|(protocol, _)| concerned(*protocol)).map(|(_, scope)| scope).collect()
 }
 
 /// Which flows a change can have left behind.
@@ -147,11 +155,8 @@ impl Backend for NftBackend {
         for family in FAMILIES {
             let leaving = self.tables[family as usize].leaving().iter();
             let frontends = plan.frontends.keys().chain(leaving).filter(|frontend| frontend.family() == family);
-            let mut protocols = frontends.map(|frontend| frontend.protocol).peekable();
-            if protocols.peek().is_some() {
-                let udp = protocols.any(|protocol| protocol == Protocol::Udp);
-                self.clean_conntrack(plan, family, &[if udp { Scope::All } else { Scope::Connecting }]);
-            }
+            let protocols: BTreeSet<Protocol> = frontends.map(|frontend| frontend.protocol).collect();
+            self.clean_conntrack(plan, family, &whole(|protocol| protocols.contains(&protocol)));
         }
         Ok(())
     }

@@ -132,8 +132,8 @@ fn is_stale(plan: &Plan, removed: &HashSet<Frontend>, flow: &Flow) -> bool {
 /// Which flows a change may have left behind: the kernel tells of these alone, however many others there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Every UDP flow, and TCP connections that nobody answered.
-    All,
+    /// Every UDP flow.
+    Datagrams,
     /// TCP connections that nobody answered.
     Connecting,
     /// Flows to a frontend, of TCP only those that nobody answered; where an endpoint is named, those that lead there.
@@ -157,9 +157,16 @@ impl Scope {
             o.put_u32(STATUS, 0);
             o.put_u32(STATUS_MASK, ANSWERED);
         };
+        let of_protocol = |o: &mut Vec<u8>, protocol| {
+            o.nest(TUPLE_ORIGINAL, |o| put_tuple(o, None, None, protocol, None, None));
+            o.nest(FILTER, |o| o.put(1, &field::PROTOCOL.to_ne_bytes()));
+        };
         match self {
-            Self::All => {}
-            Self::Connecting => unanswered(out),
+            Self::Datagrams => of_protocol(out, Protocol::Udp),
+            Self::Connecting => {
+                unanswered(out);
+                of_protocol(out, Protocol::Tcp);
+            }
             Self::To(frontend, endpoint) => {
                 if frontend.protocol == Protocol::Tcp {
                     unanswered(out);
