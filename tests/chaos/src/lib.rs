@@ -5,6 +5,7 @@
 //! becomes one [`Exchange`]; tests judge these, and nothing here knows how the proxy works inside. Services have no selector: [`Objects`]
 //! writes their EndpointSlices, so that endpoints come and go as fast as the API server takes them.
 
+mod another;
 mod exchange;
 mod flow;
 mod objects;
@@ -13,6 +14,7 @@ mod program;
 mod server;
 mod traffic;
 
+pub use another::another_build;
 pub use exchange::{Exchange, now};
 pub use flow::Kind;
 pub use objects::{Objects, slice};

@@ -1,13 +1,15 @@
-//! Nobody notices the agents: while they are killed, restarted and switched between nftables and eBPF, with endpoints and Services
+//! Nobody notices the agents: while they are killed, restarted, upgraded and switched between nftables and eBPF, with endpoints and Services
 //! changing as they are away, no flow is reset, waits longer than a second, or changes its server.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use orlop_chaos::{Exchange, Kind, Objects, PODS, Place, Traffic, now, pods, slice};
+use orlop_chaos::{Exchange, Kind, Objects, PODS, Place, Traffic, another_build, now, pods, slice};
 use orlop_conformance::{Cluster, Wanted, eventually};
 use orlop_netns::NetNs;
 use serde_json::{Value, json};
@@ -41,6 +43,20 @@ fn ebpf_agents_come_and_go_unnoticed() {
 fn a_switch_between_nftables_and_ebpf_is_unnoticed() {
     let mut bed = Bed::up("hitless-s", "nftables");
     bed.switches();
+    bed.judge();
+}
+
+#[test]
+fn an_upgrade_in_nftables_mode_is_unnoticed() {
+    let mut bed = Bed::up("hitless-un", "nftables");
+    bed.upgrades();
+    bed.judge();
+}
+
+#[test]
+fn an_upgrade_in_ebpf_mode_is_unnoticed() {
+    let mut bed = Bed::up("hitless-ue", "ebpf");
+    bed.upgrades();
     bed.judge();
 }
 
@@ -174,6 +190,43 @@ impl Bed {
         }
     }
 
+    /// Each time `up` is called by another build, and every agent becomes one of its: by turns one that differs in its build
+    /// identifier alone, one with other eBPF programs, and the first again.
+    fn upgrades(&mut self) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(self.cluster.name());
+        std::fs::create_dir_all(&folder).unwrap();
+        let first = self.cluster.binary().to_owned();
+        let [same, other] = [("same", false), ("other", true)].map(|(name, programs)| {
+            let path = folder.join(name);
+            another_build(&first, &path, programs).unwrap();
+            path
+        });
+        let builds = [("with the same programs", same), ("with other programs", other), ("the first", first.clone())];
+        let mut present = self.programs();
+        // Half of them in each mode.
+        for n in 1..=events() / 2 {
+            let (name, build) = &builds[(n - 1) % builds.len()];
+            self.note(format!("upgrading to the build {name} (event {n})"));
+            let change = self.change(n);
+            self.cluster.upgrade(build.clone()).unwrap();
+            self.note(format!("upgraded to the build {name} (event {n})"));
+            self.settle(n, change);
+            let before = std::mem::replace(&mut present, self.programs());
+            let kept = before.is_empty() || *name == "with the same programs";
+            assert_eq!(before == present, kept, "event {n}, {name}: {before:?} became {present:?}");
+        }
+        self.cluster.upgrade(first).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// The eBPF programs that the nodes' agents have pinned, by their inodes: a new program is a new file.
+    fn programs(&self) -> BTreeSet<(PathBuf, u64)> {
+        let inside = |path: PathBuf| std::fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let nodes = inside(PathBuf::from(format!("/run/orlop/{}/bpf", self.cluster.name())));
+        let pins = nodes.flat_map(inside).flat_map(|abi| inside(abi.join("programs")));
+        pins.map(|pin| (pin.clone(), std::fs::metadata(pin).unwrap().ino())).collect()
+    }
+
     fn terminate(&self, node: u32) {
         let group = format!("/run/orlop/{0}/cgroup/orlop-{0}/node{node}/node", self.cluster.name());
         let processes = std::fs::read_to_string(format!("{group}/cgroup.procs")).unwrap();
@@ -245,7 +298,7 @@ impl Bed {
         );
         assert!(met > 20, "the endpoint that comes and goes was met only {met} times");
         let took = self.events.last().unwrap().0 - self.events[0].0;
-        println!("{} events in {took:?}, {total} exchanges, {met} with the endpoint that comes and goes", events());
+        println!("{took:?}, {total} exchanges, {met} with the endpoint that comes and goes");
     }
 }
 

@@ -149,6 +149,12 @@ impl Cluster {
         self.again()
     }
 
+    /// `orlop up` as it was called first, but by another build from now on: every agent becomes one of its.
+    pub fn upgrade(&mut self, binary: PathBuf) -> Result<()> {
+        self.binary = binary;
+        self.again()
+    }
+
     /// `kill -9` to every process of a cgroup2 group at once (`/node1/node`, or empty for all), and waits until it is empty.
     pub fn kill(&self, group: &str) -> Result<()> {
         let directory = format!("/run/orlop/{0}/cgroup/orlop-{0}{group}", self.wanted.name);
