@@ -116,6 +116,13 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         metrics_bind_address: Some(SocketAddr::new(address.ip(), crate::node::DNS_METRICS_PORT)),
         take_over: Some(flags.cluster_dns_service.clone()),
     });
+    config.flagz = flags.settings.shown()?;
+    for (name, value) in [
+        ("config", flags.config.as_ref().map(|path| path.display().to_string())),
+        ("hostname-override", flags.hostname_override.clone()),
+    ] {
+        config.flagz.insert(name.into(), value.unwrap_or_default());
+    }
     config.selection = flags.ebpf_selection.into();
     config.forwarding = flags.ebpf_forwarding.into();
     if text.is_none() {

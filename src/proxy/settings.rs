@@ -1,8 +1,11 @@
 //! kube-proxy's flags that stand for fields of `KubeProxyConfiguration`: a table, so that each has its field's name and
 //! nothing else. Without `--config` they are the configuration; with it they are ignored, as kube-proxy ignores them.
 
+use std::collections::BTreeMap;
+
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use orlop_proxy::KubeProxyConfiguration;
 use serde_json::{Map, Value, json};
 
 /// How a flag's text becomes a field's value.
@@ -110,6 +113,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Every flag with the value it has, as Go writes it: what was given, or the default.
+    pub fn shown(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let all = serde_json::to_value(KubeProxyConfiguration::of(self.fields.clone())?)?;
+        let named = FLAGS.iter().filter(|(_, paths, ..)| !paths.is_empty());
+        Ok(named.map(|(name, paths, kind, _)| ((*name).to_owned(), shown(get(&all, paths), *kind))).collect())
+    }
+
     /// Whether a text field was given, and empty.
     pub fn is_empty(&self, field: &str) -> bool {
         self.fields[field] == ""
@@ -187,6 +197,24 @@ fn gate(text: &str) -> Result<(String, Value), String> {
     parsed.ok_or_else(|| format!("{text:?}: write it as Gate=true"))
 }
 
+/// The value of the first of some fields.
+fn get<'a>(fields: &'a Value, paths: &str) -> &'a Value {
+    paths.split_whitespace().next().unwrap_or_default().split('.').fold(fields, |value, name| &value[name])
+}
+
+fn shown(value: &Value, kind: Kind) -> String {
+    match (value, kind) {
+        (Value::String(text), _) => text.clone(),
+        (Value::Array(all), _) => format!("[{}]", all.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+        (Value::Object(gates), _) => {
+            gates.iter().map(|(gate, on)| format!("{gate}={on}")).collect::<Vec<_>>().join(",")
+        }
+        (Value::Null, List) => "[]".into(),
+        (Value::Null, _) => String::new(),
+        (other, _) => other.to_string(),
+    }
+}
+
 fn put(fields: &mut Value, path: &str, value: Value) {
     match path.split_once('.') {
         Some((outer, rest)) => {
@@ -232,6 +260,18 @@ mod tests {
             "conntrack": {"maxPerCore": 0},
         });
         assert_eq!(settings(&flags).expect("they are right"), expected);
+    }
+
+    #[test]
+    fn flags_are_shown_with_the_values_they_have() {
+        let fields =
+            settings(&["--nodeport-addresses=10.0.0.0/8,fd00::/8", "--iptables-masquerade-bit=3"]).expect("right");
+        let shown = Settings { fields }.shown().expect("a configuration");
+        let get = |name: &str| shown.get(name).map(String::as_str);
+        assert_eq!(get("nodeport-addresses"), Some("[10.0.0.0/8,fd00::/8]"));
+        assert_eq!(get("iptables-masquerade-bit"), Some("3"));
+        assert_eq!(get("healthz-bind-address"), Some("0.0.0.0:10256"));
+        assert_eq!((get("masquerade-all"), get("cluster-cidr")), (Some("false"), Some("")));
     }
 
     #[test]

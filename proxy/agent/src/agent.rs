@@ -22,7 +22,7 @@ use crate::metrics::{Metrics, Stage};
 use crate::node::NodeInfo;
 use crate::pages::{HealthPages, MetricsPages};
 use crate::watch::{Fact, facts};
-use crate::{Config, Error, driver, service_health};
+use crate::{Config, Error, driver, event, service_health};
 
 /// A change may wait so long, in sync periods, before the proxy counts as unhealthy.
 const HEALTH_PERIODS: u32 = 2;
@@ -52,6 +52,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
             metrics: metrics.clone(),
             mailbox: mailbox.clone(),
             configz: config.configz.clone(),
+            flagz: config.flagz.clone(),
             censuses: ask_census,
         };
         serve("metrics", address, hard_fail, pages, stop.child_token()).await?;
@@ -59,6 +60,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     let (health_checks, checks) = watch::channel(driver::HealthChecks::new());
     let (answering, addresses) = watch::channel(NodePortAddresses::Only(Vec::new()));
     tokio::spawn(service_health::run(health.clone(), checks, addresses, stop.child_token()));
+    event::starting(config.client.clone(), &config.node_name);
     let observers = Observers { health: health.clone(), metrics: metrics.clone(), health_checks };
     let mut ended = driver::spawn(config.clone(), mailbox.clone(), observers)?;
     let mut dns = Feed::start(&config, &stop).await?;

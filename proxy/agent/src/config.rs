@@ -1,5 +1,6 @@
 //! What an agent is told. Names and defaults follow kube-proxy's `KubeProxyConfiguration`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -70,6 +71,8 @@ pub struct Config {
     pub detect_local: DetectLocalMode,
     /// `nftables.masqueradeAll`: callers of cluster IPs are always masqueraded.
     pub masquerade_all: bool,
+    /// `nftables.masqueradeBit`, or in mode iptables its own: the bit of the packet mark that says masquerade.
+    pub masquerade_bit: u8,
     /// The gate `AllowServiceExternalIPs`.
     pub external_ips: bool,
     /// Where NodePorts answer.
@@ -102,6 +105,8 @@ pub struct Config {
     pub cluster_dns: Option<crate::ClusterDns>,
     /// The body of `/configz`.
     pub configz: String,
+    /// What `/flagz` lists.
+    pub flagz: BTreeMap<String, String>,
 }
 
 impl Config {
@@ -114,6 +119,7 @@ impl Config {
             node_ip: None,
             detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(Vec::new())),
             masquerade_all: false,
+            masquerade_bit: orlop_plan::MASQUERADE_BIT,
             external_ips: true,
             node_port_addresses: NodePortAddressPolicy::Primary,
             node_port_range: (30_000, 32_767),
@@ -130,6 +136,7 @@ impl Config {
             conntrack: None,
             cluster_dns: None,
             configz: "{}".into(),
+            flagz: BTreeMap::new(),
         }
     }
 }

@@ -154,6 +154,7 @@ pub(crate) struct DetectLocalSettings {
 /// The settings that kube-proxy keeps once for each of its modes.
 pub(crate) struct ModeSettings {
     pub masquerade_all: bool,
+    pub masquerade_bit: u8,
     pub sync_period: GoDuration,
     pub min_sync_period: GoDuration,
 }
@@ -171,14 +172,19 @@ impl KubeProxyConfiguration {
 
     /// The settings of the mode that it asks for. What eBPF is told stands under `nftables`.
     pub(crate) fn mode_settings(&self) -> ModeSettings {
-        let (masquerade_all, sync_period, min_sync_period) = match self.mode.as_str() {
-            "ipvs" => (self.iptables.masquerade_all, self.ipvs.sync_period, self.ipvs.min_sync_period),
-            "nftables" | "ebpf" => {
-                (self.nftables.masquerade_all, self.nftables.sync_period, self.nftables.min_sync_period)
+        let (iptables, nftables) = (&self.iptables, &self.nftables);
+        let (masquerade_all, bit, sync_period, min_sync_period) = match self.mode.as_str() {
+            "ipvs" => {
+                let ipvs = &self.ipvs;
+                (iptables.masquerade_all, iptables.masquerade_bit, ipvs.sync_period, ipvs.min_sync_period)
             }
-            _ => (self.iptables.masquerade_all, self.iptables.sync_period, self.iptables.min_sync_period),
+            "nftables" | "ebpf" => {
+                (nftables.masquerade_all, nftables.masquerade_bit, nftables.sync_period, nftables.min_sync_period)
+            }
+            _ => (iptables.masquerade_all, iptables.masquerade_bit, iptables.sync_period, iptables.min_sync_period),
         };
-        ModeSettings { masquerade_all, sync_period, min_sync_period }
+        let masquerade_bit = bit.and_then(|bit| u8::try_from(bit).ok()).unwrap_or(orlop_plan::MASQUERADE_BIT);
+        ModeSettings { masquerade_all, masquerade_bit, sync_period, min_sync_period }
     }
 
     /// The pod networks of `clusterCIDR`.

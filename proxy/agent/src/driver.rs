@@ -141,6 +141,7 @@ impl Driver<'_> {
                 memory::give_back();
             }
         }
+        self.backend.reconciled().iter().for_each(|look| self.observers.metrics.reconciled(look));
         self.wanted.triggers.clear();
         self.retry = FIRST_RETRY;
         let Observers { health, metrics, health_checks } = self.observers;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -29,6 +29,8 @@ pub(crate) struct Request {
     pub path: String,
     /// After the `?`.
     pub query: String,
+    /// The header `Accept`.
+    pub accept: String,
     /// The address of ours that was called.
     pub local: SocketAddr,
 }
@@ -124,7 +126,9 @@ pub(crate) async fn accept<H: Handler>(
         tokio::spawn(async move {
             let service = service_fn(|request: hyper::Request<Incoming>| {
                 let (path, query) = (request.uri().path().into(), request.uri().query().unwrap_or_default().into());
-                let answer = handler.answer(Request { path, query, local });
+                let accept =
+                    request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default().into();
+                let answer = handler.answer(Request { path, query, accept, local });
                 async move { Ok::<_, Infallible>(answer.await) }
             });
             let mut builder = hyper::server::conn::http1::Builder::new();

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
-use orlop_plan::{Counters, NoLocalEndpoints, Plan};
+use orlop_plan::{Counters, NoLocalEndpoints, Plan, Reconciled};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets, linear_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::traffic;
+use crate::{process, traffic};
 
 /// The label of the health counters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -112,6 +112,9 @@ pub(crate) struct Metrics {
     service_pending: Gauge,
     no_local_endpoints: Family<ByPolicy, Gauge>,
     sync_failures: Family<ByFamily, Counter>,
+    cleanup_failures: Family<ByFamily, Counter>,
+    reconcile_duration: Histograms,
+    reconcile_deleted: Family<ByFamily, Counter>,
     healthz: Family<Code, Counter>,
     livez: Family<Code, Counter>,
     /// The frontends in the plan.
@@ -148,6 +151,9 @@ impl Metrics {
             service_pending: Gauge::default(),
             no_local_endpoints: Family::default(),
             sync_failures: Family::default(),
+            cleanup_failures: Family::default(),
+            reconcile_duration: Family::new_with_constructor(sync_histogram),
+            reconcile_deleted: Family::default(),
             healthz: Family::default(),
             livez: Family::default(),
             frontends: Gauge::default(),
@@ -156,6 +162,10 @@ impl Metrics {
         metrics.register();
         for family in FAMILIES {
             metrics.set_no_local_endpoints(family, NoLocalEndpoints::default());
+            // What has not happened is shown as such. A cleanup that fails is a sync that fails here: they are one transaction.
+            for counter in [&metrics.sync_failures, &metrics.cleanup_failures, &metrics.reconcile_deleted] {
+                drop(counter.get_or_create(&by(family)));
+            }
         }
         metrics
     }
@@ -181,6 +191,11 @@ impl Metrics {
                 "network_programming_duration_seconds",
                 "In Cluster Network Programming Latency in seconds",
                 &self.programming_duration,
+            ),
+            (
+                "conntrack_reconciler_sync_duration_seconds",
+                "ReconcileConntrackFlowsLatency latency in seconds",
+                &self.reconcile_duration,
             ),
         ];
         for (name, help, family) in durations {
@@ -219,6 +234,16 @@ impl Metrics {
             "sync_proxy_rules_nftables_sync_failures",
             "Cumulative proxy nftables sync failures",
             self.sync_failures.clone(),
+        );
+        registry.register(
+            "sync_proxy_rules_nftables_cleanup_failures",
+            "Cumulative proxy nftables cleanup failures",
+            self.cleanup_failures.clone(),
+        );
+        registry.register(
+            "conntrack_reconciler_deleted_entries",
+            "Cumulative conntrack flows deleted by conntrack reconciler",
+            self.reconcile_deleted.clone(),
         );
         registry.register("proxy_healthz", "Cumulative proxy healthz HTTP status", self.healthz.clone());
         registry.register("proxy_livez", "Cumulative proxy livez HTTP status", self.livez.clone());
@@ -289,6 +314,13 @@ impl Metrics {
         }
     }
 
+    /// Connection tracking was looked at.
+    pub fn reconciled(&self, look: &Reconciled) {
+        let labels = by(look.family);
+        self.reconcile_duration.get_or_create(&labels).observe(look.took.as_secs_f64());
+        self.reconcile_deleted.get_or_create(&labels).inc_by(look.deleted as u64);
+    }
+
     /// A health request was answered.
     pub fn health_answered(&self, mind_node: bool, code: u16) {
         let family = if mind_node { &self.healthz } else { &self.livez };
@@ -300,12 +332,13 @@ impl Metrics {
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);
+        let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
+        text.truncate(end);
+        process::write(&mut text);
         if let Some((plan, counters)) = traffic {
-            let end = text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len);
-            text.truncate(end);
             traffic::write(&mut text, plan, counters);
-            text.push_str("# EOF\n");
         }
+        text.push_str("# EOF\n");
         text
     }
 }
@@ -350,5 +383,54 @@ mod tests {
         ] {
             assert!(text.contains(name), "{name} is missing in\n{text}");
         }
+    }
+
+    /// Every metric of kube-proxy 1.36 that is not of its iptables mode alone, as it names and labels them.
+    const KUBE_PROXYS: [(&str, &str); 19] = [
+        ("kubeproxy_sync_proxy_rules_duration_seconds", "histogram"),
+        ("kubeproxy_sync_full_proxy_rules_duration_seconds", "histogram"),
+        ("kubeproxy_sync_partial_proxy_rules_duration_seconds", "histogram"),
+        ("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "gauge"),
+        ("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "gauge"),
+        ("kubeproxy_network_programming_duration_seconds", "histogram"),
+        ("kubeproxy_sync_proxy_rules_endpoint_changes_pending", "gauge"),
+        ("kubeproxy_sync_proxy_rules_endpoint_changes_total", "counter"),
+        ("kubeproxy_sync_proxy_rules_service_changes_pending", "gauge"),
+        ("kubeproxy_sync_proxy_rules_service_changes_total", "counter"),
+        ("kubeproxy_sync_proxy_rules_no_local_endpoints_total", "gauge"),
+        ("kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "counter"),
+        ("kubeproxy_sync_proxy_rules_nftables_cleanup_failures_total", "counter"),
+        ("kubeproxy_conntrack_reconciler_sync_duration_seconds", "histogram"),
+        ("kubeproxy_conntrack_reconciler_deleted_entries_total", "counter"),
+        ("kubeproxy_proxy_healthz_total", "counter"),
+        ("kubeproxy_proxy_livez_total", "counter"),
+        ("process_start_time_seconds", "gauge"),
+        ("process_resident_memory_bytes", "gauge"),
+    ];
+
+    #[test]
+    fn every_metric_of_kube_proxy_is_there() {
+        let metrics = Metrics::new();
+        let triggers = [(Ip::V4, SystemTime::now())];
+        metrics.queued();
+        for full in [true, false] {
+            metrics.synced(&Synced { took: Duration::ZERO, full, families: &[Ip::V4], triggers: &triggers });
+        }
+        metrics.reconciled(&Reconciled { family: Ip::V6, took: Duration::ZERO, deleted: 3 });
+        metrics.health_answered(true, 200);
+        metrics.health_answered(false, 200);
+        let text = metrics.text(None);
+        for (name, kind) in KUBE_PROXYS {
+            // Text of OpenMetrics names a counter without its end.
+            let named = if kind == "counter" { name.trim_end_matches("_total") } else { name };
+            assert!(text.contains(&format!("# TYPE {named} {kind}\n")), "{name} is missing in\n{text}");
+            let value = |line: &str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ', '_']));
+            assert!(text.lines().any(value), "{name} has no value in\n{text}");
+        }
+        assert!(
+            text.contains("kubeproxy_conntrack_reconciler_deleted_entries_total{ip_family=\"IPv6\"} 3\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("# EOF\n"));
     }
 }

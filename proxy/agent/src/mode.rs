@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
-use orlop_plan::{Backend, BackendError, Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan, Protocol};
+use orlop_plan::{
+    Backend, BackendError, Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan, Protocol, Reconciled,
+};
 
 use crate::{Config, Mode, leftovers};
 
@@ -111,6 +113,10 @@ impl Backend for NftAfterEbpf {
 
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
         self.nft.held(frontend)
+    }
+
+    fn reconciled(&mut self) -> Vec<Reconciled> {
+        self.nft.reconciled()
     }
 
     fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {

@@ -85,6 +85,7 @@ impl NodeInfo {
                 DetectLocalMode::NodeCidr => DetectLocal::Cidrs(self.pod_cidrs.clone()),
             },
             masquerade_all: config.masquerade_all,
+            masquerade_bit: config.masquerade_bit,
         }
     }
 }

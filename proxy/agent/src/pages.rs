@@ -1,5 +1,6 @@
 //! What kube-proxy serves on 10256 and 10249, and our own pages beside it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::health::Health;
 use crate::http::{Answer, Handler, Request, not_found, page, plain};
 use crate::mailbox::Mailbox;
 use crate::metrics::Metrics;
+use crate::zpages;
 
 /// The backend may be busy with a large change.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,13 +40,14 @@ impl Handler for HealthPages {
     }
 }
 
-/// `/metrics`, `/proxyMode`, `/configz` and a plain `/healthz` as kube-proxy serves them on 10249; `/explain`, `/flows`
+/// `/metrics`, `/metrics/slis`, `/proxyMode`, `/configz`, `/statusz`, `/flagz` and a plain `/healthz` as kube-proxy serves them on 10249; `/explain`, `/flows`
 /// and `/limits` of our own.
 pub(crate) struct MetricsPages {
     pub health: Arc<Health>,
     pub metrics: Arc<Metrics>,
     pub mailbox: Arc<Mailbox>,
     pub configz: String,
+    pub flagz: BTreeMap<String, String>,
     pub censuses: mpsc::Sender<CensusRequest>,
 }
 
@@ -110,6 +113,12 @@ impl Handler for MetricsPages {
             "/proxyMode" => plain(StatusCode::OK, self.health.mode()),
             "/configz" => page(StatusCode::OK, "application/json", self.configz.clone()),
             "/healthz" | "/healthz/ping" => plain(StatusCode::OK, "ok"),
+            "/statusz" => zpages::statusz(&request.accept),
+            "/flagz" => zpages::flagz(&request.accept, &self.flagz),
+            "/metrics/slis" => {
+                let passes = |mind_node| self.health.answer(mind_node).0 == StatusCode::OK;
+                page(StatusCode::OK, OPENMETRICS, zpages::slis(&[("healthz", passes(true)), ("livez", passes(false))]))
+            }
             "/explain" => self.explain(&request.query).await,
             "/flows" => self.flows(&request.query).await,
             "/limits" => plain(StatusCode::OK, self.health.limits().into_iter().map(|l| l + "\n").collect::<String>()),

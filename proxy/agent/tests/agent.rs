@@ -115,6 +115,15 @@ fn an_agent_programs_answers_for_its_services_and_tells_how_it_goes() {
         let configz: Value = serde_json::from_str(&page(10249, "/configz").await.1).expect("JSON");
         let shown = &configz["kubeproxy.config.k8s.io"];
         assert_eq!((&shown["clusterCIDR"], &shown["nftables"]["syncPeriod"]), (&json!("10.244.0.0/16"), &json!("30s")));
+        let status = page(10249, "/statusz").await.1;
+        assert!(status.starts_with("\nkube-proxy statusz\nWarning: ") && status.contains("\nUp: 0 hr "), "{status}");
+        let flags = page(10249, "/flagz").await.1;
+        assert!(flags.starts_with("\nkube-proxy flagz\nWarning: "), "{flags}");
+        let slis = until(10249, "/metrics/slis", |_, text| text.contains("type=\"healthz\"} 1\n")).await;
+        assert!(slis.contains("process_start_time_seconds "), "{slis}");
+        let event = api.posted("events").await;
+        let told = (&event["reason"], &event["action"], &event["regarding"]["name"], &event["reportingController"]);
+        assert_eq!(told, (&json!("Starting"), &json!("StartKubeProxy"), &json!(NODE), &json!("kube-proxy")), "{event}");
         assert_eq!(page(10249, "/nothing").await, (404, "404 page not found\n".into()));
 
         // No endpoint: refused, and a load balancer is sent away.

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Instant;
 
 use orlop_plan::{
     Backend, BackendError, Change, Changes, Counters, Endpoint, Family, FlowFilter, Flows, Frontend, Held, Plan,
-    Protocol, Target,
+    Protocol, Reconciled, Target,
 };
 
 use crate::conntrack::Scope;
@@ -31,6 +32,8 @@ pub struct NftBackend {
     route_localnet: bool,
     /// Whether conntrack is left alone.
     keeps_flows: bool,
+    /// Looks at conntrack that nobody has heard of yet.
+    reconciled: Vec<Reconciled>,
 }
 
 impl NftBackend {
@@ -39,7 +42,7 @@ impl NftBackend {
         let netlink = Netlink::open()?;
         let route_localnet = std::fs::read_to_string(ROUTE_LOCALNET).is_ok_and(|value| value.trim() == "1");
         let tables = FAMILIES.map(|family| Table::new(family, route_localnet && family == Family::V4));
-        Ok(Self { netlink, tables, messages: 0, route_localnet, keeps_flows: false })
+        Ok(Self { netlink, tables, messages: 0, route_localnet, keeps_flows: false, reconciled: Vec::new() })
     }
 
     /// Beside another backend, which takes over what this one serves no more: its flows go on to their end.
@@ -60,7 +63,7 @@ impl NftBackend {
         if self.keeps_flows {
             return table.cleaned();
         }
-        let mut deleted = 0;
+        let (start, mut deleted) = (Instant::now(), 0);
         for scope in scopes {
             match conntrack::clean(&mut self.netlink, family, *scope, plan, table.leaving()) {
                 Ok(count) => deleted += count,
@@ -68,6 +71,9 @@ impl NftBackend {
             }
         }
         table.cleaned();
+        // Somebody who never asks must not make it grow.
+        self.reconciled.truncate(MAX_LOOKS);
+        self.reconciled.push(Reconciled { family, took: start.elapsed(), deleted });
         if deleted > 0 {
             tracing::info!(deleted, ?family, "deleted stale conntrack entries");
         }
@@ -187,6 +193,10 @@ impl Backend for NftBackend {
 
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
         Ok(held::read(&mut self.netlink, frontend)?)
+    }
+
+    fn reconciled(&mut self) -> Vec<Reconciled> {
+        std::mem::take(&mut self.reconciled)
     }
 
     fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {

@@ -35,8 +35,6 @@ pub(crate) const TABLE: &str = "orlop";
 pub(crate) const COUNT_REJECT: u32 = 0;
 /// In `counts`: discard.
 pub(crate) const COUNT_DROP: u32 = u32::MAX;
-/// kube-proxy's default `masqueradeBit`: 14.
-pub(crate) const MASQUERADE_MARK: u32 = 1 << 14;
 /// The first word of every value.
 pub(crate) const LABEL: u32 = 1;
 /// `RTN_LOCAL`.
@@ -253,10 +251,10 @@ fn find(family: Family, [by_address_map, by_port_map]: [&'static str; 2]) -> [Ve
     [by_address, by_port]
 }
 
-/// `meta mark set meta mark or 0x4000`.
-pub(crate) fn mark_for_masquerade() -> Vec<Expr> {
+/// `meta mark set meta mark or 0x4000`, which is kube-proxy's default bit.
+pub(crate) fn mark_for_masquerade(mark: u32) -> Vec<Expr> {
     use registers::SCRATCH;
-    let (mask, bit) = ((!MASQUERADE_MARK).to_ne_bytes().to_vec(), MASQUERADE_MARK.to_ne_bytes().to_vec());
+    let (mask, bit) = ((!mark).to_ne_bytes().to_vec(), mark.to_ne_bytes().to_vec());
     vec![
         Expr::LoadMark { to: SCRATCH },
         Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask, xor: bit },
@@ -274,7 +272,7 @@ pub(crate) fn source_is_local() -> Vec<Expr> {
 }
 
 /// The chains that exist whatever the Services are.
-pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Vec<Chain> {
+pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses, mark: u32) -> Vec<Chain> {
     use registers::{ADDRESS, POLICY, SCRATCH};
     let masquerade = || {
         let (first, last) = (SCRATCH - 1, SCRATCH);
@@ -305,12 +303,12 @@ pub(crate) fn fixed_chains(family: Family, node_ports: &NodePortAddresses) -> Ve
     services.push(vec![destination, Expr::InSet { set: CLUSTER_IPS, from: ADDRESS, inverted: false }, goto("refuse")]);
     let marked = vec![
         Expr::LoadMark { to: SCRATCH },
-        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: MASQUERADE_MARK.to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: mark.to_ne_bytes().to_vec(), xor: vec![0; 4] },
         Expr::Compare { from: SCRATCH, equal: false, value: vec![0; 4] },
     ];
     let mut unmark = vec![
         Expr::LoadMark { to: SCRATCH },
-        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: (!MASQUERADE_MARK).to_ne_bytes().to_vec(), xor: vec![0; 4] },
+        Expr::Bitwise { from: SCRATCH, to: SCRATCH, mask: (!mark).to_ne_bytes().to_vec(), xor: vec![0; 4] },
         Expr::SetMark { from: SCRATCH },
     ];
     unmark.extend(masquerade());

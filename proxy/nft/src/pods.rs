@@ -3,15 +3,22 @@
 use orlop_plan::{DetectLocal, Family, NodeFacts};
 
 use crate::expr::{Address, Expr};
-use crate::layout::{PODS, registers::ADDRESS};
+use crate::layout::{PODS, mark_for_masquerade, registers::ADDRESS};
 
 /// `IFNAMSIZ`: a device's name fills so many bytes, with NULs at its end.
 const NAME_LENGTH: usize = 16;
 
-/// What is known of the pods of one family.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pods {
+/// What is known of the pods of one family, and how a packet is marked that is to be masqueraded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pods {
+    known: Known,
+    mark: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Known {
     /// Nothing: nobody is a pod, and nobody a stranger.
+    #[default]
     Unknown,
     /// Their networks, which are in the set `pods`.
     Networks,
@@ -21,16 +28,27 @@ pub(crate) enum Pods {
 
 impl Pods {
     pub fn of(node: &NodeFacts, family: Family) -> Self {
-        match &node.detect_local {
-            DetectLocal::Cidrs(cidrs) if cidrs.iter().any(|cidr| Family::of(cidr.addr()) == family) => Self::Networks,
-            DetectLocal::Cidrs(_) => Self::Unknown,
+        let known = match &node.detect_local {
+            DetectLocal::Cidrs(cidrs) if cidrs.iter().any(|cidr| Family::of(cidr.addr()) == family) => Known::Networks,
+            DetectLocal::Cidrs(_) => Known::Unknown,
             DetectLocal::Bridge(name) => {
                 let mut name = name.clone().into_bytes();
                 name.resize(NAME_LENGTH, 0);
-                Self::Device(name)
+                Known::Device(name)
             }
-            DetectLocal::InterfacePrefix(prefix) => Self::Device(prefix.bytes().take(NAME_LENGTH).collect()),
-        }
+            DetectLocal::InterfacePrefix(prefix) => Known::Device(prefix.bytes().take(NAME_LENGTH).collect()),
+        };
+        Self { known, mark: 1_u32.checked_shl(node.masquerade_bit.into()).unwrap_or(0) }
+    }
+
+    /// The bit of the mark.
+    pub const fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    /// Notes that the packet is to be masqueraded.
+    pub fn mark_for_masquerade(&self) -> Vec<Expr> {
+        mark_for_masquerade(self.mark)
     }
 
     /// Goes on only for what is known to be a pod's packet; none if nothing is.
@@ -44,18 +62,18 @@ impl Pods {
     }
 
     fn guard(&self, inverted: bool) -> Option<Vec<Expr>> {
-        match self {
-            Self::Unknown => None,
-            Self::Networks => Some(vec![
+        match &self.known {
+            Known::Unknown => None,
+            Known::Networks => Some(vec![
                 Expr::LoadAddress { which: Address::Source, to: ADDRESS },
                 Expr::InSet { set: PODS, from: ADDRESS, inverted },
             ]),
             // Every device's name begins with nothing; only what the node itself sends has none.
-            Self::Device(name) if name.is_empty() => Some(vec![
+            Known::Device(name) if name.is_empty() => Some(vec![
                 Expr::LoadDevice { to: ADDRESS },
                 Expr::Compare { from: ADDRESS, equal: inverted, value: vec![0] },
             ]),
-            Self::Device(name) => Some(vec![
+            Known::Device(name) => Some(vec![
                 Expr::LoadDevice { to: ADDRESS },
                 Expr::Compare { from: ADDRESS, equal: !inverted, value: name.clone() },
             ]),

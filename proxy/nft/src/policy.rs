@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::expr::{Address, Expr, Verdict};
 use crate::layout::registers::{ADDRESS, CHOICE, COUNT, COUNTED, ENDPOINT, ENDPOINT_ADDRESS, FRONTEND, GROUP, MEMBER};
-use crate::layout::{self, Chain, LABEL, address_registers, find_group, lookup, mark_for_masquerade, source_is_local};
+use crate::layout::{self, Chain, LABEL, address_registers, find_group, lookup, source_is_local};
 use crate::pods::Pods;
 
 /// Everything of a target that is not its endpoints. Few distinct ones exist in a cluster.
@@ -100,7 +100,7 @@ impl Policy {
         let everywhere = Variant { local: false, affinity };
         let mut rules = Vec::new();
         if self.local {
-            rules.push([source_is_local(), mark_for_masquerade()].concat());
+            rules.push([source_is_local(), pods.mark_for_masquerade()].concat());
             for guard in [Some(source_is_local()), pods.is_pod()].into_iter().flatten() {
                 rules.extend(balance(family, everywhere).into_iter().map(|rule| [guard.clone(), rule].concat()));
             }
@@ -110,9 +110,9 @@ impl Policy {
         match self.masquerade {
             Masquerade::Never => {}
             Masquerade::Outside => {
-                rules.extend(pods.is_stranger().map(|guard| [guard, mark_for_masquerade()].concat()))
+                rules.extend(pods.is_stranger().map(|guard| [guard, pods.mark_for_masquerade()].concat()))
             }
-            Masquerade::Always => rules.push(mark_for_masquerade()),
+            Masquerade::Always => rules.push(pods.mark_for_masquerade()),
         }
         rules.extend(balance(family, everywhere));
         rules

@@ -154,7 +154,7 @@ impl Table {
         Self {
             family,
             loopback,
-            pods: Pods::Unknown,
+            pods: Pods::default(),
             adopted: false,
             groups: HashMap::new(),
             endpoints: 0,

@@ -1,8 +1,9 @@
 //! The contract between the agent and what programs the kernel.
 
 use std::error::Error;
+use std::time::Duration;
 
-use crate::{Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan};
+use crate::{Changes, Counters, Family, FlowFilter, Flows, Frontend, Held, Plan};
 
 /// Why a backend could not make the kernel equal to the plan; the agent logs it and resyncs later.
 pub type BackendError = Box<dyn Error + Send + Sync>;
@@ -11,6 +12,17 @@ pub type BackendError = Box<dyn Error + Send + Sync>;
 /// to the other, either still translates what it began, and an answer must be one's alone. They lie above the NodePorts, so
 /// that an answer is never taken for a NodePort's first packet.
 pub const NFTABLES_SOURCE_PORTS: (u16, u16) = (32_768, 65_535);
+
+/// A look at connection tracking for flows that lead to no endpoint any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconciled {
+    /// Whose flows were looked at.
+    pub family: Family,
+    /// How long it took.
+    pub took: Duration,
+    /// How many it deleted.
+    pub deleted: usize,
+}
 
 /// Makes the kernel equal to the plan. Calls block and come from one thread at a time.
 pub trait Backend: Send {
@@ -36,6 +48,11 @@ pub trait Backend: Send {
     /// What the kernel holds for a frontend, read back from the kernel and not from memory; none if it holds nothing.
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {
         Err(format!("{} mode cannot read {frontend} back from the kernel", self.mode()).into())
+    }
+
+    /// The looks at connection tracking since the last call.
+    fn reconciled(&mut self) -> Vec<Reconciled> {
+        Vec::new()
     }
 
     /// Flows that the kernel translates now, or did a moment ago.

@@ -24,7 +24,7 @@ mod slice;
 mod target;
 mod tracker;
 
-pub use backend::{Backend, BackendError, NFTABLES_SOURCE_PORTS};
+pub use backend::{Backend, BackendError, NFTABLES_SOURCE_PORTS, Reconciled};
 pub use census::Census;
 pub use counters::{Counters, EndpointTally, Latency, Tally};
 pub use diff::{Change, Changes, diff};
@@ -34,7 +34,7 @@ pub use frontend::{Family, Frontend, FrontendAddress, Protocol};
 pub use health_check::HealthCheck;
 pub use held::Held;
 pub use interpret::{Choice, Origin, Outcome, Packet, explain, interpret};
-pub use node::{DetectLocal, NodeFacts, NodePortAddresses};
+pub use node::{DetectLocal, MASQUERADE_BIT, NodeFacts, NodePortAddresses};
 pub use plan::Plan;
 pub use reason::{Caller, Reason};
 pub use select::{Candidate, Hint, Locality, Selection, Topology, select};

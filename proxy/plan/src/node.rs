@@ -56,6 +56,9 @@ impl DetectLocal {
     }
 }
 
+/// kube-proxy's default of `masqueradeBit`.
+pub const MASQUERADE_BIT: u8 = 14;
+
 /// Facts of the node: who it is and what counts as inside the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeFacts {
@@ -71,6 +74,8 @@ pub struct NodeFacts {
     pub detect_local: DetectLocal,
     /// `masqueradeAll`: a [`crate::Tracker`] makes every cluster IP [`crate::Masquerade::Always`]; backends need not look.
     pub masquerade_all: bool,
+    /// `masqueradeBit`: the bit of the packet mark, from 0 to 31, by which a backend that needs one notes what to masquerade.
+    pub masquerade_bit: u8,
 }
 
 impl NodeFacts {
@@ -83,6 +88,7 @@ impl NodeFacts {
             node_ports: NodePortAddresses::AnyLocal,
             detect_local: DetectLocal::Cidrs(cluster_cidrs),
             masquerade_all: false,
+            masquerade_bit: MASQUERADE_BIT,
         };
         let first = [Family::V4, Family::V6].into_iter().filter_map(|family| facts.first_address(family)).collect();
         Self { node_ports: NodePortAddresses::Only(first), ..facts }

@@ -43,6 +43,7 @@ impl KubeProxyConfiguration {
             node_ip,
             detect_local: self.detect_local(),
             masquerade_all: settings.masquerade_all,
+            masquerade_bit: settings.masquerade_bit,
             external_ips: self.feature_gates.get("AllowServiceExternalIPs").copied().unwrap_or(true),
             node_port_addresses: self.node_port_addresses(),
             node_port_range: environment.node_port_range,

@@ -205,20 +205,12 @@ fn mistakes_are_told_in_kube_proxys_words() {
 #[test]
 fn what_does_nothing_here_is_reported_one_line_each() {
     let set = of(json!({
-        "mode": "ipvs", "ipvs": {"scheduler": "lc"}, "enableProfiling": true, "iptables": {"masqueradeBit": 15},
+        "mode": "ipvs", "ipvs": {"scheduler": "lc"}, "enableProfiling": true,
         "featureGates": {"AllowServiceExternalIPs": false, "Other": true}, "clientConnection": {"qps": 50},
         "logging": {"format": "json", "verbosity": 2},
     }));
     let lines = set.unsupported();
-    let named = [
-        "mode: ipvs",
-        "ipvs",
-        "iptables.masqueradeBit",
-        "enableProfiling",
-        "clientConnection.qps",
-        "logging",
-        "featureGates.Other",
-    ];
+    let named = ["mode: ipvs", "ipvs", "enableProfiling", "clientConnection.qps", "logging", "featureGates.Other"];
     assert_eq!(lines.len(), named.len(), "{lines:#?}");
     for (line, field) in lines.iter().zip(named) {
         assert!(line.starts_with(field), "{line}");
@@ -245,14 +237,17 @@ fn node_ports_answer_where_kube_proxys_mode_would_have_them() {
 #[test]
 fn periods_and_masquerading_are_those_of_the_mode() {
     let set = of(json!({
-        "iptables": {"masqueradeAll": true, "minSyncPeriod": "2s"}, "nftables": {"syncPeriod": "7s"},
+        "iptables": {"masqueradeAll": true, "masqueradeBit": 15, "minSyncPeriod": "2s"}, "nftables": {"syncPeriod": "7s"},
     }));
     let settings = set.mode_settings();
+    assert_eq!(settings.masquerade_bit, 15);
     assert!(settings.masquerade_all);
     assert_eq!(settings.min_sync_period.duration(), Some(Duration::from_secs(2)));
     let set = of(json!({"mode": "ebpf", "iptables": {"masqueradeAll": true}, "nftables": {"syncPeriod": "7s"}}));
     let settings = set.mode_settings();
     assert!(!settings.masquerade_all);
+    assert_eq!(settings.masquerade_bit, 14);
+    assert_eq!(of(json!({"mode": "nftables", "nftables": {"masqueradeBit": 3}})).mode_settings().masquerade_bit, 3);
     assert_eq!(settings.sync_period.duration(), Some(Duration::from_secs(7)));
     assert_eq!(settings.min_sync_period.duration(), Some(Duration::from_millis(10)));
 }

@@ -1,6 +1,5 @@
 //! What of a configuration does nothing here.
 
-use super::defaults::MASQUERADE_BIT;
 use super::{Ipvs, KubeProxyConfiguration, Logging, Winkernel};
 
 /// The gates that mean something here.
@@ -29,12 +28,6 @@ impl KubeProxyConfiguration {
         };
         say(ipvs != same_ipvs, "ipvs", "there is no IPVS mode");
         say(self.winkernel != Winkernel::default() || self.windows_run_as_service, "winkernel", "this is Linux");
-        for (bit, field) in [
-            (self.iptables.masquerade_bit, "iptables.masqueradeBit"),
-            (self.nftables.masquerade_bit, "nftables.masqueradeBit"),
-        ] {
-            say(bit != Some(MASQUERADE_BIT), field, "the bit is 14");
-        }
         say(self.enable_profiling, "enableProfiling", "there are no profiling handlers");
         say(!self.show_hidden_metrics_for_version.is_empty(), "showHiddenMetricsForVersion", "no metric is hidden");
         let client = &self.client_connection;

@@ -18,6 +18,7 @@ type Frames = BoxStream<'static, Result<Frame<Bytes>, Infallible>>;
 struct State {
     objects: HashMap<String, Value>,
     watchers: HashMap<String, Vec<mpsc::UnboundedSender<Bytes>>>,
+    posted: HashMap<String, Value>,
 }
 
 /// The objects by resource, and who watches them.
@@ -34,8 +35,17 @@ impl Api {
     pub fn client(&self) -> kube::Client {
         let api = self.clone();
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let answer = api.answer(request.uri().path(), request.uri().query().unwrap_or_default());
-            async move { Ok::<_, Infallible>(Response::new(StreamBody::new(answer))) }
+            let api = api.clone();
+            async move {
+                let path = request.uri().path().to_owned();
+                let answer = if request.method() == "POST" {
+                    let body = request.into_body().collect_bytes().await.unwrap_or_default();
+                    api.take(&path, &body)
+                } else {
+                    api.answer(&path, request.uri().query().unwrap_or_default())
+                };
+                Ok::<_, Infallible>(Response::new(StreamBody::new(answer)))
+            }
         });
         kube::Client::new(service, "default")
     }
@@ -48,6 +58,24 @@ impl Api {
         state.objects.insert(resource.into(), object);
         let watchers = state.watchers.entry(resource.into()).or_default();
         watchers.retain(|watcher| watcher.unbounded_send(Bytes::from(event.clone())).is_ok());
+    }
+
+    /// Waits for an object that somebody posts.
+    pub async fn posted(&self, resource: &str) -> Value {
+        for _ in 0..200 {
+            if let Some(object) = self.0.lock().unwrap().posted.get(resource) {
+                return object.clone();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("nobody posts {resource}");
+    }
+
+    fn take(&self, path: &str, body: &Bytes) -> Frames {
+        let resource = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let object = serde_json::from_slice(body).unwrap();
+        self.0.lock().unwrap().posted.insert(resource, object);
+        stream::iter([Ok(Frame::data(body.clone()))]).boxed()
     }
 
     fn answer(&self, path: &str, query: &str) -> Frames {

@@ -160,7 +160,7 @@ impl Table {
             balance.insert(element::balance_key(count, variant), chain);
             self.balanced.insert((count, variant));
         }
-        chains.extend(fixed_chains(self.family, &plan.node.node_ports));
+        chains.extend(fixed_chains(self.family, &plan.node.node_ports, self.pods.mark()));
 
         let known = if sound { verdicts(netlink, family, layout::POLICIES)? } else { Vec::new() };
         let policies = self.number_policies(&known, &policy_names);

@@ -1,10 +1,13 @@
 //! A restart, a foreign hand and a cleanup.
 
-use orlop_nft::NftBackend;
-use orlop_plan::{Backend, diff};
+use std::process::Command;
+use std::sync::Arc;
 
-use crate::plans::{VIP, web, with};
-use crate::world::{World, ask, connect, tcp};
+use orlop_nft::NftBackend;
+use orlop_plan::{Backend, NodeFacts, diff};
+
+use crate::plans::{NODE_PORT, VIP, web, with};
+use crate::world::{NODE, OUTSIDE, World, ask, connect, tcp};
 
 #[test]
 fn a_restarted_agent_adopts_the_table_without_a_single_write() {
@@ -36,6 +39,23 @@ fn a_restart_into_a_changed_cluster_writes_the_difference_and_keeps_connections(
     assert!((1..=12).contains(&writes), "{writes} messages");
     assert_eq!(ask(&mut held).unwrap().0, 0);
     assert_eq!(tcp(&world.node, &format!("{VIP}:80")).unwrap().0, 1);
+}
+
+#[test]
+fn the_bit_that_says_masquerade_is_a_choice_and_may_change_with_a_restart() {
+    let world = World::new(1);
+    let through_node = format!("{NODE}:{NODE_PORT}");
+    for (bit, mark) in [(14, "0x00004000"), (3, "0x00000008")] {
+        let chains = world.node.run(move || {
+            let mut plan = web(&[0]);
+            plan.node = Arc::new(NodeFacts { masquerade_bit: bit, ..(*plan.node).clone() });
+            NftBackend::open().unwrap().resync(&plan).unwrap();
+            let output = Command::new("nft").args(["list", "table", "ip", "orlop"]).output();
+            String::from_utf8_lossy(&output.expect("running nft: it must be in PATH").stdout).into_owned()
+        });
+        assert!(chains.contains(&format!("meta mark | {mark}")) || chains.contains(&format!("| {mark}")), "{chains}");
+        assert_ne!(tcp(&world.outside, &through_node).unwrap().1.to_string(), OUTSIDE, "masqueraded");
+    }
 }
 
 #[test]
