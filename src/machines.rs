@@ -20,8 +20,8 @@ pub struct Up {
     /// How many machines.
     #[arg(long, default_value_t = 1)]
     nodes: u32,
-    /// ebpf or nftables.
-    #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables"])]
+    /// ebpf or nftables; none leaves Services, and cluster DNS with them, to another proxy (`orlop manifest proxy`).
+    #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables", "none"])]
     proxy_mode: String,
     /// How eBPF chooses an endpoint for a packet from outside: random, or maglev (on every node alike).
     #[arg(long, default_value = "random", value_parser = ["random", "maglev"])]

@@ -62,8 +62,8 @@ pub struct Flags {
     /// Where the CNI plugin keeps its leases.
     #[arg(long, default_value = "/var/lib/cni")]
     cni_data_dir: PathBuf,
-    /// ebpf or nftables.
-    #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables"])]
+    /// ebpf or nftables; none leaves Services, and cluster DNS with them, to another proxy (`orlop manifest proxy`).
+    #[arg(long, default_value = "ebpf", value_parser = ["ebpf", "nftables", "none"])]
     proxy_mode: String,
     /// How eBPF chooses an endpoint for a packet from a device.
     #[arg(long, value_enum, default_value_t)]
@@ -111,7 +111,7 @@ pub async fn run(flags: Flags, rooms: Rooms, stop: CancellationToken) -> Result<
         let (flags, stop) = (flags.clone(), stop.clone());
         tasks.spawn(async move { overlay(&flags, stop).await.context("the pod network failed") });
     }
-    if rooms.proxy {
+    if rooms.proxy && flags.proxy_mode != "none" {
         let (flags, stop) = (flags.clone(), stop.clone());
         tasks.spawn(async move { proxy(&flags, stop).await.context("the service proxy failed") });
     }

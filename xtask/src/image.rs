@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -34,6 +35,24 @@ pub fn product() -> Result<()> {
     Ok(())
 }
 
+/// The product's image for tests: of the binary that is tested, without its debug information and with the libraries that it wants.
+pub fn tested(binary: &Path) -> Result<PathBuf> {
+    let (folder, (_, name, user)) = (run::target().join("tested"), PRODUCT);
+    fs::create_dir_all(&folder)?;
+    let (stripped, archive) = (folder.join("orlop"), folder.join("orlop.tar"));
+    let modified = |path: &Path| path.metadata().and_then(|metadata| metadata.modified());
+    if modified(&archive).ok() > modified(binary).ok() {
+        return Ok(archive);
+    }
+    run::step("packing the image of orlop that is tested");
+    run::run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&stripped).arg(binary))?;
+    let list = run::quiet(Command::new("ldd").arg(binary))?;
+    let libraries: Vec<PathBuf> =
+        list.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect();
+    pack(&stripped, &libraries, name, user, &archive).with_context(|| format!("packing {name}"))?;
+    Ok(archive)
+}
+
 /// Builds static binaries and packs them.
 fn build(images: &[(&str, &str, &str)], folder: &Path) -> Result<()> {
     let mut cargo = build::shipped();
@@ -50,13 +69,14 @@ fn pack_all(images: &[(&str, &str, &str)], folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     for (package, name, user) in images {
         let archive = folder.join(format!("{package}.tar"));
-        pack(&build::folder(true).join(package), name, user, &archive).with_context(|| format!("packing {name}"))?;
+        pack(&build::folder(true).join(package), &[], name, user, &archive)
+            .with_context(|| format!("packing {name}"))?;
     }
     Ok(())
 }
 
-/// An image of one static binary.
-fn pack(binary: &Path, name: &str, user: &str, archive: &PathBuf) -> Result<()> {
+/// An image of one binary, and of libraries where they are on this machine.
+fn pack(binary: &Path, libraries: &[PathBuf], name: &str, user: &str, archive: &PathBuf) -> Result<()> {
     let program = binary.file_name().context("a binary has a name")?.to_string_lossy().into_owned();
     let mut bytes = Vec::new();
     File::open(binary).with_context(|| format!("{}", binary.display()))?.read_to_end(&mut bytes)?;
@@ -68,6 +88,10 @@ fn pack(binary: &Path, name: &str, user: &str, archive: &PathBuf) -> Result<()> 
     let passwd = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
     append(&mut layer, "etc/passwd", 0o644, tar::EntryType::Regular, passwd)?;
     append(&mut layer, &program, 0o755, tar::EntryType::Regular, &bytes)?;
+    for library in libraries {
+        let path = library.strip_prefix("/").unwrap_or(library).to_string_lossy();
+        append(&mut layer, &path, 0o755, tar::EntryType::Regular, &fs::read(library)?)?;
+    }
     let layer = layer.into_inner()?;
     let diff_id = digest(&layer);
 

@@ -22,7 +22,8 @@ enum Xtask {
     BuildEbpf,
     /// Write the schema table of control/schema from published packages.
     Codegen(codegen::Codegen),
-    /// Build the product's image, or with --test the test images (web, pause), as OCI archives (target/dist, target/images).
+    /// Build the product's image as an OCI archive in target/dist; with --test what tests use: web and pause in target/images, and the
+    /// product's of the unoptimised binary in target/tested.
     Image {
         /// The test images.
         #[arg(long)]
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
         Xtask::Setup => setup::run(),
         Xtask::BuildEbpf => build_ebpf::run().map(drop),
         Xtask::Codegen(codegen) => codegen.run(),
-        Xtask::Image { test: true } => image::run(),
+        Xtask::Image { test: true } => image::run().and_then(|()| image::tested(&build::run(false)?).map(drop)),
         Xtask::Image { test: false } => image::product(),
         Xtask::Up(flags) => cluster::up(&flags),
         Xtask::Down(flags) => cluster::pass("down", &flags),

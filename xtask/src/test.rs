@@ -22,6 +22,7 @@ impl Test {
         setup::vm::fetch()?;
         let binary = build::run(false)?;
         image::run()?;
+        let tested = image::tested(&binary)?;
         run::step("formatting and lints");
         run::run(run::cargo().args(["fmt", "--all", "--check"]))?;
         let environment = [
@@ -29,6 +30,7 @@ impl Test {
             ("ORLOP_TOOLS", run::tools().into()),
             ("ORLOP_IMAGES", run::images().into()),
             ("ORLOP_BINARY", binary.into()),
+            ("ORLOP_IMAGE", tested.into()),
         ];
         run::step("unit, property and namespace tests");
         let mut tests = run::cargo();

@@ -9,6 +9,9 @@ use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Where a machine has its cgroup2 hierarchy on a host that has v1 controllers as well.
+const CGROUP2_BESIDE_V1: &str = "/run/cgroup2";
+
 /// Mounts the cluster's run directory (a private tmpfs, so that pins in it propagate nowhere), its bpffs and its view of cgroup2.
 pub(crate) fn mount_cluster(layout: &Layout) -> Result<()> {
     let run = layout.run();
@@ -34,6 +37,8 @@ pub(crate) fn build_view(node: &NodeLayout, v1: &[V1]) -> Result<()> {
 
     // A sysfs shows the devices of the network namespace it was mounted in.
     mount_at("sysfs", Path::new("/sys"), "sysfs", None)?;
+    // For what pods pin: a bpffs is a new one with each mount.
+    mount_at("bpf", Path::new("/sys/fs/bpf"), "bpf", Some("mode=0700"))?;
     let cgroups = Path::new("/sys/fs/cgroup");
     if v1.is_empty() {
         mount_at("cgroup2", cgroups, "cgroup2", None)?;
@@ -42,6 +47,8 @@ pub(crate) fn build_view(node: &NodeLayout, v1: &[V1]) -> Result<()> {
         for hierarchy in v1 {
             mount_v1(cgroups, hierarchy)?;
         }
+        // For pods that attach programs to it. At /sys/fs/cgroup/unified runc would take it for its own.
+        mount_at("cgroup2", Path::new(CGROUP2_BESIDE_V1), "cgroup2", None)?;
     }
     // Within the machine mounts propagate, as on any host: volumes mounted by the kubelet reach containers that ask for it.
     let flags = MsFlags::MS_REC | MsFlags::MS_SHARED;

@@ -66,7 +66,8 @@ pub async fn up(options: Options) -> Result<()> {
         publish.ensure(&first, &v1, Some(loopback(options.publish.clone())))?;
     }
     ready::nodes(&client, &layout, options.nodes).await?;
-    for (node, mode) in ready::proxies(&layout, options.nodes).await? {
+    let proxying = if options.proxy_mode == "none" { 0 } else { options.nodes };
+    for (node, mode) in ready::proxies(&layout, proxying).await? {
         if mode != options.proxy_mode {
             let log = layout.run().join(&node).join("node.log");
             progress.note(&format!(
