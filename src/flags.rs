@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use orlop_proxy::{Forwarding, Selection};
+use orlop_proxy::{Forwarding, Selection, Xdp};
 
 /// How eBPF chooses an endpoint.
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -42,6 +42,28 @@ impl From<EbpfForwarding> for Forwarding {
             EbpfForwarding::Snat => Self::Snat,
             EbpfForwarding::Dsr => Self::Dsr,
             EbpfForwarding::Hybrid => Self::Hybrid,
+        }
+    }
+}
+
+/// Whether devices' drivers translate what they can.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum EbpfXdp {
+    /// No.
+    #[default]
+    Disabled,
+    /// Where the driver can.
+    Native,
+    /// Where the driver can, but not on virtual cables (veth).
+    BestEffort,
+}
+
+impl From<EbpfXdp> for Xdp {
+    fn from(flag: EbpfXdp) -> Self {
+        match flag {
+            EbpfXdp::Disabled => Self::Disabled,
+            EbpfXdp::Native => Self::Native,
+            EbpfXdp::BestEffort => Self::BestEffort,
         }
     }
 }

@@ -72,6 +72,9 @@ pub struct Flags {
     /// Cluster; the same on every node.
     #[arg(long, value_enum, default_value_t)]
     ebpf_forwarding: crate::flags::EbpfForwarding,
+    /// Whether eBPF translates packets of established connections in the drivers of devices that have an address (XDP).
+    #[arg(long, value_enum, default_value_t)]
+    ebpf_xdp: crate::flags::EbpfXdp,
     /// vxlan or host-gw.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
     overlay: String,
@@ -165,6 +168,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
         detect_local: DetectLocalMode::Known(DetectLocal::Cidrs(vec![IpNet::V4(flags.cluster_cidr)])),
         selection: flags.ebpf_selection.into(),
         forwarding: flags.ebpf_forwarding.into(),
+        xdp: flags.ebpf_xdp.into(),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         cluster_dns: (flags.dns_port != 0).then(|| orlop_proxy::ClusterDns {

@@ -13,7 +13,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use orlop_proxy::{Environment, KubeProxyConfiguration};
 use tokio_util::sync::CancellationToken;
 
-use crate::flags::{EbpfForwarding, EbpfSelection};
+use crate::flags::{EbpfForwarding, EbpfSelection, EbpfXdp};
 use settings::Settings;
 
 /// How often the configuration file is looked at.
@@ -56,6 +56,9 @@ pub struct Flags {
     /// Cluster; the same on every node.
     #[arg(long, value_enum, default_value_t)]
     ebpf_forwarding: EbpfForwarding,
+    /// Whether eBPF translates packets of established connections in the drivers of devices that have an address (XDP).
+    #[arg(long, value_enum, default_value_t)]
+    ebpf_xdp: EbpfXdp,
     /// The API server's --service-node-port-range.
     #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
     service_node_port_range: (u16, u16),
@@ -125,6 +128,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
     }
     config.selection = flags.ebpf_selection.into();
     config.forwarding = flags.ebpf_forwarding.into();
+    config.xdp = flags.ebpf_xdp.into();
     if text.is_none() {
         // Empty addresses in flags serve nothing; in a file they mean the default.
         config.healthz_bind_address =

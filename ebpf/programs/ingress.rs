@@ -21,7 +21,7 @@ use crate::route::{self, Route};
 use crate::track::{self, Table};
 
 /// How long a route is remembered.
-const ROUTE_AGE: u64 = 1_000_000_000;
+pub const ROUTE_AGE: u64 = 1_000_000_000;
 
 /// Every device that faces an endpoint or the world.
 #[classifier]

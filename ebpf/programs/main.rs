@@ -8,6 +8,7 @@ mod checksum;
 mod connect;
 mod counter;
 mod direct;
+mod early;
 mod egress;
 mod errors;
 mod established;

@@ -14,7 +14,7 @@ use orlop_ebpf::{Address, FlowKey};
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 /// `BPF_FIB_LKUP_RET_*` (include/uapi/linux/bpf.h).
-const SUCCESS: i64 = 0;
+pub const SUCCESS: i64 = 0;
 const NOT_FORWARDED: i64 = 4;
 const FORWARDING_DISABLED: i64 = 5;
 const NO_NEIGHBOUR: i64 = 7;
@@ -44,11 +44,9 @@ pub enum Route {
     None,
 }
 
-/// Asks the FIB of the packet's network namespace where a packet with `key` goes.
+/// A question where a packet with `key` goes, but for whence and how long.
 #[inline(always)]
-pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
-    // SAFETY: plain integers.
-    let mut lookup: Lookup = unsafe { zeroed() };
+pub fn ask_for(lookup: &mut Lookup, tos: u8, key: &FlowKey) {
     lookup.l4_protocol = key.protocol as u8;
     lookup.sport = key.source_port;
     lookup.dport = key.destination_port;
@@ -62,6 +60,14 @@ pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
         lookup.__bindgen_anon_3.ipv6_src = key.source.words;
         lookup.__bindgen_anon_4.ipv6_dst = key.destination.words;
     }
+}
+
+/// Asks the FIB of the packet's network namespace where a packet with `key` goes.
+#[inline(always)]
+pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
+    // SAFETY: plain integers.
+    let mut lookup: Lookup = unsafe { zeroed() };
+    ask_for(&mut lookup, tos, key);
     // SAFETY: the context is the one this program was called with, and the struct is of the size given.
     unsafe {
         lookup.ifindex = (*context.skb.skb).ifindex;

@@ -15,7 +15,7 @@ const TRIES: u32 = 24;
 
 /// The other direction's entry hears of a packet when this bit of the time (in nanoseconds) has changed: each 8.6 s, well below
 /// every timeout.
-const TELL_OTHER: u32 = 33;
+pub const TELL_OTHER: u32 = 33;
 
 /// Where an entry is.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -79,6 +79,8 @@ plain!(Cidr { prefix: u32, address: Address });
 pub mod device_flags {
     /// What arrives there is from the pod network.
     pub const PODS: u32 = 1;
+    /// It sends frames that XDP redirects to it (`NETDEV_XDP_ACT_NDO_XMIT`).
+    pub const TAKES_FRAMES: u32 = 2;
 }
 
 /// A device of the node, by its index: the addresses that packets masqueraded out of it get.
@@ -123,6 +125,8 @@ pub mod counters {
     pub const TOO_BIG: u32 = 7;
     /// Datagrams of sockets sent on to their endpoints after retirement.
     pub const TALKED: u32 = 8;
+    /// Packets among those translated that the stack never saw (XDP).
+    pub const EARLY: u32 = 9;
     /// How many there are.
-    pub const LEN: u32 = 9;
+    pub const LEN: u32 = 10;
 }

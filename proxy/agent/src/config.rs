@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use orlop_bpf::{Forwarding, Selection};
+use orlop_bpf::{Forwarding, Selection, Xdp};
 use orlop_plan::DetectLocal;
 
 /// Which backend programs the kernel.
@@ -87,6 +87,8 @@ pub struct Config {
     pub selection: Selection,
     /// How eBPF sends such a packet to an endpoint on another node; the same on every node.
     pub forwarding: Forwarding,
+    /// Whether devices' drivers translate what they can.
+    pub xdp: Xdp,
     /// `healthzBindAddress`; none serves no health.
     pub healthz_bind_address: Option<SocketAddr>,
     /// `metricsBindAddress`; none serves no metrics.
@@ -125,6 +127,7 @@ impl Config {
             node_port_range: (30_000, 32_767),
             selection: Selection::Random,
             forwarding: Forwarding::Snat,
+            xdp: Xdp::Disabled,
             bpf_root: PathBuf::from("/sys/fs/bpf/orlop"),
             cgroup_root: PathBuf::from("/sys/fs/cgroup"),
             healthz_bind_address: Some((Ipv4Addr::UNSPECIFIED, 10_256).into()),

@@ -41,5 +41,5 @@ pub use explain::{From, Question, QuestionError};
 pub use fetch::{FetchError, get};
 pub use flows::FlowsQuestion;
 pub use mode::cleanup;
-pub use orlop_bpf::{Forwarding, Selection};
+pub use orlop_bpf::{Forwarding, Selection, Xdp};
 pub use orlop_plan::DetectLocal;

@@ -25,6 +25,7 @@ pub(crate) fn open(config: &Config, plan: &Plan) -> Result<Opened, BackendError>
         tcx: true,
         selection: config.selection,
         forwarding: config.forwarding,
+        xdp: config.xdp,
     };
     open_with(config.mode, options, plan)
 }
@@ -253,6 +254,7 @@ mod tests {
                 tcx: true,
                 selection: orlop_bpf::Selection::Random,
                 forwarding: orlop_bpf::Forwarding::Snat,
+                xdp: orlop_bpf::Xdp::Disabled,
             };
             let refused = open_ebpf(options.clone(), &Plan::default()).map(drop).map_err(|error| error.to_string());
             let mut opened = open_with(Mode::Ebpf, options, &Plan::default()).expect("a backend");

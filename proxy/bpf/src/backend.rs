@@ -41,6 +41,21 @@ pub struct Options {
     pub selection: Selection,
     /// How they get to an endpoint on another node.
     pub forwarding: Forwarding,
+    /// Whether devices' drivers translate what they can.
+    pub xdp: Xdp,
+}
+
+/// Whether packets of established connections are translated in the drivers of devices that have an address of the node's
+/// (XDP), without passing the stack; Cilium's names. Never by the kernel's generic substitute for a driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Xdp {
+    /// No.
+    #[default]
+    Disabled,
+    /// Where the driver can, virtual cables (veth) among them: whoever sends on those must finish its checksums itself.
+    Native,
+    /// Where the driver can and nothing else is asked of anybody: not on virtual cables.
+    BestEffort,
 }
 
 /// How a packet for a NodePort, load balancer or external IP from outside the cluster gets to an endpoint on another node,
@@ -101,7 +116,7 @@ impl EbpfBackend {
         requirements::check(&options)?;
         let pins = Pins::create(&options.bpf_root)?;
         let inheritance = inherit::take(&pins)?;
-        let programs = Arc::new(Programs::load(&pins, options.tcx)?);
+        let programs = Arc::new(Programs::load(&pins, options.tcx, options.xdp != Xdp::Disabled)?);
         inherit::note(&pins)?;
         inheritance.copy();
         let maps = Maps::open(&pins.maps)?;
@@ -215,7 +230,7 @@ impl EbpfBackend {
             Some(devices) => devices.cover(pods)?,
             None => {
                 let map = maps::devices(&self.pins.maps)?;
-                self.devices = Some(Follower::start(self.programs.clone(), map, pods.clone())?);
+                self.devices = Some(Follower::start(self.programs.clone(), map, pods.clone(), self.options.xdp)?);
             }
         }
         self.programs.attach_to_cgroup(cgroup.as_fd(), inode)
@@ -252,6 +267,13 @@ impl Backend for EbpfBackend {
             limits.push(
                 "clients are answered directly where the endpoint's address is in a cluster CIDR and every node forwards \
                  so; other endpoints see an address of this node"
+                    .to_owned(),
+            );
+        }
+        if self.options.xdp != Xdp::Disabled {
+            limits.push(
+                "drivers (XDP) translate packets of established connections only, towards devices that send what is \
+                 redirected to them; all others pass the stack's own hook"
                     .to_owned(),
             );
         }

@@ -3,6 +3,7 @@
 //! Pods' devices appear whenever a pod starts, made by whatever CNI plugin there is; a thread in the node's network
 //! namespace gives each one its programs as soon as the kernel speaks of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -14,12 +15,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use orlop_ebpf::{Address, Device, device_flags};
 use orlop_plan::DetectLocal;
 
-use crate::Error;
+use crate::backend::Xdp;
 use crate::convert::address;
 use crate::map::Map;
 use crate::programs::Programs;
-use crate::rtnetlink::{self, Changes};
+use crate::rtnetlink::{self, Changes, Devices};
 use crate::steps::Edits;
+use crate::{Error, netdev};
 
 /// Keeps the devices of this network namespace covered until it is dropped; the programs stay.
 #[derive(Debug)]
@@ -32,8 +34,8 @@ pub struct Follower {
 
 impl Follower {
     /// Covers the devices that are there, then follows.
-    pub fn start(programs: Arc<Programs>, map: Map<u32, Device>, pods: DetectLocal) -> Result<Self, Error> {
-        let attacher = Arc::new(Attacher { programs, map, pods: Mutex::new(pods) });
+    pub fn start(programs: Arc<Programs>, map: Map<u32, Device>, pods: DetectLocal, xdp: Xdp) -> Result<Self, Error> {
+        let attacher = Arc::new(Attacher { programs, map, xdp, pods: Mutex::new(pods) });
         let changes = Changes::subscribe()?;
         attacher.cover()?;
         let (stop, stopped) = UnixStream::pair().map_err(Error::Netlink)?;
@@ -65,6 +67,7 @@ impl Drop for Follower {
 struct Attacher {
     programs: Arc<Programs>,
     map: Map<u32, Device>,
+    xdp: Xdp,
     /// How pods' devices are known; held while devices are looked at.
     pods: Mutex<DetectLocal>,
 }
@@ -74,7 +77,13 @@ impl Attacher {
     fn cover(&self) -> Result<(), Error> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         let devices = rtnetlink::devices()?;
-        let set = devices.iter().map(|(index, found)| (*index, device(found, &pods))).collect();
+        let frames = self.cover_drivers(&devices)?;
+        let set = devices.iter().map(|(index, found)| {
+            let takes_frames = if frames.contains(index) { device_flags::TAKES_FRAMES } else { 0 };
+            let device = device(found, &pods);
+            (*index, Device { flags: device.flags | takes_frames, ..device })
+        });
+        let set = set.collect();
         let mut edits = Edits { set, gone: Vec::new() };
         edits.less_held(self.map.dump()?);
         self.map.update(&edits.set)?;
@@ -90,6 +99,42 @@ impl Attacher {
         self.programs.keep_devices(|index| devices.contains_key(&index))?;
         self.map.delete(&edits.gone)?;
         first_error
+    }
+
+    /// The drivers of devices that face the world have their program; gives the devices that take frames from them.
+    fn cover_drivers(&self, devices: &Devices) -> Result<BTreeSet<u32>, Error> {
+        if self.xdp == Xdp::Disabled {
+            self.programs.keep_drivers(|_| false)?;
+            return Ok(BTreeSet::new());
+        }
+        let features = match netdev::features() {
+            Ok(features) => features,
+            Err(error) => {
+                tracing::warn!(%error, "what drivers can do is not known (it is from Linux 6.3 on): XDP is not used");
+                BTreeMap::new()
+            }
+        };
+        let able = |index: &u32| features.get(index).is_some_and(|features| features.runs_programs());
+        let faces_world = |device: &rtnetlink::Device| device.v4.is_some() || device.v6.is_some();
+        let wanted: BTreeSet<u32> = devices
+            .iter()
+            .filter(|(index, device)| able(index) && faces_world(device))
+            .filter(|(_, device)| self.xdp == Xdp::Native || !device.veth)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in &wanted {
+            if let Err(error) = self.programs.attach_to_driver(*index) {
+                tracing::warn!(%error, "packets of this device pass the stack");
+            }
+        }
+        self.programs.keep_drivers(|index| wanted.contains(&index))?;
+        if wanted.is_empty() {
+            tracing::warn!("XDP is asked for, and no device with an address of this node can");
+            return Ok(BTreeSet::new());
+        }
+        // What a device takes may depend on its own program.
+        let now = netdev::features().unwrap_or_default();
+        Ok(now.into_iter().filter(|(_, features)| features.takes_frames()).map(|(index, _)| index).collect())
     }
 
     fn follow(&self, changes: &Changes, stopped: &UnixStream) {

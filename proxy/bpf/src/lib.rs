@@ -19,6 +19,7 @@ mod kernel;
 mod maglev;
 mod map;
 mod maps;
+mod netdev;
 mod netns;
 mod object;
 mod pins;
@@ -35,6 +36,6 @@ mod sys;
 mod table;
 mod takeover;
 
-pub use backend::{EbpfBackend, Forwarding, Options, Selection, remove};
+pub use backend::{EbpfBackend, Forwarding, Options, Selection, Xdp, remove};
 pub use error::Error;
 pub use retire::{retire, retired_flows};

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aya::programs::{CgroupSock, CgroupSockAddr, SchedClassifier, SockOps};
+use aya::programs::{CgroupSock, CgroupSockAddr, SchedClassifier, SockOps, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 use crate::clsact::{self, Direction};
@@ -45,6 +45,9 @@ pub const SOCKET_HOOKS: [Hook; 10] = [
 pub const DEVICE_HOOKS: [Hook; 2] =
     [Hook { name: "tc_egress", attach_type: 47 }, Hook { name: "tc_ingress", attach_type: 46 }];
 
+/// The hook in a device's driver.
+const DRIVER_HOOK: Hook = Hook { name: "xdp_ingress", attach_type: 37 };
+
 /// The maps whose values are in sockets.
 const SOCKET_MAPS: [&str; 2] = ["SOCKET_CONNECTIONS", "SOCKET_TALKS"];
 
@@ -66,8 +69,8 @@ struct Program {
 }
 
 impl Programs {
-    /// Loads them, over the maps that are pinned or fresh ones.
-    pub fn load(pins: &Pins, tcx: bool) -> Result<Self, Error> {
+    /// Loads them, the one for drivers if that is wanted, over the maps that are pinned or fresh ones.
+    pub fn load(pins: &Pins, tcx: bool, drivers: bool) -> Result<Self, Error> {
         // Nothing in them depends on this kernel's types: reading its BTF would only take time and 20 MiB.
         let mut loader = EbpfLoader::new();
         loader.btf(None).default_map_pin_directory(&pins.maps);
@@ -79,7 +82,7 @@ impl Programs {
         }
         let mut ebpf = loader.load(object()?).map_err(load_error("maps"))?;
         let mut programs = Vec::new();
-        for hook in SOCKET_HOOKS.into_iter().chain(DEVICE_HOOKS) {
+        for hook in SOCKET_HOOKS.into_iter().chain(DEVICE_HOOKS).chain(drivers.then_some(DRIVER_HOOK)) {
             let fd = running_or_new(pins, &mut ebpf, hook)?;
             let info = sys::program_info(fd.as_fd()).map_err(Error::bpf(format!("look at program {}", hook.name)))?;
             programs.push(Program { hook, fd, id: info.id });
@@ -126,6 +129,22 @@ impl Programs {
         Ok(())
     }
 
+    /// Attaches the hook to a device's driver.
+    pub fn attach_to_driver(&self, index: u32) -> Result<(), Error> {
+        self.attach(DRIVER_HOOK, &device_link(DRIVER_HOOK, index), index)
+    }
+
+    /// Detaches it from all but these.
+    pub fn keep_drivers(&self, keep: impl Fn(u32) -> bool) -> Result<(), Error> {
+        for name in self.pins.link_names()? {
+            let index = name.strip_prefix(DRIVER_HOOK.name).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
+            if index.is_some_and(|index| !keep(index)) {
+                pins::remove(&self.pins.links.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Forgets the links of devices that are gone.
     pub fn keep_devices(&self, exists: impl Fn(u32) -> bool) -> Result<(), Error> {
         for name in self.pins.link_names()? {
@@ -159,7 +178,11 @@ impl Programs {
             }
         }
         // While another build's programs are still attached, new connections are ours.
-        let flags = if DEVICE_HOOKS.contains(&hook) { sys::FIRST } else { 0 };
+        let flags = match hook {
+            DRIVER_HOOK => sys::BY_DRIVER,
+            hook if DEVICE_HOOKS.contains(&hook) => sys::FIRST,
+            _ => 0,
+        };
         let link = sys::link_create(program.fd.as_fd(), target, hook.attach_type, flags)
             .map_err(Error::bpf(format!("attach {name}")))?;
         sys::pin(link.as_fd(), &path).map_err(Error::bpf(format!("pin link {name}")))
@@ -207,6 +230,10 @@ fn load(ebpf: &mut Ebpf, hook: Hook) -> Result<OwnedFd, Error> {
     let program = ebpf.program_mut(hook.name).ok_or(Error::OutOfDate)?;
     let (fd, info) = if DEVICE_HOOKS.iter().any(|device| device.name == hook.name) {
         let program: &mut SchedClassifier = program.try_into().map_err(load_error(hook.name))?;
+        program.load().map_err(load_error(hook.name))?;
+        (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
+    } else if hook == DRIVER_HOOK {
+        let program: &mut Xdp = program.try_into().map_err(load_error(hook.name))?;
         program.load().map_err(load_error(hook.name))?;
         (program.fd().map_err(load_error(hook.name))?.as_fd().try_clone_to_owned(), program.info())
     } else if hook.name == RELEASE {

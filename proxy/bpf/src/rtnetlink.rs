@@ -28,6 +28,8 @@ pub type Devices = BTreeMap<u32, Device>;
 pub struct Device {
     /// The name under which the stack sees its packets: of a bridge's port, the bridge's.
     pub name: String,
+    /// Whether it is one end of a virtual cable.
+    pub veth: bool,
     /// The addresses that packets masqueraded out of it should get.
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
@@ -45,6 +47,9 @@ pub fn devices() -> Result<Devices, Error> {
             match attribute {
                 LinkAttribute::IfName(name) => device.name = name,
                 LinkAttribute::Controller(bridge) => ports.push((index, bridge)),
+                LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
+                    device.veth = true;
+                }
                 LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Bridge)) => {
                     bridges.insert(index, device.name.clone());
                 }

@@ -226,6 +226,9 @@ pub fn open_pin(path: &Path) -> io::Result<OwnedFd> {
 /// `BPF_F_BEFORE`: of TCX, before every program that is there.
 pub const FIRST: u32 = 1 << 3;
 
+/// `XDP_FLAGS_DRV_MODE`: by the driver or not at all.
+pub const BY_DRIVER: u32 = 1 << 2;
+
 /// Attaches a program to a cgroup (a descriptor) or device (an index).
 pub fn link_create(program: BorrowedFd<'_>, target: u32, attach_type: u32, flags: u32) -> io::Result<OwnedFd> {
     let mut attributes = LinkCreate { program: raw(program), target, attach_type, flags, extra: [0; 4] };
@@ -268,8 +271,9 @@ pub struct LinkInfo {
 impl LinkInfo {
     /// Whether it is attached to a certain device, or, of another kind, to anything.
     pub fn is_attached(&self, device: u32) -> bool {
+        const XDP: u32 = 6;
         const TCX: u32 = 11;
-        if self.kind == TCX { self.target[0] == device } else { self.target != [0, 0] }
+        if [XDP, TCX].contains(&self.kind) { self.target[0] == device } else { self.target != [0, 0] }
     }
 }
 

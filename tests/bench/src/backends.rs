@@ -77,6 +77,7 @@ pub fn options(ground: &Ground) -> orlop_bpf::Options {
         tcx: true,
         selection: orlop_bpf::Selection::default(),
         forwarding: orlop_bpf::Forwarding::default(),
+        xdp: orlop_bpf::Xdp::default(),
     }
 }
 

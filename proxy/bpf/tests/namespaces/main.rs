@@ -10,6 +10,7 @@ mod counting;
 mod crash;
 mod devices;
 mod direct;
+mod early;
 mod flows;
 mod frame;
 mod inherit;

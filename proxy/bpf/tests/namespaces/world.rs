@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use orlop_bpf::{EbpfBackend, Forwarding, Options, Selection};
+use orlop_bpf::{EbpfBackend, Forwarding, Options, Selection, Xdp};
 
 /// The whole process moves between cgroups, so that tests take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -213,8 +213,8 @@ fn forwarding(bpf: PathBuf) -> Namespace {
 
 /// The options of a backend.
 pub fn options(bpf_root: PathBuf, cgroup_root: PathBuf) -> Options {
-    let (selection, forwarding) = (Selection::Random, Forwarding::Snat);
-    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true, selection, forwarding }
+    let (selection, forwarding, xdp) = (Selection::Random, Forwarding::Snat, Xdp::Disabled);
+    Options { bpf_root, cgroup_root, node_port_range: (30_000, 32_767), tcx: true, selection, forwarding, xdp }
 }
 
 impl Drop for Node {
