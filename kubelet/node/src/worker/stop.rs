@@ -84,9 +84,10 @@ impl Worker {
         }
         let started = std::time::Instant::now();
         let ip = self.status.pod_ip.clone().unwrap_or_default();
+        let own = self.kubelet.clone();
         let stop = |record: &Record| {
             let left = Duration::from_secs(grace).saturating_sub(started.elapsed());
-            let (kubelet, pod) = (self.kubelet.clone(), update.pod.clone());
+            let (kubelet, pod) = (own.clone(), update.pod.clone());
             kill::kill(kubelet, pod, record.id.clone(), record.name.clone(), ip.clone(), left)
         };
         let all = async {
@@ -98,9 +99,17 @@ impl Worker {
         };
         let mut updates = self.updates.clone();
         let less = updates.wait_for(|update| update.grace_seconds() < grace);
-        let results = tokio::select! {
-            results = all => results,
-            _ = less => return,
+        tokio::pin!(all, less);
+        let results = loop {
+            tokio::select! {
+                results = &mut all => break results,
+                _ = &mut less => return,
+                // Who is ready is followed to the end: a container that ends slowly may say that it serves no more.
+                Some(finding) = self.findings.recv() => {
+                    self.enter(&finding);
+                    self.tell(update, observed);
+                }
+            }
         };
         for error in results.into_iter().filter_map(Result::err) {
             tracing::warn!(pod = pod::display(&update.pod), %error, "a container was not stopped");

@@ -32,6 +32,27 @@ fn a_deleted_pod_runs_its_hook_then_gets_the_signal_and_then_is_gone() {
 }
 
 #[test]
+fn who_is_ready_is_followed_while_a_pod_ends() {
+    with_cluster(async |cluster| {
+        let unready =
+            json!({ "httpGet": { "path": "/tmp/unready", "port": 80 }, "periodSeconds": 1, "failureThreshold": 1 });
+        // The signal is lost on it: it runs until its grace is over.
+        let slow = with(
+            guest(&["serve", "80"]),
+            json!({
+                "readinessProbe": unready,
+                "lifecycle": { "preStop": { "exec": { "command": ["/guest", "write", "/tmp/unready", "x"] } } },
+            }),
+        );
+        cluster.create("slow", json!({ "terminationGracePeriodSeconds": 8, "containers": [slow] })).await;
+        cluster.ready("slow").await;
+        cluster.delete("slow").await;
+        cluster.until("unready before its end", "slow", |pod| !is_ready(pod) && state(pod).running.is_some()).await;
+        cluster.gone("slow").await;
+    });
+}
+
+#[test]
 fn a_container_that_ignores_the_signal_is_killed_when_its_grace_is_over() {
     with_cluster(async |cluster| {
         let deaf = || json!({ "terminationGracePeriodSeconds": 2, "containers": [guest(&["sleep", "600000"])] });
