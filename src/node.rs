@@ -169,6 +169,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
         selection: flags.ebpf_selection.into(),
         forwarding: flags.ebpf_forwarding.into(),
         xdp: flags.ebpf_xdp.into(),
+        conntrack: Some(orlop_proxy::KubeProxyConfiguration::with_defaults().conntrack_limits()),
         bpf_root: flags.bpf_root.clone(),
         cgroup_root: flags.cgroup_root.clone(),
         cluster_dns: (flags.dns_port != 0).then(|| orlop_proxy::ClusterDns {

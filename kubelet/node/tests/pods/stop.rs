@@ -36,15 +36,14 @@ fn who_is_ready_is_followed_while_a_pod_ends() {
     with_cluster(async |cluster| {
         let unready =
             json!({ "httpGet": { "path": "/tmp/unready", "port": 80 }, "periodSeconds": 1, "failureThreshold": 1 });
-        // The signal is lost on it: it runs until its grace is over.
         let slow = with(
             guest(&["serve", "80"]),
             json!({
                 "readinessProbe": unready,
-                "lifecycle": { "preStop": { "exec": { "command": ["/guest", "write", "/tmp/unready", "x"] } } },
+                "lifecycle": { "preStop": { "exec": { "command": ["/guest", "write", "/tmp/unready", "x", ";", "sleep", "5000"] } } },
             }),
         );
-        cluster.create("slow", json!({ "terminationGracePeriodSeconds": 8, "containers": [slow] })).await;
+        cluster.create("slow", json!({ "terminationGracePeriodSeconds": 20, "containers": [slow] })).await;
         cluster.ready("slow").await;
         cluster.delete("slow").await;
         cluster.until("unready before its end", "slow", |pod| !is_ready(pod) && state(pod).running.is_some()).await;
