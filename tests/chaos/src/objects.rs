@@ -52,6 +52,14 @@ impl Objects {
         Ok(done.with_context(|| format!("applying {object}"))??)
     }
 
+    /// Says where a load balancer takes a Service's connections in, as its controller does: `status.loadBalancer.ingress`.
+    pub fn set_ingress(&self, service: &str, ingress: &Value) -> Result<()> {
+        let status = json!({"status": {"loadBalancer": {"ingress": [ingress]}}});
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(status));
+        let patched = self.services.patch_status(service, &parameters, &patch);
+        self.runtime.block_on(patched).map(drop).with_context(|| format!("the ingress of Service {service}"))
+    }
+
     /// Deletes a Service.
     pub fn delete_service(&self, name: &str) -> Result<()> {
         let deleted = self.runtime.block_on(self.services.delete(name, &DeleteParams::default()));

@@ -75,24 +75,41 @@ fn rows() -> Vec<Row> {
     lines.map(row).collect()
 }
 
-/// A Service for each state of endpoints under each pair of policies.
+/// A Service for each state of endpoints under each pair of policies, and one for each special row.
 struct Case {
     name: String,
+    /// The only frontend that it is for.
+    special: Option<&'static str>,
     internal: &'static str,
     external: &'static str,
     endpoints: &'static str,
     cluster_ip: SocketAddr,
     node_port: SocketAddr,
+    load_balancer: SocketAddr,
+    external_ip: SocketAddr,
 }
 
-impl Case {
-    fn matches(&self, row: &Row) -> bool {
-        let policy = if row.frontend == "cluster-ip" { self.internal } else { self.external };
-        row.policy == policy && row.endpoints == self.endpoints
-    }
+/// Networks of load balancers' and external addresses, each of which the n-th Service has one in.
+const LOAD_BALANCERS: [u8; 3] = [203, 0, 113];
+const EXTERNAL_IPS: [u8; 3] = [198, 51, 100];
+const SPECIAL: [&str; 3] = ["admitted", "denied", "proxy-mode"];
 
-    fn address(&self, frontend: &str) -> SocketAddr {
-        if frontend == "cluster-ip" { self.cluster_ip } else { self.node_port }
+impl Case {
+    /// What a row says something of, by name.
+    fn addresses(&self, row: &Row) -> Vec<(&'static str, SocketAddr)> {
+        let policy = if row.frontend == "cluster-ip" { self.internal } else { self.external };
+        if row.policy != policy || row.endpoints != self.endpoints {
+            return Vec::new();
+        }
+        let node_port = ("node-port", self.node_port);
+        let load_balancer = ("load-balancer", self.load_balancer);
+        match (row.frontend, self.special) {
+            ("cluster-ip", None) => vec![("cluster-ip", self.cluster_ip)],
+            ("external", None) if self.internal == "Local" => vec![node_port],
+            ("external", None) => vec![node_port, load_balancer, ("external-ip", self.external_ip)],
+            (frontend, Some(special)) if frontend == special => vec![load_balancer],
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -111,12 +128,21 @@ fn matrix(name: &'static str, mode: &'static str) {
     let objects = Objects::of(&cluster).unwrap();
     let cases = cases(&cluster, &objects, &servers);
     let node = local_addresses(&cluster);
-    // Otherwise the kernel tells one caller only of one refused datagram a second.
-    NetNs::open(&cluster.netns("node1")).unwrap().sysctl(&[("net/ipv4/icmp_ratelimit", "0")]).unwrap();
+    // Otherwise the kernel tells one caller only of one refused datagram a second, and all of them of a thousand.
+    NetNs::open(&cluster.netns("node1")).unwrap().sysctl(&[("net/ipv4/icmp_ratemask", "0")]).unwrap();
+    let gateway = outside(&cluster).to_string();
+    for [a, b, c] in [LOAD_BALANCERS, EXTERNAL_IPS] {
+        let to =
+            |gateway: &str| ["ip", "route", "replace", &format!("{a}.{b}.{c}.0/24"), "via", gateway].map(str::to_owned);
+        let node_ip = cluster.node_ip(1).unwrap().to_string();
+        cluster.outside(&to(&node_ip).each_ref().map(String::as_str)).unwrap();
+        // A node has a way to wherever load balancers are: its default route.
+        cluster.on_node(1, &to(&gateway).each_ref().map(String::as_str)).unwrap();
+    }
 
     let places = [Place::Node(1), Place::Pod(&caller), Place::Outside];
     let mut callers = places.map(|place| Traffic::call(&cluster, PROGRAM, place).unwrap());
-    the_last_is_served(&mut callers[0], cases.iter().rev().find(|case| case.endpoints == "only-here").unwrap());
+    the_last_is_served(&mut callers[0], cases.last().unwrap());
 
     let (rows, mut cells, mut wrong) = (rows(), 0, Vec::new());
     for (n, (origin, traffic)) in ORIGINS.into_iter().zip(&mut callers).enumerate() {
@@ -127,66 +153,92 @@ fn matrix(name: &'static str, mode: &'static str) {
         };
         let mut asked = Vec::new();
         for (row, case) in rows.iter().flat_map(|row| cases.iter().map(move |case| (row, case))) {
-            if row.cells[n] == "-" || !case.matches(row) {
-                continue;
-            }
-            for kind in [Kind::TcpShort, Kind::UdpShort] {
+            let addresses = if row.cells[n] == "-" { Vec::new() } else { case.addresses(row) };
+            for ((frontend, to), kind) in
+                addresses.into_iter().flat_map(|to| [Kind::TcpShort, Kind::UdpShort].map(|kind| (to, kind)))
+            {
                 let tries = match row.cells[n] {
                     // Who waits for nothing waits three seconds.
-                    "dropped" => 2,
+                    "dropped" | "failure" => 2,
                     "refused" => 3,
                     _ => TRIES,
                 };
-                let key = format!("{}/{}/{}", row.frontend, case.name, kind.name());
-                asked.push((key, kind, case.address(row.frontend), tries, row.cells[n]));
+                let key = format!("{frontend}/{}/{}", case.name, kind.name());
+                asked.push((key, kind, to, tries, row.cells[n]));
             }
         }
         let answers =
             traffic.ask(asked.iter().map(|(key, kind, to, tries, _)| (key.as_str(), *kind, *to, *tries))).unwrap();
-        for (key, .., expected) in &asked {
+        for (key, kind, to, _, expected) in &asked {
             let exchanges: Vec<&Exchange> = answers.iter().filter(|exchange| exchange.flow == *key).collect();
             cells += 1;
             if let Err(got) = judge(expected, &exchanges, &own, &node) {
-                wrong.push(format!("{key} from {origin}: expected {expected}, got {got}"));
+                let protocol = if *kind == Kind::UdpShort { "UDP" } else { "TCP" };
+                let url = format!("http://127.0.0.1:10249/explain?to={to}/{protocol}&from={origin}");
+                let held = cluster.on_node(1, &["curl", "-s", "-m", "5", &url]).unwrap_or_default();
+                wrong.push(format!("{key} from {origin}: expected {expected}, got {got}; node1 says now:\n{held}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{} of {cells} cells:\n{}\n{}", wrong.len(), wrong.join("\n"), cluster.logs());
-    assert_eq!(cells, (16 * 2 + 16 * 3) * 2 * 2, "the table is whole");
+    let [inside, outside, special] = [16 * 2 * 2, 16 * 3 * (2 + 1 + 1), SPECIAL.len()];
+    assert_eq!(cells, (inside + outside + special) * 2, "the table is whole");
     println!("{cells} cells in {mode} mode");
 }
 
 fn cases(cluster: &Cluster, objects: &Objects, servers: &[Pod]) -> Vec<Case> {
-    let node_ip = cluster.node_ip(1).unwrap();
-    let states: BTreeSet<&str> = rows().iter().map(|row| row.endpoints).collect();
-    let mut cases = Vec::new();
-    for internal in POLICIES {
-        for external in POLICIES {
-            for endpoints in &states {
-                let name = format!("{}-{}-{endpoints}", internal.to_lowercase(), external.to_lowercase());
-                let node_port = FIRST_NODE_PORT + u16::try_from(cases.len()).unwrap();
-                let ports = ["TCP", "UDP"].map(|protocol| {
-                    json!({"name": protocol.to_lowercase(), "protocol": protocol, "port": PORT, "nodePort": node_port})
-                });
-                let service = objects.apply(&json!({
-                    "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
-                    "spec": {
-                        "type": "NodePort", "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
-                        "ports": ports,
-                    },
-                }));
-                let cluster_ip = service.unwrap()["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
-                let list = state(endpoints, servers);
-                if !list.is_empty() {
-                    objects.apply(&slice(&name, &name, PORT, &list)).unwrap();
-                }
-                let cluster_ip = SocketAddr::new(cluster_ip, PORT);
-                let node_port = SocketAddr::new(node_ip.into(), node_port);
-                cases.push(Case { name, internal, external, endpoints, cluster_ip, node_port });
+    let rows = rows();
+    let states: BTreeSet<&str> = rows.iter().map(|row| row.endpoints).collect();
+    let pairs = POLICIES.into_iter().flat_map(|internal| POLICIES.map(|external| (internal, external)));
+    let ordinary =
+        pairs.flat_map(|(internal, external)| states.iter().map(move |state| (None, internal, external, *state)));
+    let special = SPECIAL.map(|special| (Some(special), "Cluster", "Cluster", "both"));
+    let wanted = ordinary.chain(special).enumerate();
+    wanted
+        .map(|(n, (special, internal, external, endpoints))| {
+            let name = match special {
+                Some(special) => special.to_owned(),
+                None => format!("{}-{}-{endpoints}", internal.to_lowercase(), external.to_lowercase()),
+            };
+            let (node_port, n) = (FIRST_NODE_PORT + u16::try_from(n).unwrap(), u8::try_from(n + 10).unwrap());
+            let at = |[a, b, c]: [u8; 3]| IpAddr::from([a, b, c, n]);
+            let ports = ["TCP", "UDP"].map(|protocol| {
+            json!({"name": protocol.to_lowercase(), "protocol": protocol, "port": PORT, "nodePort": node_port})
+        });
+            let mut spec = json!({
+                "type": "LoadBalancer", "internalTrafficPolicy": internal, "externalTrafficPolicy": external,
+                "externalIPs": [at(EXTERNAL_IPS)], "ports": ports,
+            });
+            match special {
+                Some("admitted") => spec["loadBalancerSourceRanges"] = json!([format!("{}/32", outside(cluster))]),
+                Some("denied") => spec["loadBalancerSourceRanges"] = json!(["192.0.2.0/24"]),
+                _ => {}
             }
-        }
-    }
-    cases
+            if external == "Local" {
+                spec["healthCheckNodePort"] = json!(node_port + 1000);
+            }
+            let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+            let cluster_ip: IpAddr =
+                objects.apply(&service).unwrap()["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
+            let ip_mode = if special == Some("proxy-mode") { "Proxy" } else { "VIP" };
+            objects.set_ingress(&name, &json!({"ip": at(LOAD_BALANCERS), "ipMode": ip_mode})).unwrap();
+            let list = state(endpoints, servers);
+            if !list.is_empty() {
+                objects.apply(&slice(&name, &name, PORT, &list)).unwrap();
+            }
+            Case {
+                name,
+                special,
+                internal,
+                external,
+                endpoints,
+                cluster_ip: SocketAddr::new(cluster_ip, PORT),
+                node_port: SocketAddr::new(cluster.node_ip(1).unwrap().into(), node_port),
+                load_balancer: SocketAddr::new(at(LOAD_BALANCERS), PORT),
+                external_ip: SocketAddr::new(at(EXTERNAL_IPS), PORT),
+            }
+        })
+        .collect()
 }
 
 /// The endpoints of a state: `(ready, serving, terminating)` here and there.
@@ -238,6 +290,11 @@ fn local_addresses(cluster: &Cluster) -> BTreeSet<IpAddr> {
     addresses_in(&cluster.netns("node1"), &candidates)
 }
 
+/// The outside host's own.
+fn outside(cluster: &Cluster) -> IpAddr {
+    *outside_addresses(cluster).first().unwrap()
+}
+
 fn outside_addresses(cluster: &Cluster) -> BTreeSet<IpAddr> {
     let base: IpAddr = cluster.node_ip(1).unwrap().into();
     let base = base.to_string();
@@ -270,6 +327,7 @@ fn judge(
     let all_failed = |words: &[&str]| failures.iter().all(|failure| words.iter().any(|word| failure.contains(word)));
     let failed_well = match who {
         "refused" => !failures.is_empty() && all_failed(&["refused"]),
+        "failure" => !failures.is_empty(),
         "dropped" => !failures.is_empty() && all_failed(&["timed out", "temporarily unavailable", "not permitted"]),
         _ => failures.is_empty(),
     };
