@@ -99,6 +99,12 @@ fn device_flow(
         0 => "through the stack of this node".to_owned(),
         index => format!("out of device {index}"),
     };
+    // Of half a connection that is all there is to be known here.
+    let way = match flow.flags & (flow_flags::DIRECT | flow_flags::DELIVERED) {
+        0 => way,
+        flow_flags::DIRECT => format!("{way}, and the endpoint's node answers the client"),
+        _ => format!("{way}, sent on by the node that was asked, whose address the answers get"),
+    };
     orlop_plan::Flow {
         protocol,
         client,
