@@ -16,6 +16,9 @@ pub enum Error {
         /// The system's error.
         source: io::Error,
     },
+    /// A frontend leads to a group of which nothing is known.
+    #[error("{0} led to endpoints that were not counted")]
+    Miscounted(orlop_plan::Frontend),
     /// The kernel refused a part of a transaction; nothing of it was applied.
     #[error("the kernel refused {what}: {source}")]
     Refused {

@@ -182,7 +182,9 @@ impl Table {
         for change in changes.iter().filter(|change| change.frontend.family() == family) {
             self.edit_frontend(&mut transaction, &mut edits, plan, change);
             for (id, _) in change.before.iter().flat_map(|before| groups_of(&change.frontend, before)) {
-                self.group(id).references -= 1;
+                let group = self.group(id);
+                // What the kernel holds is not what was thought: the agent compares everything again.
+                group.references = group.references.checked_sub(1).ok_or(Error::Miscounted(change.frontend))?;
                 wanted.entry(id).or_default();
             }
             for after in change.after.iter() {
