@@ -23,7 +23,7 @@ impl Test {
         let binary = build::run(false)?;
         image::run()?;
         let tested = image::tested(&binary)?;
-        run::step("formatting and lints");
+        run::step("formatting");
         run::run(run::cargo().args(["fmt", "--all", "--check"]))?;
         let environment = [
             ("PATH", run::path()?),
