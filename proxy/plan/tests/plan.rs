@@ -2,6 +2,8 @@
 // clippy takes helper functions of an integration test for production code.
 #![allow(clippy::unwrap_used)]
 
+#[path = "plan/large.rs"]
+mod large;
 #[path = "plan/objects.rs"]
 mod objects;
 #[path = "plan/properties.rs"]
