@@ -141,13 +141,24 @@ impl Ledger {
         wrong
     }
 
-    /// A failure is none of the proxy's where a held UDP flow has just lost its endpoint: it must go to another one.
+    /// Whether a Service lost an endpoint, or may have, in this time.
+    fn lost_one(&self, service: &str, from: Duration, to: Duration) -> bool {
+        let mut spans = self.endpoints.iter().filter(|((of, _), _)| of == service).flat_map(|(_, spans)| spans);
+        spans.any(|span| span.to.saturating_add(STALL) >= from && span.to <= to)
+    }
+
+    /// A failure is none of the proxy's where a held UDP flow has just lost its endpoint: it must go to another one. Nor where the
+    /// socket of an exchange was destroyed because the endpoint that it had just been given went.
     fn failure(&self, kind: Kind, service: &str, held: Option<&Exchange>, one: &Exchange) -> Option<String> {
         let error = one.answer.as_ref().err()?;
         if kind == Kind::UdpConnected
             && let Some((held, server)) = held.and_then(|held| Some((held, held.server()?)))
             && !self.stayed(service, server, held.began.saturating_sub(MOVING), one.ended)
         {
+            return None;
+        }
+        let destroyed = kind == Kind::UdpShort && error.contains("Software caused connection abort");
+        if destroyed && self.lost_one(service, one.began, one.ended) {
             return None;
         }
         let last = held.and_then(Exchange::server).map(|server| format!(" (it had {server})")).unwrap_or_default();
