@@ -87,6 +87,12 @@ impl Controller {
             self.written.forget(key);
             // Endpoints of no Service are left over, unless they are somebody's lock of old times.
             if current.is_some_and(|current| !current.annotations().contains_key(LEADER)) {
+                // The view of Services may be older than that of Endpoints: what somebody wrote is not deleted on hearsay. Where there
+                // is a Service, its event brings the key back.
+                let services = Api::<Service>::namespaced(self.client.clone(), &key.namespace);
+                if services.get_opt(&key.name).await?.is_some() {
+                    return Ok(Next::Settled);
+                }
                 controller::gone_is_fine(api.delete(&key.name, &Default::default()).await)?;
             }
             return Ok(Next::Settled);
