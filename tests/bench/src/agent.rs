@@ -17,6 +17,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
+use crate::backends::resident;
 use crate::ground::{self, Ground, Host, ip};
 use crate::report::{Baseline, Report, quantile};
 use crate::services::{self, NODE, PODS, PORT, many};
@@ -162,9 +163,7 @@ impl Running {
     /// MiB of memory of its own and seconds of processor time, the programs that it calls included.
     fn costs(&self) -> Result<(f64, f64)> {
         let directory = PathBuf::from(format!("/proc/{}", self.0.id()));
-        let status = fs::read_to_string(directory.join("status"))?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let resident: f64 = resident.trim().trim_end_matches(" kB").parse()?;
+        let resident = f64::from(resident(&self.0.id().to_string())?);
         let stat = fs::read_to_string(directory.join("stat"))?;
         // utime, stime, cutime, cstime: fields 14 to 17, behind the name in parentheses.
         let fields = stat.rsplit_once(") ").context("no name in stat")?.1.split(' ').skip(11).take(4);

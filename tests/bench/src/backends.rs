@@ -136,9 +136,9 @@ fn feed(command: &mut Command, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// KiB of this process in memory.
-pub fn resident() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
+/// KiB of a process (`self`, or a pid) in memory.
+pub fn resident(process: &str) -> Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     Ok(line.split_whitespace().next().context("an empty VmRSS")?.parse()?)
 }

@@ -20,7 +20,7 @@ struct Figures {
     cold: f64,
     change_p50: f64,
     change_p99: f64,
-    memory: u64,
+    memory: u32,
 }
 
 /// Measures.
@@ -62,15 +62,14 @@ pub fn run(report: &mut Report) -> Result<()> {
             let than = Baseline::measured(*small, "100 Services x 5");
             report.row(format!("{name}: one change, p50, at {of}"), ours.change_p50, "ms", than, limit);
             report.row(format!("{name}: one change, p99, at {of}"), ours.change_p99, "ms", None, None);
-            #[allow(clippy::cast_precision_loss)]
-            report.row(format!("{name}: memory for {of}"), ours.memory as f64 / 1024.0, "MiB", None, None);
+            report.row(format!("{name}: memory for {of}"), f64::from(ours.memory) / 1024.0, "MiB", None, None);
         }
     }
     Ok(())
 }
 
 fn measure(proxy: Proxy, services: u32, endpoints: u32, rounds: u32) -> Result<Figures> {
-    let empty = resident()?;
+    let empty = resident("self")?;
     ground::on(|ground| {
         let services = many(services, endpoints);
         let mut loaded = proxy.load(ground, &services)?;
@@ -89,7 +88,7 @@ fn measure(proxy: Proxy, services: u32, endpoints: u32, rounds: u32) -> Result<F
             cold: loaded.seconds * 1000.0,
             change_p50: quantile(&changes, 0.5),
             change_p99: quantile(&changes, 0.99),
-            memory: resident()?.saturating_sub(empty),
+            memory: resident("self")?.saturating_sub(empty),
         })
     })
 }
