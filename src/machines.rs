@@ -26,6 +26,12 @@ pub struct Up {
     /// How eBPF chooses an endpoint for a packet from outside: random, or maglev (on every node alike).
     #[arg(long, default_value = "random", value_parser = ["random", "maglev"])]
     ebpf_selection: String,
+    /// How eBPF sends a packet from outside to an endpoint on another node: snat, dsr, or hybrid (dsr for TCP alone).
+    #[arg(long, default_value = "snat", value_parser = ["snat", "dsr", "hybrid"])]
+    ebpf_forwarding: String,
+    /// Whether eBPF translates in devices' drivers. The machines' cables are virtual: native takes them, best-effort does not.
+    #[arg(long, default_value = "disabled", value_parser = ["disabled", "native", "best-effort"])]
+    ebpf_xdp: String,
     /// vxlan or host-gw.
     #[arg(long, default_value = "vxlan", value_parser = ["vxlan", "host-gw"])]
     overlay: String,
@@ -95,6 +101,8 @@ pub async fn up(flags: Up) -> Result<()> {
         nodes: flags.nodes,
         proxy_mode: flags.proxy_mode,
         ebpf_selection: flags.ebpf_selection,
+        ebpf_forwarding: flags.ebpf_forwarding,
+        ebpf_xdp: flags.ebpf_xdp,
         overlay: flags.overlay,
         publish: flags.publish,
         api_port: flags.api_port,

@@ -34,6 +34,8 @@ pub(crate) fn node(node: &NodeLayout, options: &Options) -> Daemon {
     args.flag("--cni-data-dir", node.lib().join("cni"));
     args.flag("--proxy-mode", &options.proxy_mode);
     args.flag("--ebpf-selection", &options.ebpf_selection);
+    args.flag("--ebpf-forwarding", &options.ebpf_forwarding);
+    args.flag("--ebpf-xdp", &options.ebpf_xdp);
     args.flag("--overlay", &options.overlay);
     args.flag("--bpf-root", node.cluster.bpf().join(node.name()));
     args.flag("--cgroup-root", node.cgroup());

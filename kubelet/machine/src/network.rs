@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use anyhow::{Context, Result};
 use ipnet::Ipv4Net;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth};
-use orlop_netns::{Net, NetNs};
+use orlop_netns::{Net, NetNs, Offload};
 use rtnetlink::{LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -36,6 +36,19 @@ pub(crate) async fn build(layout: &Layout, nodes: u32) -> Result<()> {
         ns.sysctl(&NODE_SYSCTLS)?;
         let net = ns.connect().await?;
         net.replace_route(Ipv4Net::default(), Some(OUTSIDE), "eth0").await?;
+    }
+    Ok(())
+}
+
+/// Cables behave as wires do: nobody leaves on a packet what hardware is to finish, for XDP forgets that it was left; and what drivers
+/// send arrives. Or as cheaply as they can.
+pub(crate) fn as_wires(layout: &Layout, nodes: u32, on: bool) -> Result<()> {
+    let switch = NetNs::open(&layout.netns("switch"))?;
+    NetNs::open(&layout.netns("outside"))?.offload("eth0", Offload::TxChecksum, !on)?;
+    for n in 1..=nodes {
+        let name = format!("node{n}");
+        NetNs::open(&layout.netns(&name))?.offload("eth0", Offload::TxChecksum, !on)?;
+        switch.offload(&name, Offload::Receive, on)?;
     }
     Ok(())
 }

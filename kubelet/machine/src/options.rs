@@ -32,6 +32,10 @@ pub struct Options {
     pub proxy_mode: String,
     /// `random` or `maglev`, passed on to the node.
     pub ebpf_selection: String,
+    /// `snat`, `dsr` or `hybrid`, passed on to the node.
+    pub ebpf_forwarding: String,
+    /// `disabled`, `native` or `best-effort`, passed on to the node.
+    pub ebpf_xdp: String,
     /// `vxlan` or `host-gw`, passed on to the node.
     pub overlay: String,
     /// NodePorts to serve on the person's 127.0.0.1.
@@ -74,6 +78,8 @@ impl Options {
             nodes: 1,
             proxy_mode: "ebpf".into(),
             ebpf_selection: "random".into(),
+            ebpf_forwarding: "snat".into(),
+            ebpf_xdp: "disabled".into(),
             overlay: "vxlan".into(),
             publish: Vec::new(),
             api_port: 6443,

@@ -37,6 +37,7 @@ pub async fn up(options: Options) -> Result<()> {
         progress.step("making namespaces, cgroups and cables");
         build(&layout, &options).await?;
     }
+    network::as_wires(&layout, options.nodes, options.ebpf_xdp == "native")?;
     link_cni(&layout, &options)?;
     keys::write_all(&layout, &options)?;
     progress.step(&format!("starting containerd on {} and importing images", machines(options.nodes)));

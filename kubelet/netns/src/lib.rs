@@ -6,7 +6,9 @@
 mod error;
 mod net;
 mod netns;
+mod offload;
 
 pub use error::{Error, Result};
 pub use net::Net;
 pub use netns::NetNs;
+pub use offload::Offload;

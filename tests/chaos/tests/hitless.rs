@@ -28,14 +28,23 @@ const GOES: u16 = 7001;
 #[test]
 fn nftables_agents_come_and_go_unnoticed() {
     let mut bed = Bed::up("hitless-n", "nftables");
-    bed.agents_come_and_go();
+    bed.agents_come_and_go(events());
     bed.judge();
 }
 
 #[test]
 fn ebpf_agents_come_and_go_unnoticed() {
     let mut bed = Bed::up("hitless-e", "ebpf");
-    bed.agents_come_and_go();
+    bed.agents_come_and_go(events());
+    bed.judge();
+}
+
+/// Endpoints' nodes answer clients themselves, and drivers pass established connections on.
+#[test]
+fn ebpf_agents_come_and_go_unnoticed_with_direct_server_return_and_xdp() {
+    let flags = &["--ebpf-forwarding", "dsr", "--ebpf-xdp", "native"];
+    let mut bed = Bed::up_with("hitless-d", "ebpf", "host-gw", flags);
+    bed.agents_come_and_go(events() / 2);
     bed.judge();
 }
 
@@ -110,8 +119,17 @@ struct Bed {
 
 impl Bed {
     fn up(name: &'static str, proxy_mode: &'static str) -> Self {
-        let wanted = Wanted { name, nodes: 2, proxy_mode, overlay: "vxlan", publish: None };
-        let cluster = Cluster::up(wanted).unwrap();
+        Self::up_with(name, proxy_mode, "vxlan", &[])
+    }
+
+    fn up_with(
+        name: &'static str,
+        proxy_mode: &'static str,
+        overlay: &'static str,
+        flags: &'static [&'static str],
+    ) -> Self {
+        let wanted = Wanted { name, nodes: 2, proxy_mode, overlay, publish: None };
+        let cluster = Cluster::up_with(wanted, flags).unwrap();
         cluster.kubectl_with(&["create"], PODS).unwrap();
         let servers = pods(&cluster, "server", SERVERS).unwrap();
         let caller = pods(&cluster, "caller", 1).unwrap().remove(0);
@@ -159,8 +177,8 @@ impl Bed {
     }
 
     /// Kills, restarts and stops for a while in turn; what changes meanwhile is served afterwards.
-    fn agents_come_and_go(&mut self) {
-        for n in 1..=events() {
+    fn agents_come_and_go(&mut self, events: usize) {
+        for n in 1..=events {
             if n % 2 == 1 {
                 self.note(format!("kill -9 of both agents (event {n})"));
                 (1..=2).for_each(|node| self.cluster.kill(&format!("/node{node}/node")).unwrap());

@@ -35,6 +35,7 @@ pub struct Wanted {
 /// A cluster that ends with the value.
 pub struct Cluster {
     wanted: Wanted,
+    flags: &'static [&'static str],
     binary: PathBuf,
     api_port: u16,
     kubeconfig: PathBuf,
@@ -46,10 +47,16 @@ pub struct Cluster {
 impl Cluster {
     /// Clears what an interrupted run left under this name and starts anew.
     pub fn up(wanted: Wanted) -> Result<Self> {
+        Self::up_with(wanted, &[])
+    }
+
+    /// [`Self::up`] with more flags of `orlop up`.
+    pub fn up_with(wanted: Wanted, flags: &'static [&'static str]) -> Result<Self> {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let binary = std::env::var_os("ORLOP_BINARY").context("ORLOP_BINARY is not set: use `cargo xtask test`")?;
         let mut cluster = Self {
             wanted,
+            flags,
             binary: binary.into(),
             api_port: free_port()?,
             kubeconfig: PathBuf::new(),
@@ -68,6 +75,7 @@ impl Cluster {
         up.args(["up", "--name", wanted.name, "--nodes", &wanted.nodes.to_string()]);
         up.args(["--proxy-mode", wanted.proxy_mode, "--overlay", wanted.overlay]);
         up.args(["--api-port", &self.api_port.to_string()]);
+        up.args(self.flags);
         if let Some(port) = wanted.publish {
             up.args(["--publish", &port.to_string()]);
         }
