@@ -14,7 +14,7 @@ use crate::balance;
 use crate::counter::count;
 use crate::direct;
 use crate::errors;
-use crate::open::{Opened, enter, open};
+use crate::open::{NO_SET, Opened, enter, open};
 use crate::packet;
 use crate::refuse::{refuse, too_big};
 use crate::route::{self, Route};
@@ -67,8 +67,9 @@ fn stale(flow: *const Flow) -> bool {
     }
     let backend = Backend { address: flow.becomes.destination, port: flow.becomes.destination_port, zero: 0 };
     let over = packet.is_tcp() && track::is_over(flow);
-    // What another node sent on goes where that node says.
-    if !over && (flow.flags & flow_flags::DELIVERED != 0 || balance::is_member(flow.set, &backend)) {
+    // What another node sent on goes where that node says, and what is no Service's where the client says.
+    let bound = flow.flags & flow_flags::DELIVERED != 0 || flow.set == NO_SET;
+    if !over && (bound || balance::is_member(flow.set, &backend)) {
         return false;
     }
     track::forget(&packet.key, flow);

@@ -16,6 +16,9 @@ use crate::packet::{self, Packet};
 use crate::route::{self, Route};
 use crate::track::{self, Opening};
 
+/// The set of connections that are no Service's.
+pub const NO_SET: u32 = 0;
+
 /// What came of it.
 pub enum Opened {
     /// No Service's packet, or one that the stack refuses better than we could.
@@ -36,12 +39,14 @@ pub fn open(skb: *mut __sk_buff, now: u64) -> Opened {
     let (context, Some(packet)) = (&TcContext::new(skb), packet::again()) else { return Opened::NotOurs };
     let destination = packet.key.destination;
     let known = balance::address(&destination);
-    if known & !address_flags::NODE == 0 || known & address_flags::LOOPBACK != 0 {
-        return Opened::NotOurs;
-    }
-    let frontend = match balance::find(known, &destination, packet.key.destination_port, packet.key.protocol as u8) {
+    let found = if known & !address_flags::NODE == 0 || known & address_flags::LOOPBACK != 0 {
+        Found::Nothing
+    } else {
+        balance::find(known, &destination, packet.key.destination_port, packet.key.protocol as u8)
+    };
+    let frontend = match found {
         Found::Frontend(frontend) => frontend,
-        Found::Nothing => return Opened::NotOurs,
+        Found::Nothing => return beside(packet, now),
         Found::UnusedPort => return refused(known),
     };
     let Some(config) = balance::config() else { return Opened::NotOurs };
@@ -66,9 +71,29 @@ pub fn open(skb: *mut __sk_buff, now: u64) -> Opened {
     let becomes = FlowKey { destination: backend.address, destination_port: backend.port, ..packet.key };
     // SAFETY: what `opening` gave.
     unsafe { begin(opening, &packet.key, &packet.key, &becomes, set, now) };
-    let keeps = if masquerade { source_kept(context, packet, &frontend, config, set, &backend) } else { Source::Kept };
+    let keeps = if masquerade {
+        source_kept(context, packet, &frontend, config, set, &backend)
+    } else if frontend.flags & frontend_flags::EXTERNAL == 0 || in_pod_network(context, config, &source) {
+        Source::Address
+    } else {
+        Source::Kept
+    };
     let keeps = if backend.address == source { Source::Ours } else { keeps };
     Opened::Chosen(keeps)
+}
+
+/// A connection that is no Service's goes on as it is; unless its answers would be taken for those of a Service's connection, which the
+/// client has to the same endpoint from the same port. That is forgotten if it is over, or else this one gets another port, as
+/// connection tracking would have it. Of datagrams, each would have to be asked.
+#[inline(always)]
+fn beside(packet: &Packet, now: u64) -> Opened {
+    if !packet.is_tcp() || track::vacate(&packet.key.answer(), now, true) {
+        return Opened::NotOurs;
+    }
+    let Some(opening) = track::opening() else { return Opened::Dropped };
+    // SAFETY: what `opening` gave.
+    unsafe { begin(opening, &packet.key, &packet.key, &packet.key, NO_SET, now) };
+    Opened::Chosen(Source::Address)
 }
 
 /// A connection of which nothing is known but who speaks with whom. It is written where it stays: the stack has no room.
@@ -90,6 +115,9 @@ pub unsafe fn begin(opening: *mut Opening, key: &FlowKey, asked: &FlowKey, becom
 pub enum Source {
     /// The client's; the answers pass here.
     Kept,
+    /// The client's address with a port of ours; the answers pass here. A pod calls the same endpoint by itself, too: through
+    /// Services that its sockets know, and then its kernel gives any port, also one that a connection through here has.
+    Address,
     /// The client's, and the endpoint's node answers past us.
     Direct,
     /// One of this node.
@@ -144,6 +172,7 @@ fn find_way(context: &TcContext, packet: &Packet, opening: *mut Opening, keeps: 
     let Some(config) = balance::config() else { return false };
     // SAFETY: this CPU's element, of which nobody else has a reference while this one is used.
     let flow = unsafe { &mut (*opening).flow };
+    let mut keeps = keeps;
     match route::find(context, packet.tos, &flow.becomes) {
         Route::None => {
             count(counters::UNROUTABLE);
@@ -152,8 +181,9 @@ fn find_way(context: &TcContext, packet: &Packet, opening: *mut Opening, keeps: 
         Route::Here => {
             // Its answers leave through this node whatever their destination: the source can stay.
             flow.flags |= flow_flags::HOST;
-            // SAFETY: as above.
-            return unsafe { track::open(opening) };
+            if keeps != Source::Address {
+                keeps = Source::Kept;
+            }
         }
         Route::Out { device, next_hop, mtu } => {
             (flow.device, flow.next_hop, flow.mtu) = (device, next_hop, mtu);
@@ -167,12 +197,12 @@ fn find_way(context: &TcContext, packet: &Packet, opening: *mut Opening, keeps: 
         flow.flags |= flow_flags::DIRECT;
     }
     // SAFETY: as above.
-    if keeps != Source::Ours && unsafe { track::open(opening) } {
+    if (keeps == Source::Kept || keeps == Source::Direct) && unsafe { track::open(opening) } {
         return true;
     }
     // SAFETY: as above.
     let flow = unsafe { &mut (*opening).flow };
-    if keeps != Source::Kept {
+    if keeps == Source::Ours || keeps == Source::Direct {
         flow.flags &= !flow_flags::DIRECT;
         flow.flags |= flow_flags::MASQUERADED;
         flow.becomes.source = source_on(flow.device, config, &packet.key.source);

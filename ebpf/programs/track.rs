@@ -189,7 +189,7 @@ pub unsafe fn open(opening: *mut Opening) -> bool {
     // SAFETY: this CPU's element, which nobody else has during this call.
     let Opening { key, asked, flow, answer, .. } = unsafe { &mut *opening };
     let other = flow.other(key);
-    if !vacate(&other, flow.seen) {
+    if !vacate(&other, flow.seen, false) {
         return false;
     }
     *answer = *flow;
@@ -210,9 +210,9 @@ pub unsafe fn open(opening: *mut Opening) -> bool {
     true
 }
 
-/// Whether nobody's answers have this key, after removing a connection that is over.
+/// Whether nobody's answers have this key, after removing a connection that has expired, or is `closed`.
 #[inline(always)]
-fn vacate(key: &FlowKey, now: u64) -> bool {
+pub fn vacate(key: &FlowKey, now: u64, closed: bool) -> bool {
     let held = match FLOWS.get_ptr(key) {
         Some(flow) => flow,
         None => match HALF_OPEN.get_ptr(key) {
@@ -222,7 +222,7 @@ fn vacate(key: &FlowKey, now: u64) -> bool {
     };
     // SAFETY: as for `find`.
     let flow = unsafe { &*held };
-    if !flow.is_expired(now) {
+    if !flow.is_expired(now) && !(closed && flow.is_closed()) {
         return false;
     }
     remove_answering(&flow.other(key), key);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use orlop_plan::{Family, Frontend, Outcome, Plan, interpret};
 
@@ -33,6 +34,8 @@ pub struct Judge {
     clients: HashMap<(Frontend, IpAddr), (IpAddr, u16)>,
     /// Whether the node's own addresses answer: then a packet that is left alone may be refused there.
     pub stack_refuses: bool,
+    /// Ports that a caller may get without being masqueraded.
+    pub other_ports: Range<u16>,
 }
 
 impl Judge {
@@ -59,7 +62,7 @@ impl Judge {
             (Outcome::Forward { choices, affinity_seconds }, Observed::Delivered { source, destination, sound }) => {
                 let to = |choice: &&orlop_plan::Choice| (choice.endpoint.address, choice.endpoint.port) == destination;
                 let Some(choice) = choices.iter().find(to).filter(|_| sound) else { return wrong() };
-                let kept = source == (shot.source, source_port);
+                let kept = source.0 == shot.source && (source.1 == source_port || self.other_ports.contains(&source.1));
                 let of_node = plan.node.addresses.contains(&source.0);
                 if if choice.masqueraded { !of_node } else { !kept } {
                     return wrong();

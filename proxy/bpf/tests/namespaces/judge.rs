@@ -16,6 +16,8 @@ use crate::frame::{Action, Runner};
 use crate::world::{Namespace, Node};
 
 const ETHERNET: usize = 14;
+/// The ports that the programs give.
+const OURS: std::ops::Range<u16> = 1_024..30_000;
 
 struct Bench {
     backend: EbpfBackend,
@@ -48,6 +50,7 @@ impl Bench {
 
     fn judge(&mut self, case: &Case, coverage: &mut Coverage) -> Result<(), (usize, String)> {
         let mut judge = Judge::default();
+        judge.other_ports = OURS;
         for (index, shot) in case.shots.iter().enumerate() {
             let (port, observed) = self.fire(&case.plan, shot);
             let outcome = judge.judge(&case.plan, shot, port, observed).map_err(|reason| (index, reason))?;

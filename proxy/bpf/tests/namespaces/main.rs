@@ -4,7 +4,6 @@
 
 mod admission;
 mod bridge;
-
 mod cost;
 mod counting;
 mod crash;
@@ -20,6 +19,7 @@ mod net;
 mod oracle;
 mod overlay;
 mod plans;
+mod ports;
 mod scale;
 mod scenarios;
 mod sockets;
