@@ -1,5 +1,6 @@
 //! What callers do: short and held flows over TCP and UDP, and a transfer that never ends. Each exchange is told as it ends.
 
+mod attempt;
 mod tcp;
 mod udp;
 

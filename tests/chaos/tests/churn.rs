@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use ledger::Ledger;
 use orlop_chaos::{Exchange, Kind, Objects, PODS, Place, Pod, Traffic, now, pods, slice};
 use orlop_conformance::{Cluster, Wanted, eventually};
+use orlop_netns::NetNs;
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_orlop-traffic");
@@ -25,6 +26,8 @@ const CHANGES_PER_SECOND: u32 = 50;
 const PORTS: [u16; 6] = [7000, 7001, 7002, 7003, 7004, 7005];
 const PODS_WANTED: usize = 4;
 const FIRST_NODE_PORT: u16 = 30110;
+/// The ports that the calling pod's connections have: few, so that what was made for one is met by others.
+const CALLER_PORTS: &str = "32768 33167";
 /// How long after a change somebody new may still meet what was.
 const GRACE: Duration = Duration::from_secs(1);
 /// And how long where the machine was elsewhere for a moment, for one exchange in a thousand.
@@ -63,6 +66,9 @@ fn churn(name: &'static str, mode: &'static str) {
     cluster.kubectl_with(&["create"], PODS).unwrap();
     let servers = pods(&cluster, "server", PODS_WANTED).unwrap();
     let caller = pods(&cluster, "caller", 1).unwrap().remove(0);
+    // And each is free again as soon as its connection is closed.
+    let ports = [("net/ipv4/ip_local_port_range", CALLER_PORTS), ("net/ipv4/tcp_max_tw_buckets", "0")];
+    NetNs::open(&caller.netns).unwrap().sysctl(&ports).unwrap();
     let serve = |pod: &Pod| Traffic::serve(&cluster, PROGRAM, Place::Pod(pod), &pod.ip, &PORTS).unwrap();
     let _serving: Vec<Traffic> = servers.iter().map(serve).collect();
     let objects = Objects::of(&cluster).unwrap();
@@ -119,7 +125,10 @@ fn churn(name: &'static str, mode: &'static str) {
         }
     }
     let shown = |list: &[String]| list[..list.len().min(40)].join("\n");
-    assert!(wrong.is_empty(), "{} of {total} exchanges:\n{}\n{}", wrong.len(), shown(&wrong), cluster.logs());
+    if !wrong.is_empty() {
+        let known = what_is_known_of(&cluster, &subjects, &wrong);
+        panic!("{} of {total} exchanges:\n{}\n{known}\n{}", wrong.len(), shown(&wrong), cluster.logs());
+    }
     assert!(late.len() * 1000 <= total, "{} of {total} exchanges were late:\n{}", late.len(), shown(&late));
     let rate = f64::from(u32::try_from(ledger.changes).unwrap()) / length.as_secs_f64();
     assert!(rate > f64::from(CHANGES_PER_SECOND) * 0.7, "only {rate:.0} changes a second were made");
@@ -252,6 +261,29 @@ fn the_kernels_hold(cluster: &Cluster, subjects: &[Subject], ledger: &Ledger) {
             }
         }
     }
+}
+
+/// What every node's agent finds in its kernel of the connections in these texts: of each as it was made, and of any that another
+/// Service's connection left between the same ends.
+fn what_is_known_of(cluster: &Cluster, subjects: &[Subject], problems: &[String]) -> String {
+    let mut text = String::new();
+    let clients: BTreeSet<SocketAddr> = problems.iter().filter_map(|problem| own_address(problem)).take(10).collect();
+    let services: Vec<_> = subjects.iter().flat_map(|subject| [subject.cluster_ip, fleeting(subject.n).1]).collect();
+    for client in clients {
+        for (node, to) in [1, 2].into_iter().flat_map(|node| services.iter().map(move |to| (node, to))) {
+            let url = format!("http://127.0.0.1:10249/explain?to={to}/TCP&from=pod&flow={client}");
+            let story = cluster.on_node(node, &["curl", "-s", &url]).unwrap_or_else(|error| format!("{error:#}"));
+            if story.contains("goes to") {
+                text += &format!("--- node{node}\n{story}\n");
+            }
+        }
+    }
+    text
+}
+
+/// `... [10.244.0.5:40000 to ...]`
+fn own_address(problem: &str) -> Option<SocketAddr> {
+    problem.split_once('[')?.1.split(' ').next()?.parse().ok()
 }
 
 /// xorshift64*: good enough to choose changes, and the same for the same seed.

@@ -4,21 +4,21 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::thread;
 
-use super::{Flow, PATIENCE, parse};
+use super::{Flow, PATIENCE, attempt, parse};
 use crate::exchange::now;
 
 /// Bytes of a transfer that are sent and checked at once.
 const BLOCK: usize = 16 << 10;
 
 fn connect(to: SocketAddr) -> io::Result<(TcpStream, (String, String))> {
-    let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
+    let mut stream = attempt::connect(to, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.set_nodelay(true)?;
     let mut line = Vec::new();
     let mut byte = [0];
     while byte[0] != b'\n' {
-        stream.read_exact(&mut byte)?;
+        stream.read_exact(&mut byte).map_err(|error| attempt::told(error, &stream))?;
         line.push(byte[0]);
     }
     Ok((stream, parse(&String::from_utf8_lossy(&line))?))
@@ -41,8 +41,8 @@ pub(super) fn held(flow: &Flow) {
                 let began = now();
                 count += 1;
                 let mut back = [0; 8];
-                stream.write_all(&count.to_be_bytes())?;
-                stream.read_exact(&mut back)?;
+                let result = stream.write_all(&count.to_be_bytes()).and_then(|()| stream.read_exact(&mut back));
+                result.map_err(|error| attempt::told(error, &stream))?;
                 if back != count.to_be_bytes() {
                     return Err(io::Error::other("other bytes came back"));
                 }
@@ -78,7 +78,7 @@ pub(super) fn bulk(flow: &Flow) {
                     let began = now();
                     match stream.read_exact(&mut back) {
                         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && flow.stopped() => break,
-                        other => other?,
+                        other => other.map_err(|error| attempt::told(error, &stream))?,
                     }
                     if back != block(n) {
                         let _ = stream.shutdown(Shutdown::Both);
