@@ -1,6 +1,7 @@
-//! What callers do: short and held flows over TCP and UDP, and a transfer that never ends. Each exchange is told as it ends.
+//! What callers do: short and held flows over TCP and UDP, first packets of SCTP, and a transfer that never ends. Each exchange is told as it ends.
 
 mod attempt;
+mod sctp;
 mod tcp;
 mod udp;
 
@@ -38,16 +39,19 @@ pub enum Kind {
     UdpConnected,
     /// One socket that says the address with each datagram.
     UdpUnconnected,
+    /// The first packet of a new association each time, and its answer.
+    SctpShort,
 }
 
 impl Kind {
-    const NAMES: [(&str, Self); 6] = [
+    const NAMES: [(&str, Self); 7] = [
         ("tcp-short", Self::TcpShort),
         ("tcp-held", Self::TcpHeld),
         ("tcp-bulk", Self::TcpBulk),
         ("udp-short", Self::UdpShort),
         ("udp-connected", Self::UdpConnected),
         ("udp-unconnected", Self::UdpUnconnected),
+        ("sctp-short", Self::SctpShort),
     ];
 
     /// Its word.
@@ -57,7 +61,7 @@ impl Kind {
 
     /// Whether it is one flow that lasts: to the same server as long as that lives.
     pub fn lasts(self) -> bool {
-        !matches!(self, Self::TcpShort | Self::UdpShort)
+        !matches!(self, Self::TcpShort | Self::UdpShort | Self::SctpShort)
     }
 }
 
@@ -95,6 +99,7 @@ impl Flow {
             thread::spawn(move || match flow.kind {
                 Kind::TcpShort => flow.repeat(n, callers, || tcp::short(flow.to)),
                 Kind::UdpShort => flow.repeat(n, callers, || udp::short(flow.to)),
+                Kind::SctpShort => flow.repeat(n, callers, || sctp::short(flow.to)),
                 Kind::TcpHeld => tcp::held(&flow),
                 Kind::TcpBulk => tcp::bulk(&flow),
                 Kind::UdpConnected => udp::held(&flow, true),
@@ -108,6 +113,7 @@ impl Flow {
         let began = now();
         let answer = match self.kind {
             Kind::UdpShort | Kind::UdpConnected | Kind::UdpUnconnected => udp::short(self.to),
+            Kind::SctpShort => sctp::short(self.to),
             _ => tcp::short(self.to),
         };
         self.tell(began, answer.map_err(|error| error.to_string()));

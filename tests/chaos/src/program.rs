@@ -38,10 +38,12 @@ pub fn main(arguments: impl Iterator<Item = String>) -> Result<()> {
 fn run(arguments: &[String]) -> Result<()> {
     match arguments {
         [word, name, ports @ ..] if word == "serve" => {
-            for port in ports {
-                let port = port.parse().with_context(|| format!("{port:?} is no port"))?;
-                server::start(name, port).with_context(|| format!("serving port {port}"))?;
+            let number = |port: &String| port.parse().with_context(|| format!("{port:?} is no port"));
+            let ports = ports.iter().map(number).collect::<Result<Vec<u16>>>()?;
+            for port in &ports {
+                server::start(name, *port).with_context(|| format!("serving port {port}"))?;
             }
+            server::start_sctp(name, &ports).context("serving SCTP")?;
             println!("serving");
             io::copy(&mut io::stdin(), &mut io::sink())?;
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +23,18 @@ pub enum Place<'a> {
     Pod(&'a Pod),
 }
 
+/// What has nodes and an outside host: a cluster, or a [`crate::Bed`].
+pub trait Ground {
+    /// A command on a node or beside all of them, not yet started.
+    fn command(&self, node: Option<u32>, words: &[&str]) -> Command;
+}
+
+impl Ground for Cluster {
+    fn command(&self, node: Option<u32>, words: &[&str]) -> Command {
+        Cluster::command(self, node, words)
+    }
+}
+
 /// A process that ends with the value.
 pub struct Traffic {
     child: Child,
@@ -33,23 +45,23 @@ pub struct Traffic {
 
 impl Traffic {
     /// Starts callers.
-    pub fn call(cluster: &Cluster, program: &str, place: Place<'_>) -> Result<Self> {
-        Self::start(cluster, program, place, &["call"])
+    pub fn call(ground: &impl Ground, program: &str, place: Place<'_>) -> Result<Self> {
+        Self::start(ground, program, place, &["call"])
     }
 
     /// Starts servers on these ports of a pod, and waits until they serve. Their names are `NAME:PORT`.
-    pub fn serve(cluster: &Cluster, program: &str, place: Place<'_>, name: &str, ports: &[u16]) -> Result<Self> {
+    pub fn serve(ground: &impl Ground, program: &str, place: Place<'_>, name: &str, ports: &[u16]) -> Result<Self> {
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         let mut arguments = vec!["serve", name];
         arguments.extend(ports.iter().map(String::as_str));
-        let servers = Self::start(cluster, program, place, &arguments)?;
+        let servers = Self::start(ground, program, place, &arguments)?;
         eventually(&format!("the servers {name}"), Duration::from_secs(5), || {
             Ok(servers.lines.lock().unwrap_or_else(PoisonError::into_inner).first().map(drop))
         })?;
         Ok(servers)
     }
 
-    fn start(cluster: &Cluster, program: &str, place: Place<'_>, arguments: &[&str]) -> Result<Self> {
+    fn start(ground: &impl Ground, program: &str, place: Place<'_>, arguments: &[&str]) -> Result<Self> {
         let (node, netns) = match place {
             Place::Outside => (None, None),
             Place::Node(node) => (Some(node), None),
@@ -58,7 +70,7 @@ impl Traffic {
         let mut words = vec![program];
         words.extend(netns.as_deref().into_iter().flat_map(|path| ["--netns", path]));
         words.extend(arguments);
-        let mut command = cluster.command(node, &words);
+        let mut command = ground.command(node, &words);
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("starting orlop-traffic")?;
         let orders = child.stdin.take();
