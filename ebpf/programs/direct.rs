@@ -7,9 +7,7 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::bindings::bpf_adj_room_mode::BPF_ADJ_ROOM_NET;
-use aya_ebpf::bindings::{__sk_buff, BPF_F_ADJ_ROOM_FIXED_GSO, BPF_F_RECOMPUTE_CSUM};
-use aya_ebpf::helpers::generated::{bpf_skb_adjust_room, bpf_skb_store_bytes};
+use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{Address, Config, FlowKey, address_flags, config_flags, counters, flow_flags};
 
@@ -17,6 +15,7 @@ use crate::balance::{self, Found};
 use crate::checksum::{fold16, replaced, sum};
 use crate::counter::count;
 use crate::headers::{ETHERNET, Ipv4, Ipv6, TRANSPORT, TRANSPORT6};
+use crate::hook::Hook;
 use crate::maps::PACKET;
 use crate::open::begin;
 use crate::packet::{self, Packet};
@@ -34,6 +33,7 @@ const LONGEST: u8 = 15;
 
 /// The IPv4 option.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Option4 {
     kind: u8,
     length: u8,
@@ -61,6 +61,7 @@ impl Option4 {
 
 /// The IPv6 extension header with the one option.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Option6 {
     next: u8,
     /// In words of eight bytes, without the first.
@@ -117,22 +118,22 @@ pub fn read_v6(at: usize, end: usize) -> Option<(Address, u16)> {
 
 /// Has the packet say which Service it was sent to. None when it has no room for that.
 #[inline(always)]
-pub fn tell(context: &TcContext, packet: &Packet) -> Option<()> {
+pub fn tell<H: Hook>(context: &H, packet: &Packet) -> Option<()> {
     if packet.v6 { tell_v6(context, packet) } else { tell_v4(context, packet) }
 }
 
 #[inline(always)]
-fn tell_v4(context: &TcContext, packet: &Packet) -> Option<()> {
+fn tell_v4<H: Hook>(context: &H, packet: &Packet) -> Option<()> {
     if header_v4(context)?.version & 15 > LONGEST - (SIZE4 / 4) as u8 {
         return None;
     }
     let option = Option4::of(&packet.key.destination, packet.key.destination_port);
     lengthen_v4(context, SIZE4 as i32, option.sum())?;
-    store(context, TRANSPORT, &option)
+    context.store(TRANSPORT, &option)
 }
 
 #[inline(always)]
-fn tell_v6(context: &TcContext, packet: &Packet) -> Option<()> {
+fn tell_v6<H: Hook>(context: &H, packet: &Packet) -> Option<()> {
     let mut option = Option6 {
         next: 0,
         length: (SIZE6 / 8 - 1) as u8,
@@ -142,12 +143,12 @@ fn tell_v6(context: &TcContext, packet: &Packet) -> Option<()> {
         port: packet.key.destination_port,
         zero: 0,
     };
-    resize(context, SIZE6 as i32)?;
+    context.resize(TRANSPORT6, SIZE6 as i32)?;
     let ip = header_v6(context)?;
     option.next = ip.next;
     ip.next = DESTINATION;
     ip.length = u16::from_be(ip.length).wrapping_add(SIZE6 as u16).to_be();
-    store(context, TRANSPORT6, &option)
+    context.store(TRANSPORT6, &option)
 }
 
 /// At the endpoint's node: takes from the packet what it says, and sees to it that the answers come from there. False
@@ -259,37 +260,17 @@ fn strip_v6(context: &TcContext) -> Option<()> {
     }
     // SAFETY: within the packet, as just checked.
     let next = unsafe { *(at as *const u8) };
-    resize(context, -(SIZE6 as i32))?;
+    context.resize(TRANSPORT6, -(SIZE6 as i32))?;
     let ip = header_v6(context)?;
     ip.next = next;
     ip.length = u16::from_be(ip.length).wrapping_sub(SIZE6 as u16).to_be();
     Some(())
 }
 
-/// Makes room behind the IP header's fixed part, or takes it.
+/// [`Hook::resize`] with the header's two lengths and its checksum, which the option itself changes by `gain`.
 #[inline(always)]
-fn resize(context: &TcContext, difference: i32) -> Option<()> {
-    // SAFETY: the context is the one this program was called with; packet pointers are read afresh after it.
-    let resized = unsafe {
-        bpf_skb_adjust_room(context.skb.skb, difference, BPF_ADJ_ROOM_NET, u64::from(BPF_F_ADJ_ROOM_FIXED_GSO))
-    };
-    (resized == 0).then_some(())
-}
-
-#[inline(always)]
-fn store<T>(context: &TcContext, at: usize, option: &T) -> Option<()> {
-    // SAFETY: the context is the one this program was called with; the option is as long as its type.
-    let stored = unsafe {
-        let (bytes, length) = ((&raw const *option).cast(), size_of::<T>() as u32);
-        bpf_skb_store_bytes(context.skb.skb.cast(), at as u32, bytes, length, u64::from(BPF_F_RECOMPUTE_CSUM))
-    };
-    (stored == 0).then_some(())
-}
-
-/// [`resize`] with the header's two lengths and its checksum, which the option itself changes by `gain`.
-#[inline(always)]
-fn lengthen_v4(context: &TcContext, difference: i32, gain: u64) -> Option<()> {
-    resize(context, difference)?;
+fn lengthen_v4<H: Hook>(context: &H, difference: i32, gain: u64) -> Option<()> {
+    context.resize(TRANSPORT, difference)?;
     let ip = header_v4(context)?;
     let (version, length) = (ip.version, ip.length);
     ip.version = version.wrapping_add((difference / 4) as u8);
@@ -305,14 +286,14 @@ fn lengthen_v4(context: &TcContext, difference: i32, gain: u64) -> Option<()> {
 }
 
 #[inline(always)]
-fn header_v4(context: &TcContext) -> Option<&mut Ipv4> {
+fn header_v4<H: Hook>(context: &H) -> Option<&mut Ipv4> {
     let data = context.data();
     // SAFETY: within the packet, as is checked first; writable as said in `packet::write`.
     (data + TRANSPORT <= context.data_end()).then(|| unsafe { &mut *((data + ETHERNET) as *mut Ipv4) })
 }
 
 #[inline(always)]
-fn header_v6(context: &TcContext) -> Option<&mut Ipv6> {
+fn header_v6<H: Hook>(context: &H) -> Option<&mut Ipv6> {
     let data = context.data();
     // SAFETY: within the packet, as is checked first; writable as said in `packet::write`.
     (data + TRANSPORT6 <= context.data_end()).then(|| unsafe { &mut *((data + ETHERNET) as *mut Ipv6) })

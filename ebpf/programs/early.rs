@@ -1,16 +1,18 @@
-//! A device's driver: packets of connections that are established are translated and sent on before the stack has seen
-//! them (XDP).
+//! A device's driver: packets to Services and answers to them are translated and sent on before the stack has seen them (XDP).
 //!
-//! It uses the connection table and decides nothing: whatever begins, ends or changes a connection, asks for its way anew,
-//! has options or comes in pieces goes on to [`crate::ingress`], and so does what is for a device that takes no such frames.
+//! It does what [`crate::ingress`] does, with the same tables and, but for what each hook has of its own, the same functions. Those
+//! of established connections, which nothing is to be done for but translating, have a short way ([`settled`]); what begins a
+//! connection or changes one goes through [`attend`]. What it cannot send goes on to the stack's hook, which finds the
+//! connection entered: pieces of datagrams, headers with options, ICMP errors, refusals, what asks for its way anew or has no room on
+//! it, and what is for this node or a device that takes no such frames.
 //!
 //! Minimum kernel version: 6.3, which says what devices can do.
 
 use core::mem::{size_of, zeroed};
 
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::bpf_fib_lookup as Lookup;
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect};
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
@@ -19,40 +21,109 @@ use orlop_ebpf::{Address, Backend, Flow, FlowKey, TCP, UDP, counters, device_fla
 use crate::balance;
 use crate::checksum::{fold16, replaced};
 use crate::counter::count;
+use crate::direct;
 use crate::headers::{
-    ETH_P_IP, ETH_P_IPV6, ETHERNET, Ethernet, FRAGMENT_OFFSET, Ipv4, Ipv6, MORE_FRAGMENTS, PLAIN_HEADER, TRANSPORT,
-    TRANSPORT6,
+    ETH_P_IP, ETH_P_IPV6, ETHERNET, FRAGMENT_OFFSET, Ipv4, Ipv6, MORE_FRAGMENTS, PLAIN_HEADER, TRANSPORT, TRANSPORT6,
 };
-use crate::ingress::ROUTE_AGE;
+use crate::hook::Hook as _;
+use crate::ingress::{ROUTE_AGE, stale};
 use crate::maps::{DEVICES, FLOWS};
-use crate::packet::{ACK, pair, readdressed};
+use crate::open::{Opened, enter, open};
+use crate::packet::{self, ACK, pair, readdressed};
 use crate::route;
-use crate::track::TELL_OTHER;
+use crate::track::{self, TELL_OTHER, Table};
 
 /// A flag of TCP that says nothing of the connection.
 const PUSH: u8 = 8;
 /// The bytes of a transport header that are read: of TCP to its checksum, of UDP all.
 const TCP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
+/// What [`settled`] says of a packet that it is not for.
+const NOT_SETTLED: u32 = XDP_ABORTED;
 
 /// Devices that face the world and can.
 #[xdp]
 pub fn xdp_ingress(context: XdpContext) -> u32 {
-    forward(&context).unwrap_or(XDP_PASS)
+    match settled(context.ctx) {
+        NOT_SETTLED => attend(&context),
+        done => done,
+    }
 }
 
-#[inline(always)]
-fn forward(context: &XdpContext) -> Option<u32> {
-    let (data, end) = (context.data(), context.data_end());
-    if data + TRANSPORT > end {
-        return None;
-    }
-    // SAFETY: the header lies within the packet, as just checked.
-    match u32::from(unsafe { (*(data as *const Ethernet)).protocol }) {
+/// Sends a packet of an established connection on.
+#[inline(never)]
+fn settled(raw: *mut xdp_md) -> u32 {
+    let context = &XdpContext::new(raw);
+    let sent = match context.protocol() {
         ETH_P_IP => v4(context),
         ETH_P_IPV6 => v6(context),
-        _ => None,
+        _ => Some(XDP_PASS),
+    };
+    sent.unwrap_or(NOT_SETTLED)
+}
+
+/// Does with a packet what the stack's hook would do.
+#[inline(always)]
+fn attend(context: &XdpContext) -> u32 {
+    let now = balance::now();
+    let Some(packet) = packet::read(context) else { return XDP_PASS };
+    if !packet.is_plain() || !packet.is_whole() {
+        return XDP_PASS;
     }
+    let known = track::find(&packet.key, now).filter(|(flow, _)| !packet.opens() || !stale(*flow));
+    let (flow, table) = match known {
+        Some(found) => found,
+        None if !packet.opens() => return XDP_PASS,
+        None => match open::<XdpContext>(context.ctx, now) {
+            Opened::Dropped => return XDP_DROP,
+            Opened::NotOurs | Opened::RefusedByStack | Opened::Refused => return XDP_PASS,
+            Opened::Chosen(keeps) if !enter::<XdpContext>(context.ctx, keeps) => return XDP_DROP,
+            Opened::Chosen(_) => match track::find(&packet.key, now) {
+                Some(found) => found,
+                None => return XDP_DROP,
+            },
+        },
+    };
+    pass_on(context.ctx, flow, table, now)
+}
+
+/// Translates the packet in hand, of a known connection, and sends it on its way, if that leads out of a device that takes it.
+#[inline(never)]
+fn pass_on(raw: *mut xdp_md, entry: *mut Flow, table: Table, now: u64) -> u32 {
+    let (context, Some(packet)) = (&XdpContext::new(raw), packet::again()) else { return XDP_PASS };
+    // SAFETY: an element of a map, as for `track::find`; copied before it moves to the other table.
+    let (becomes, flags, device, mtu, routed) =
+        unsafe { ((*entry).becomes, (*entry).flags, (*entry).device, (*entry).mtu, (*entry).routed) };
+    let tells = flags & (flow_flags::DIRECT | flow_flags::REPLY) == flow_flags::DIRECT && packet.opens();
+    let more = if tells { direct::size(packet.v6) } else { 0 };
+    let routed = device != 0 && now.saturating_sub(routed) <= ROUTE_AGE;
+    if !routed || packet.has_no_room(more, mtu) || packet.ttl < 2 {
+        return XDP_PASS;
+    }
+    let Some(way) = Way::find(context, device, packet.tos, &becomes) else { return XDP_PASS };
+    // When there is no room before the packet, it is as it was.
+    if tells && direct::tell(context, packet).is_none() {
+        return XDP_PASS;
+    }
+    track::advance(entry, table, packet, now);
+    let (written, at) = if packet.v6 {
+        (
+            packet::write_v6(context, &packet.key, &becomes, 1),
+            TRANSPORT6 + if tells { direct::size(true) as usize } else { 0 },
+        )
+    } else {
+        (
+            packet::write_v4(context, &packet.key, &becomes, 1),
+            TRANSPORT + if tells { direct::size(false) as usize } else { 0 },
+        )
+    };
+    let Some(addresses) = written else { return XDP_DROP };
+    let (data, end) = (context.data(), context.data_end());
+    let Some(sum) = sum_of(data + at, end, packet.key.protocol) else { return XDP_DROP };
+    if write(data + at, end, &packet.key, &becomes, addresses, sum).is_none() {
+        return XDP_DROP;
+    }
+    way.send(data, end).unwrap_or(XDP_DROP)
 }
 
 #[inline(always)]
@@ -77,7 +148,8 @@ fn v4(context: &XdpContext) -> Option<u32> {
     };
     let length = u32::from(u16::from_be(ip.length));
     let (flow, sum) = find(data + TRANSPORT, end, &mut key, length)?;
-    let way = Way::find(context, flow, length, ip.tos)?;
+    let way = Way::find(context, flow.device, ip.tos, &flow.becomes)?;
+    note(flow, length);
     let new = &flow.becomes;
     let (source, destination) = (new.source.words[3], new.destination.words[3]);
     let addresses = replaced(ip.source, source) + replaced(ip.destination, destination);
@@ -85,8 +157,7 @@ fn v4(context: &XdpContext) -> Option<u32> {
     let head = addresses + u64::from(!ip.ttl_protocol) + u64::from(ttl_protocol) + u64::from(!ip.checksum);
     (ip.checksum, ip.ttl_protocol) = (!fold16(head), ttl_protocol);
     (ip.source, ip.destination) = (source, destination);
-    write(data + TRANSPORT, end, &key, new, addresses, sum)?;
-    way.send(data, end)
+    Some(write(data + TRANSPORT, end, &key, new, addresses, sum).and_then(|()| way.send(data, end)).unwrap_or(XDP_DROP))
 }
 
 #[inline(always)]
@@ -109,13 +180,15 @@ fn v6(context: &XdpContext) -> Option<u32> {
     };
     let length = u32::from(u16::from_be(ip.length)) + size_of::<Ipv6>() as u32;
     let (flow, sum) = find(data + TRANSPORT6, end, &mut key, length)?;
-    let way = Way::find(context, flow, length, 0)?;
+    let way = Way::find(context, flow.device, 0, &flow.becomes)?;
+    note(flow, length);
     let new = &flow.becomes;
     let addresses = readdressed(&key.source, &new.source) + readdressed(&key.destination, &new.destination);
     ip.hops -= 1;
     (ip.source, ip.destination) = (new.source.words, new.destination.words);
-    write(data + TRANSPORT6, end, &key, new, addresses, sum)?;
-    way.send(data, end)
+    Some(
+        write(data + TRANSPORT6, end, &key, new, addresses, sum).and_then(|()| way.send(data, end)).unwrap_or(XDP_DROP),
+    )
 }
 
 /// Where a transport header has its checksum; of a datagram that has none nothing.
@@ -130,21 +203,18 @@ fn find(at: usize, end: usize, key: &mut FlowKey, length: u32) -> Option<(&'stat
     }
     // SAFETY: just checked.
     [key.source_port, key.destination_port] = unsafe { *(at as *const [u16; 2]) };
+    let sum = sum_of(at, end, key.protocol)?;
     let udp = key.protocol == u32::from(UDP);
-    let sum = if udp {
-        // SAFETY: just checked.
-        let sum = unsafe { *((at + 6) as *const u16) };
-        (sum != 0).then_some(6)
-    } else if key.protocol == u32::from(TCP) && at + TCP_HEADER <= end {
+    if !udp {
+        if at + TCP_HEADER > end {
+            return None;
+        }
         // SAFETY: just checked.
         let flags = unsafe { *((at + 13) as *const u8) };
         if flags & !PUSH != ACK {
             return None;
         }
-        Some(16)
-    } else {
-        return None;
-    };
+    }
     let entry = FLOWS.get_ptr_mut(&*key)?;
     // SAFETY: an element of a map, as for `track::find`; races on what is counted lose a count.
     let flow = unsafe { &mut *entry };
@@ -159,6 +229,27 @@ fn find(at: usize, end: usize, key: &mut FlowKey, length: u32) -> Option<(&'stat
     }
     flow.seen = now;
     Some((flow, sum))
+}
+
+/// None of what is neither TCP nor UDP, or too short.
+#[inline(always)]
+fn sum_of(at: usize, end: usize, protocol: u32) -> Option<Sum> {
+    if protocol == u32::from(UDP) && at + UDP_HEADER <= end {
+        // SAFETY: just checked.
+        let sum = unsafe { *((at + 6) as *const u16) };
+        Some((sum != 0).then_some(6))
+    } else if protocol == u32::from(TCP) && at + TCP_HEADER <= end {
+        Some(Some(16))
+    } else {
+        None
+    }
+}
+
+/// Counts a packet.
+#[inline(always)]
+fn note(flow: &mut Flow, length: u32) {
+    flow.packets += 1;
+    flow.bytes += u64::from(length);
 }
 
 /// Whether a datagram of a client goes where the one before it went, without saying anything.
@@ -206,27 +297,25 @@ struct Way {
 }
 
 impl Way {
-    /// The way of a connection's packets, if its device takes frames and the neighbour is known.
+    /// The way of a connection's packets, if it is by this device, that takes frames, and the neighbour is known.
     #[inline(always)]
-    fn find(context: &XdpContext, flow: &mut Flow, length: u32, tos: u8) -> Option<Self> {
+    fn find(context: &XdpContext, device: u32, tos: u8, becomes: &FlowKey) -> Option<Self> {
         // SAFETY: read once; the map is not preallocated.
-        let device = unsafe { DEVICES.get(&flow.device) }?;
-        if device.flags & device_flags::TAKES_FRAMES == 0 {
+        let known = unsafe { DEVICES.get(&device) }?;
+        if known.flags & device_flags::TAKES_FRAMES == 0 {
             return None;
         }
         // SAFETY: plain integers.
         let mut lookup: Lookup = unsafe { zeroed() };
-        route::ask_for(&mut lookup, tos, &flow.becomes);
+        route::ask_for(&mut lookup, tos, becomes);
         // SAFETY: the context is the one this program was called with, and the struct is of the size given.
         let result = unsafe {
-            lookup.ifindex = (*context.ctx).ingress_ifindex;
-            bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size_of::<Lookup>() as i32, 0)
+            lookup.ifindex = context.device();
+            bpf_fib_lookup(context.any(), &raw mut lookup, size_of::<Lookup>() as i32, 0)
         };
-        if result != route::SUCCESS || lookup.ifindex != flow.device {
+        if result != route::SUCCESS || lookup.ifindex != device {
             return None;
         }
-        flow.packets += 1;
-        flow.bytes += u64::from(length);
         Some(Self { device: lookup.ifindex, source: lookup.smac, destination: lookup.dmac })
     }
 

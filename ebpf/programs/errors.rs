@@ -13,6 +13,7 @@ use crate::extension;
 use crate::headers::{
     ETH_P_IP, ETH_P_IPV6, ETHERNET, FRAGMENT_OFFSET, ICMP, ICMPV6, Icmp, Ipv4, Ipv6, TRANSPORT, TRANSPORT6,
 };
+use crate::hook::Hook as _;
 use crate::maps::QUOTE;
 use crate::packet::{self, pair, readdressed, within};
 use crate::route::{self, Route};
@@ -111,7 +112,7 @@ fn fill(skb: *mut __sk_buff) -> bool {
 
 #[inline(always)]
 fn parse(context: &TcContext, quote: &mut Quote) -> Option<()> {
-    match packet::protocol(context) {
+    match context.protocol() {
         ETH_P_IP => read_v4(context, quote)?,
         ETH_P_IPV6 => read_v6(context, quote)?,
         _ => return None,
@@ -137,7 +138,7 @@ fn read_v4(context: &TcContext, quote: &mut Quote) -> Option<()> {
     if protocol != ICMP || ip.size() == 0 || ip.fragment & FRAGMENT_OFFSET != 0 {
         return None;
     }
-    packet::pull(context, ENOUGH);
+    context.pull(ENOUGH);
     let icmp = ETHERNET + ip.size();
     let at = context.data() + within(icmp);
     if at + size_of::<Icmp>() + size_of::<Ipv4>() > context.data_end() {
@@ -171,7 +172,7 @@ fn read_v6(context: &TcContext, quote: &mut Quote) -> Option<()> {
     if ip.next != ICMPV6 {
         return None;
     }
-    packet::pull(context, ENOUGH);
+    context.pull(ENOUGH);
     let (data, end) = (context.data(), context.data_end());
     if data + PORTS > end {
         return None;

@@ -41,11 +41,18 @@ pub fn tc_ingress(context: TcContext) -> i32 {
         Some(found) => found,
         // In mid-connection and not ours: somebody else's, or older than we are.
         None if !packet.opens() => return TC_ACT_UNSPEC,
-        None => match open(context.skb.skb, now) {
+        None => match open::<TcContext>(context.skb.skb, now) {
             Opened::NotOurs => return TC_ACT_UNSPEC,
             Opened::Dropped => return TC_ACT_SHOT,
-            Opened::Refused => return refuse(context.skb.skb),
-            Opened::Chosen(keeps) if !enter(context.skb.skb, keeps) => return TC_ACT_SHOT,
+            Opened::RefusedByStack => {
+                count(counters::REFUSED);
+                return TC_ACT_UNSPEC;
+            }
+            Opened::Refused => {
+                count(counters::REFUSED);
+                return refuse(context.skb.skb);
+            }
+            Opened::Chosen(keeps) if !enter::<TcContext>(context.skb.skb, keeps) => return TC_ACT_SHOT,
             Opened::Chosen(_) => match track::find(&packet.key, now) {
                 Some(found) => found,
                 None => return TC_ACT_SHOT,
@@ -58,7 +65,7 @@ pub fn tc_ingress(context: TcContext) -> i32 {
 /// Whether a packet begins anew what this entry was for: a client that reuses its port, or datagrams to an endpoint
 /// that has gone.
 #[inline(never)]
-fn stale(flow: *const Flow) -> bool {
+pub fn stale(flow: *const Flow) -> bool {
     let Some(packet) = packet::again() else { return true };
     // SAFETY: an element of a map, as for `track::find`.
     let flow = unsafe { &*flow };

@@ -14,6 +14,7 @@ mod errors;
 mod established;
 mod extension;
 mod headers;
+mod hook;
 mod ingress;
 mod maps;
 mod open;

@@ -1,8 +1,6 @@
 //! The first packet of a connection to a Service: choosing the endpoint and how its answers come back.
 
-use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{
     Address, Backend, Config, FlowKey, Frontend, address_flags, config_flags, counters, device_flags, flow_flags,
     frontend_flags, maglev,
@@ -11,6 +9,7 @@ use orlop_ebpf::{
 use crate::balance::{self, Found, How};
 use crate::counter::{connection, count};
 use crate::direct;
+use crate::hook::Hook;
 use crate::maps::{CLUSTER_CIDRS, DEVICES};
 use crate::packet::{self, Packet};
 use crate::route::{self, Route};
@@ -25,7 +24,9 @@ pub enum Opened {
     NotOurs,
     /// Must not go on.
     Dropped,
-    /// Nobody serves it: the caller shall notice.
+    /// Nobody serves it: the caller shall notice. On an address of this node the stack knows how to refuse.
+    RefusedByStack,
+    /// Elsewhere we must.
     Refused,
     /// An endpoint is chosen: [`enter`] is next.
     Chosen(Source),
@@ -35,8 +36,8 @@ pub enum Opened {
 ///
 /// What follows is a function of its own, and not called from here: the stack has no room for both.
 #[inline(never)]
-pub fn open(skb: *mut __sk_buff, now: u64) -> Opened {
-    let (context, Some(packet)) = (&TcContext::new(skb), packet::again()) else { return Opened::NotOurs };
+pub fn open<H: Hook>(raw: *mut H::Raw, now: u64) -> Opened {
+    let (context, Some(packet)) = (&H::of(raw), packet::again()) else { return Opened::NotOurs };
     let destination = packet.key.destination;
     let known = balance::address(&destination);
     let found = if known & !address_flags::NODE == 0 || known & address_flags::LOOPBACK != 0 {
@@ -127,8 +128,8 @@ pub enum Source {
 /// Whether a caller that would be masqueraded can be answered without. The endpoint is a pod then, here or on another
 /// node, for nobody else's node knows what to do.
 #[inline(always)]
-fn source_kept(
-    context: &TcContext,
+fn source_kept<H: Hook>(
+    context: &H,
     packet: &Packet,
     frontend: &Frontend,
     config: &Config,
@@ -153,9 +154,9 @@ fn source_kept(
 
 /// Enters the connection; false when it must not go on.
 #[inline(never)]
-pub fn enter(skb: *mut __sk_buff, keeps: Source) -> bool {
+pub fn enter<H: Hook>(raw: *mut H::Raw, keeps: Source) -> bool {
     let (Some(opening), Some(packet)) = (track::opening(), packet::again()) else { return false };
-    if !find_way(&TcContext::new(skb), packet, opening, keeps) {
+    if !find_way(&H::of(raw), packet, opening, keeps) {
         return false;
     }
     // SAFETY: what `opening` gave.
@@ -168,7 +169,7 @@ pub fn enter(skb: *mut __sk_buff, keeps: Source) -> bool {
 
 /// Finds the way to the endpoint and, where the source changes, an address of that way's device and a free port.
 #[inline(always)]
-fn find_way(context: &TcContext, packet: &Packet, opening: *mut Opening, keeps: Source) -> bool {
+fn find_way<H: Hook>(context: &H, packet: &Packet, opening: *mut Opening, keeps: Source) -> bool {
     let Some(config) = balance::config() else { return false };
     // SAFETY: this CPU's element, of which nobody else has a reference while this one is used.
     let flow = unsafe { &mut (*opening).flow };
@@ -225,16 +226,14 @@ fn source_on(device: u32, config: &Config, other: &Address) -> Address {
     }
 }
 
-/// On an address of this node the stack knows how to refuse; elsewhere we must.
 #[inline(always)]
 fn refused(known: u32) -> Opened {
-    count(counters::REFUSED);
-    if known & address_flags::NODE != 0 { Opened::NotOurs } else { Opened::Refused }
+    if known & address_flags::NODE != 0 { Opened::RefusedByStack } else { Opened::Refused }
 }
 
 /// Which set the caller may use, and whether its source changes: `permitted` of the plan's `interpret`.
 #[inline(always)]
-fn permitted(context: &TcContext, frontend: &Frontend, config: &Config, source: &Address) -> (u32, bool) {
+fn permitted<H: Hook>(context: &H, frontend: &Frontend, config: &Config, source: &Address) -> (u32, bool) {
     if frontend.flags & frontend_flags::LOCAL != 0 {
         let set = if in_pod_network(context, config, source) { frontend.set } else { frontend.local_set };
         return (set, false);
@@ -248,13 +247,10 @@ fn permitted(context: &TcContext, frontend: &Frontend, config: &Config, source: 
 }
 
 #[inline(always)]
-fn in_pod_network(context: &TcContext, config: &Config, source: &Address) -> bool {
+fn in_pod_network<H: Hook>(context: &H, config: &Config, source: &Address) -> bool {
     if config.flags & config_flags::BY_DEVICE != 0 {
-        // SAFETY: the context is the one this program was called with; the map is not preallocated.
-        let device = unsafe {
-            let index = (*context.skb.skb).ifindex;
-            DEVICES.get(&index)
-        };
+        // SAFETY: read once; the map is not preallocated.
+        let device = unsafe { DEVICES.get(&context.device()) };
         return device.is_some_and(|device| device.flags & device_flags::PODS != 0);
     }
     CLUSTER_CIDRS.get(&Key::new(128, *source)).is_some()

@@ -4,8 +4,8 @@
 use core::arch::asm;
 use core::mem::size_of;
 
-use aya_ebpf::bindings::{__sk_buff, BPF_ANY, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
-use aya_ebpf::helpers::generated::{bpf_l4_csum_replace, bpf_skb_pull_data};
+use aya_ebpf::bindings::{BPF_ANY, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR};
+use aya_ebpf::helpers::generated::bpf_l4_csum_replace;
 use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{Address, FlowKey, FragmentKey, TCP, UDP};
 
@@ -15,6 +15,7 @@ use crate::extension;
 use crate::headers::{
     DONT_FRAGMENT, ETH_P_IP, ETH_P_IPV6, ETHERNET, FRAGMENT_OFFSET, Ipv4, Ipv6, MORE_FRAGMENTS, TRANSPORT, TRANSPORT6,
 };
+use crate::hook::Hook;
 use crate::maps::{FRAGMENTS, PACKET};
 
 const FIN: u8 = 1;
@@ -100,6 +101,12 @@ impl Packet {
         usize::from(self.transport) == if self.v6 { TRANSPORT6 } else { TRANSPORT }
     }
 
+    /// Whether it is a whole datagram, or a segment of a stream.
+    #[inline(always)]
+    pub fn is_whole(&self) -> bool {
+        self.part == Part::Whole
+    }
+
     /// Lets the fragments that follow a first one know its ports. Those that overtake it are left to the stack.
     #[inline(always)]
     pub fn remember(&self) {
@@ -156,32 +163,13 @@ pub fn within(offset: usize) -> usize {
     offset
 }
 
-/// What `protocol` of the packet's context says.
-#[inline(always)]
-pub fn protocol(context: &TcContext) -> u32 {
-    // SAFETY: the context is the one this program was called with.
-    unsafe { (*context.skb.skb).protocol }
-}
-
-/// Has the first `length` bytes, or as many as there are, where they can be read. Pointers are to be read afresh.
-#[inline(always)]
-pub fn pull(context: &TcContext, length: usize) {
-    if context.data() + length > context.data_end() {
-        // SAFETY: the context is the one this program was called with.
-        unsafe {
-            let all = (*context.skb.skb).len;
-            bpf_skb_pull_data(context.skb.skb, if all < length as u32 { all } else { length as u32 });
-        }
-    }
-}
-
 /// Reads the packet, if it is one we could translate.
 ///
 /// What was read is in a map of this CPU, and so forgotten by the verifier: it looks at what follows once, and not for
 /// each kind of packet. Nothing interrupts a program on a device for another.
 #[inline(always)]
-pub fn read(context: &TcContext) -> Option<&'static Packet> {
-    if !fill(context.skb.skb) {
+pub fn read<H: Hook>(context: &H) -> Option<&'static Packet> {
+    if !fill::<H>(context.raw()) {
         return None;
     }
     again()
@@ -195,17 +183,17 @@ pub fn again() -> Option<&'static Packet> {
 }
 
 #[inline(never)]
-fn fill(skb: *mut __sk_buff) -> bool {
+fn fill<H: Hook>(raw: *mut H::Raw) -> bool {
     // SAFETY: as for `read`.
     let Some(packet) = PACKET.get_ptr_mut(0).map(|packet| unsafe { &mut *packet }) else { return false };
-    parse(&TcContext::new(skb), packet).is_some()
+    parse(&H::of(raw), packet).is_some()
 }
 
 #[inline(always)]
-fn parse(context: &TcContext, packet: &mut Packet) -> Option<()> {
+fn parse<H: Hook>(context: &H, packet: &mut Packet) -> Option<()> {
     // Enough for TCP's flags.
-    pull(context, TRANSPORT6 + 20);
-    match protocol(context) {
+    context.pull(TRANSPORT6 + 20);
+    match context.protocol() {
         ETH_P_IP => parse_v4(context, packet)?,
         ETH_P_IPV6 => parse_v6(context, packet)?,
         _ => return None,
@@ -235,8 +223,7 @@ fn parse(context: &TcContext, packet: &mut Packet) -> Option<()> {
         packet.flags = flags;
         header = u32::from(offset >> 4) * 4;
     }
-    // SAFETY: the context is the one this program was called with.
-    let segment = unsafe { (*context.skb.skb).gso_size };
+    let segment = context.segment();
     if segment != 0 {
         packet.piece = u32::from(packet.transport) - ETHERNET as u32 + header + segment;
     }
@@ -252,7 +239,7 @@ fn parse(context: &TcContext, packet: &mut Packet) -> Option<()> {
 }
 
 #[inline(always)]
-fn parse_v4(context: &TcContext, packet: &mut Packet) -> Option<()> {
+fn parse_v4<H: Hook>(context: &H, packet: &mut Packet) -> Option<()> {
     let (data, end) = (context.data(), context.data_end());
     if data + TRANSPORT > end {
         return None;
@@ -282,7 +269,7 @@ fn parse_v4(context: &TcContext, packet: &mut Packet) -> Option<()> {
 }
 
 #[inline(always)]
-fn parse_v6(context: &TcContext, packet: &mut Packet) -> Option<()> {
+fn parse_v6<H: Hook>(context: &H, packet: &mut Packet) -> Option<()> {
     let (data, end) = (context.data(), context.data_end());
     if data + TRANSPORT6 > end {
         return None;
@@ -302,7 +289,7 @@ fn parse_v6(context: &TcContext, packet: &mut Packet) -> Option<()> {
     if ip.next == TCP || ip.next == UDP {
         return Some(());
     }
-    let chain = extension::follow(context.skb.skb, TRANSPORT6, ip.next)?;
+    let chain = context.extensions(TRANSPORT6, ip.next)?;
     if chain.protocol() != TCP && chain.protocol() != UDP {
         return None;
     }
@@ -316,7 +303,7 @@ fn parse_v6(context: &TcContext, packet: &mut Packet) -> Option<()> {
     if chain.is_first() {
         packet.part = Part::First;
     }
-    pull(context, chain.end() + 20);
+    context.pull(chain.end() + 20);
     Some(())
 }
 
@@ -356,7 +343,7 @@ pub fn write(context: &TcContext, packet: &Packet, new: &FlowKey, hops: u8) -> O
 
 /// Writes addresses and time to live, and gives what the transport's checksum gains by it.
 #[inline(always)]
-pub fn write_v4(context: &TcContext, old: &FlowKey, new: &FlowKey, hops: u8) -> Option<u64> {
+pub fn write_v4<H: Hook>(context: &H, old: &FlowKey, new: &FlowKey, hops: u8) -> Option<u64> {
     let data = context.data();
     if data + TRANSPORT > context.data_end() {
         return None;
@@ -376,7 +363,7 @@ pub fn write_v4(context: &TcContext, old: &FlowKey, new: &FlowKey, hops: u8) -> 
 
 /// [`write_v4`] for IPv6.
 #[inline(always)]
-pub fn write_v6(context: &TcContext, old: &FlowKey, new: &FlowKey, hops: u8) -> Option<u64> {
+pub fn write_v6<H: Hook>(context: &H, old: &FlowKey, new: &FlowKey, hops: u8) -> Option<u64> {
     let data = context.data();
     if data + TRANSPORT6 > context.data_end() {
         return None;

@@ -5,11 +5,11 @@
 
 use core::mem::{size_of, zeroed};
 
-use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{bpf_fib_lookup as Lookup, bpf_redir_neigh};
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
-use aya_ebpf::programs::TcContext;
 use orlop_ebpf::{Address, FlowKey};
+
+use crate::hook::Hook;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -64,20 +64,20 @@ pub fn ask_for(lookup: &mut Lookup, tos: u8, key: &FlowKey) {
 
 /// Asks the FIB of the packet's network namespace where a packet with `key` goes.
 #[inline(always)]
-pub fn find(context: &TcContext, tos: u8, key: &FlowKey) -> Route {
+pub fn find<H: Hook>(context: &H, tos: u8, key: &FlowKey) -> Route {
     // SAFETY: plain integers.
     let mut lookup: Lookup = unsafe { zeroed() };
     ask_for(&mut lookup, tos, key);
     // SAFETY: the context is the one this program was called with, and the struct is of the size given.
     unsafe {
-        lookup.ifindex = (*context.skb.skb).ifindex;
+        lookup.ifindex = context.device();
         lookup.__bindgen_anon_1.tot_len = ANY_LENGTH;
         let size = size_of::<Lookup>() as i32;
-        let mut result = bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size, 0);
+        let mut result = bpf_fib_lookup(context.any(), &raw mut lookup, size, 0);
         if result == FORWARDING_DISABLED {
-            lookup.ifindex = (*context.skb.skb).ifindex;
+            lookup.ifindex = context.device();
             lookup.__bindgen_anon_1.tot_len = ANY_LENGTH;
-            result = bpf_fib_lookup(context.as_ptr(), &raw mut lookup, size, OUTPUT);
+            result = bpf_fib_lookup(context.any(), &raw mut lookup, size, OUTPUT);
         }
         match result {
             SUCCESS | NO_NEIGHBOUR | FRAGMENTATION_NEEDED => {

@@ -49,6 +49,8 @@ pub(crate) fn as_wires(layout: &Layout, nodes: u32, on: bool) -> Result<()> {
         let name = format!("node{n}");
         NetNs::open(&layout.netns(&name))?.offload("eth0", Offload::TxChecksum, !on)?;
         switch.offload(&name, Offload::Receive, on)?;
+        // What is put together there is cut again.
+        switch.offload(&name, Offload::TxChecksum, !on)?;
     }
     Ok(())
 }

@@ -45,8 +45,8 @@ pub struct Options {
     pub xdp: Xdp,
 }
 
-/// Whether packets of established connections are translated in the drivers of devices that have an address of the node's
-/// (XDP), without passing the stack; Cilium's names. Never by the kernel's generic substitute for a driver.
+/// Whether packets are translated, and connections begun, in the drivers of devices that have an address of the node's (XDP),
+/// without passing the stack; Cilium's names. Never by the kernel's generic substitute for a driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Xdp {
     /// No.
@@ -272,8 +272,9 @@ impl Backend for EbpfBackend {
         }
         if self.options.xdp != Xdp::Disabled {
             limits.push(
-                "drivers (XDP) translate packets of established connections only, towards devices that send what is \
-                 redirected to them; all others pass the stack's own hook"
+                "drivers (XDP) send on what leaves by a device that takes frames of them; what is for endpoints on this \
+                 node, or behind an overlay's device, comes in fragments, has options, is refused or too large, and \
+                 ICMP errors pass the stack's own hook"
                     .to_owned(),
             );
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aya::programs::ProgramInfo;
-use orlop_bpf::EbpfBackend;
+use orlop_bpf::{EbpfBackend, Options, Xdp};
 use orlop_plan::{Backend as _, Frontend, FrontendKind, Protocol};
 
 use crate::frame::{Action, Frame, Runner};
@@ -65,8 +65,10 @@ fn a_packet_costs_the_same_among_ten_thousand_services_as_among_a_hundred() {
 #[test]
 fn the_verifier_looks_at_few_of_the_instructions_it_may() {
     let node = Node::new();
-    let root = node.options().bpf_root;
-    node.with_backend(move |backend| {
+    let options = Options { xdp: Xdp::Native, ..node.options() };
+    node.namespace.run(move || {
+        let root = options.bpf_root.clone();
+        let mut backend = EbpfBackend::open(options).expect("open the backend");
         backend.resync(&plan(&["172.30.0.11"])).expect("fill the maps");
         let hash = std::fs::read_dir(root).expect("the root").flatten().next().expect("a directory").path();
         let mut counts: Vec<(u32, String)> = std::fs::read_dir(hash.join("programs"))

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike as _};
-use orlop_bpf::{EbpfBackend, Forwarding, Options};
+use orlop_bpf::{EbpfBackend, Forwarding, Options, Xdp};
 use orlop_plan::{Backend as _, Endpoint, Plan, Protocol, Target};
 
+use crate::cables;
 use crate::plans::{cluster_ip, node_port, node_port_v6, plan};
 use crate::world::{Namespace, Node, ask, echo, talk};
 
@@ -20,6 +21,8 @@ use crate::world::{Namespace, Node, ask, echo, talk};
 enum Overlay {
     Vxlan,
     Routes,
+    /// Routes, and drivers have their program (XDP).
+    Drivers,
 }
 
 /// What everything is called in one family: NodePorts of both nodes, endpoints on both, the outside host and what a
@@ -68,29 +71,30 @@ impl Cluster {
     fn new(forwarding: Forwarding, overlay: Overlay) -> Self {
         let first = Node::new();
         let (second, options) = first.second();
-        let options = [first.options(), options].map(|options| Options { forwarding, ..options });
-        let (switch, outside, local, remote) = (Namespace::new(), Namespace::new(), Namespace::new(), Namespace::new());
-        switch.ip("link add bridge type bridge");
-        switch.ip("link set bridge up");
-        for (port, host, address) in [("p1", &first.namespace, 11), ("p2", &second, 12), ("p3", &outside, 200)] {
-            switch.cable(port, host, "eth0");
-            switch.ip(&format!("link set {port} master bridge"));
-            host.ip(&format!("addr add 172.30.0.{address}/24 dev eth0"));
-            host.ip(&format!("addr add fd00:30::{address}/64 dev eth0"));
+        let xdp = if overlay == Overlay::Drivers { Xdp::Native } else { Xdp::Disabled };
+        let options = [first.options(), options].map(|options| Options { forwarding, xdp, ..options });
+        let (outside, local, remote) = (Namespace::new(), Namespace::new(), Namespace::new());
+        let switch = cables::switch(&[(&first.namespace, 11), (&second, 12), (&outside, 200)]);
+        if overlay == Overlay::Drivers {
+            for host in [&first.namespace, &second, &outside] {
+                cables::finish_checksums(host, "eth0");
+            }
+            for port in ["p11", "p12", "p200"] {
+                cables::take_frames(&switch, port);
+                // What is put together here is cut again, and its checksums are to be finished again.
+                cables::finish_checksums(&switch, port);
+            }
         }
         for (node, own, peer) in [(&first.namespace, 1, 2), (&second, 2, 1)] {
             match overlay {
-                Overlay::Vxlan => vxlan(node, own, peer),
-                Overlay::Routes => {
-                    node.ip(&format!("route add 10.244.{peer}.0/24 via 172.30.0.1{peer}"));
-                    node.ip(&format!("route add fd00:244:{peer}::/64 via fd00:30::1{peer}"));
-                }
+                Overlay::Vxlan => cables::vxlan(node, own, peer),
+                Overlay::Routes | Overlay::Drivers => cables::routes(node, peer),
             }
             // A packet with a stranger's source from the overlay is what this is there to drop.
             node.run(|| std::fs::write("/proc/sys/net/ipv4/conf/all/rp_filter", "1").expect("filter"));
         }
-        pod(&first.namespace, &local, 1);
-        pod(&second, &remote, 2);
+        cables::pod(&first.namespace, &local, 1);
+        cables::pod(&second, &remote, 2);
         first.leave_cgroup();
         for at in [&V4, &V6] {
             local.serve("local", at.local);
@@ -149,37 +153,6 @@ fn node_plan(n: usize, endpoints: &[&str], change: &impl Fn(Target) -> Target) -
     plan
 }
 
-/// What the overlay sets up on node `own` of `own` and `peer`.
-fn vxlan(node: &Namespace, own: u8, peer: u8) {
-    let (own_mac, peer_mac) = (format!("02:00:00:00:00:0{own}"), format!("02:00:00:00:00:0{peer}"));
-    node.ip(&format!("link add vx address {own_mac} type vxlan id 1 dev eth0 dstport 8472 nolearning"));
-    node.ip(&format!("addr add 10.244.{own}.0/32 dev vx"));
-    node.ip("link set vx up");
-    node.ip(&format!("neigh add 10.244.{peer}.0 lladdr {peer_mac} dev vx nud permanent"));
-    node.ip(&format!("route add 10.244.{peer}.0/24 via 10.244.{peer}.0 dev vx onlink"));
-    node.ip(&format!("addr add fd00:244:{own}::/128 dev vx"));
-    node.ip(&format!("neigh add fd00:244:{peer}:: lladdr {peer_mac} dev vx nud permanent"));
-    node.ip(&format!("route add fd00:244:{peer}::/64 via fd00:244:{peer}:: dev vx onlink"));
-    node.run(move || {
-        let arguments = format!("fdb append {peer_mac} dev vx dst 172.30.0.1{peer}");
-        let status = std::process::Command::new("bridge").args(arguments.split(' ')).status();
-        assert!(status.expect("run bridge (iproute2)").success());
-    });
-}
-
-fn pod(node: &Namespace, pod: &Namespace, n: u8) {
-    node.cable("pod", pod, "eth0");
-    node.ip(&format!("route add 10.244.{n}.5 dev pod"));
-    node.ip("addr add 169.254.1.1/32 dev pod scope link");
-    pod.ip(&format!("addr add 10.244.{n}.5/32 dev eth0"));
-    pod.ip("route add 169.254.1.1 dev eth0");
-    pod.ip("route add default via 169.254.1.1");
-    node.ip(&format!("route add fd00:244:{n}::5 dev pod"));
-    node.ip("addr add fe80::1/64 dev pod");
-    pod.ip(&format!("addr add fd00:244:{n}::5/128 dev eth0"));
-    pod.ip("route add default via fe80::1 dev eth0");
-}
-
 macro_rules! everywhere {
     ($($name:ident)*) => {
         mod vxlan4 {
@@ -193,6 +166,12 @@ macro_rules! everywhere {
         }
         mod routes6 {
             $(#[test] fn $name() { super::$name(super::Overlay::Routes, &super::V6) })*
+        }
+        mod drivers4 {
+            $(#[test] fn $name() { super::$name(super::Overlay::Drivers, &super::V4) })*
+        }
+        mod drivers6 {
+            $(#[test] fn $name() { super::$name(super::Overlay::Drivers, &super::V6) })*
         }
     };
 }

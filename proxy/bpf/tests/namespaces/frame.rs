@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
 
 const ETHERNET: usize = 14;
 
@@ -165,6 +166,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 pub struct Runner {
     program: SchedClassifier,
     context: [u8; 44],
+    driver: Option<Xdp>,
 }
 
 impl Runner {
@@ -176,7 +178,14 @@ impl Runner {
         // `ifindex` of `struct __sk_buff`.
         let mut context = [0; 44];
         context[40..].copy_from_slice(&index.to_ne_bytes());
-        Self { program, context }
+        Self { program, context, driver: None }
+    }
+
+    /// With the driver's program before it.
+    pub fn open_both(bpf_root: &Path, device: &str) -> Self {
+        let hash = fs::read_dir(bpf_root).expect("the root").flatten().next().expect("a directory").path();
+        let driver = Xdp::from_pin(hash.join("programs/xdp_ingress"), XdpAttachType::Interface).expect("the program");
+        Self { driver: Some(driver), ..Self::open(bpf_root, device) }
     }
 
     /// What is done with the packet, and how it looks then.
@@ -186,6 +195,39 @@ impl Runner {
 
     /// [`Runner::run`] of a packet in bytes, its Ethernet header included.
     pub fn run_bytes(&self, input: &[u8]) -> (Action, Vec<u8>) {
+        match self.run_driver(input) {
+            Some((Action::Pass, output)) => {
+                assert_eq!(output, input, "what a driver passes on is as it came");
+                self.run_stack(input)
+            }
+            Some(done) => done,
+            None => self.run_stack(input),
+        }
+    }
+
+    /// What the driver does with the packet.
+    pub fn run_driver(&self, input: &[u8]) -> Option<(Action, Vec<u8>)> {
+        // `struct xdp_md`: the packet's end and the device it arrived on.
+        let mut context = [0; 24];
+        context[4..8].copy_from_slice(&(input.len() as u32).to_ne_bytes());
+        context[12..16].copy_from_slice(&self.context[40..]);
+        let mut output = vec![0; 2048];
+        let mut options = TestRunOptions::new();
+        (options.data_in, options.ctx_in) = (Some(input), Some(context.as_slice()));
+        options.data_out = Some(&mut output);
+        let result = self.driver.as_ref()?.test_run(options).expect("run the program");
+        let action = match result.return_value {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            4 => Action::Redirect,
+            other => panic!("action {other}"),
+        };
+        let length = result.data_size_out as usize;
+        output.truncate(length);
+        Some((action, output))
+    }
+
+    fn run_stack(&self, input: &[u8]) -> (Action, Vec<u8>) {
         let mut output = vec![0; 2048];
         let mut options = TestRunOptions::new();
         (options.data_in, options.ctx_in) = (Some(input), Some(self.context.as_slice()));

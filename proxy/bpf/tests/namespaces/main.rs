@@ -4,6 +4,7 @@
 
 mod admission;
 mod bridge;
+mod cables;
 mod cost;
 mod counting;
 mod crash;

@@ -1,9 +1,10 @@
 //! A node, a pod on it, a pod behind another node, a host outside; and what serves them.
 
-use orlop_bpf::{EbpfBackend, Options};
+use orlop_bpf::{EbpfBackend, Options, Xdp};
 use orlop_nft::NftBackend;
 use orlop_plan::{Backend, Plan, Protocol};
 
+use crate::cables;
 use crate::plans::{cluster_ip, node_port, node_port_v6, plan};
 use crate::world::{Namespace, Node};
 
@@ -11,6 +12,8 @@ use crate::world::{Namespace, Node};
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Ebpf,
+    /// With programs in the drivers of devices (XDP).
+    Drivers,
     Nftables,
 }
 
@@ -18,6 +21,7 @@ impl Kind {
     fn open(self, options: Options) -> Box<dyn Backend> {
         match self {
             Self::Ebpf => Box::new(EbpfBackend::open(options).expect("open the backend")),
+            Self::Drivers => Self::Ebpf.open(Options { xdp: Xdp::Native, ..options }),
             Self::Nftables => Box::new(NftBackend::open().expect("open the backend")),
         }
     }
@@ -101,16 +105,7 @@ impl Net {
         outside.ip("route add 10.96.0.0/12 via 172.30.0.11");
         outside.ip("route add fd00:96::/64 via fd00:30::11");
 
-        node.namespace.cable("pod", &pod, "eth0");
-        node.namespace.ip("route add 10.244.1.5 dev pod");
-        pod.ip("addr add 10.244.1.5/32 dev eth0");
-        node.namespace.ip("addr add 169.254.1.1/32 dev pod scope link");
-        pod.ip("route add 169.254.1.1 dev eth0");
-        pod.ip("route add default via 169.254.1.1");
-        node.namespace.ip("route add fd00:244:1::5 dev pod");
-        node.namespace.ip("addr add fe80::1/64 dev pod");
-        pod.ip("addr add fd00:244:1::5/128 dev eth0");
-        pod.ip("route add default via fe80::1 dev eth0");
+        cables::pod(&node.namespace, &pod, 1);
 
         node.namespace.cable("eth1", &other, "eth0");
         node.namespace.ip("addr add 172.31.0.11/24 dev eth1");
@@ -124,6 +119,12 @@ impl Net {
         other.ip("route add fd00:244:1::/64 via fd00:31::11");
         node.namespace.ip("route add fd00:244:2::/64 via fd00:31::12");
 
+        if kind == Kind::Drivers {
+            for host in [&outside, &other] {
+                cables::finish_checksums(host, "eth0");
+                cables::take_frames(host, "eth0");
+            }
+        }
         // The outside host lives in this process too: its sockets must not look like the node's.
         node.leave_cgroup();
         for at in [&V4, &V6] {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net};
-use orlop_bpf::EbpfBackend;
+use orlop_bpf::{EbpfBackend, Options, Xdp};
 use orlop_plan::{
     Backend as _, DetectLocal, Endpoint, EndpointSet, Family, Frontend, FrontendKind, Held, Masquerade, Origin,
     Outcome, Packet, Plan, Protocol, Target, WhenEmpty, interpret,
@@ -16,6 +16,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proptest::test_runner::{Config, TestRunner};
 
+use crate::cables;
 use crate::frame::{Action, Frame, Runner};
 use crate::plans::{plan, target};
 use crate::world::{Namespace, Node};
@@ -217,6 +218,15 @@ fn check(plan: &Plan, runner: &Runner, packet: &Sent, own: u16) -> &'static str 
 
 #[test]
 fn the_program_does_what_the_specification_says() {
+    agrees(Xdp::Disabled);
+}
+
+#[test]
+fn the_programs_of_driver_and_device_together_do_what_the_specification_says() {
+    agrees(Xdp::Native);
+}
+
+fn agrees(xdp: Xdp) {
     let (node, outside) = (Node::new(), Namespace::new());
     node.namespace.cable("eth0", &outside, "eth0");
     node.namespace.ip("addr add 172.30.0.11/24 dev eth0");
@@ -224,13 +234,24 @@ fn the_program_does_what_the_specification_says() {
     let addresses = [Family::V4, Family::V6].map(|family| of(family, NODE).to_string());
     node.namespace.ip(&format!("addr add {}/120 dev eth0", addresses[1]));
     node.namespace.ip(&format!("route add default via {}", of(Family::V6, "172.30.0.200")));
-    let options = node.options();
+    // The way is known, and takes what drivers send.
+    for router in [Family::V4, Family::V6].map(|family| of(family, "172.30.0.200")) {
+        node.namespace.ip(&format!("neigh replace {router} lladdr 02:00:00:00:00:02 dev eth0 nud permanent"));
+    }
+    cables::take_frames(&outside, "eth0");
+    let options = Options { xdp, ..node.options() };
     node.namespace.run(move || {
         let backend = RefCell::new(EbpfBackend::open(options.clone()).expect("open the backend"));
         let cases = (detections(), prop::collection::vec(frontends(), 0..20), prop::collection::vec(packets(), 120));
         let (own, seen) = (Cell::new(1024_u16), RefCell::new(BTreeMap::new()));
         let config = Config { cases: 60, failure_persistence: None, ..Config::default() };
-        let runner = Runner::open(Path::new(&options.bpf_root), "eth0");
+        let root = Path::new(&options.bpf_root);
+        let attached = matches!(xdp, Xdp::Native).then(|| {
+            // A device has its program before the first packet.
+            backend.borrow_mut().resync(&plan(&[&addresses[0], &addresses[1]])).expect("attach");
+            Runner::open_both(root, "eth0")
+        });
+        let runner = attached.unwrap_or_else(|| Runner::open(root, "eth0"));
         TestRunner::new(config)
             .run(&cases, |(detect_local, frontends, packets)| {
                 let mut plan = plan(&[&addresses[0], &addresses[1]]);

@@ -4,6 +4,7 @@ use std::net::UdpSocket;
 
 use orlop_plan::{Backend as _, Protocol};
 
+use crate::cables;
 use crate::plans::{cluster_ip, node_port, plan};
 use crate::world::{Namespace, Node, ask, echo, talk};
 
@@ -21,20 +22,14 @@ struct Cluster {
 impl Cluster {
     fn new() -> Self {
         let node = Node::new();
-        let (switch, second, outside) = (Namespace::new(), Namespace::new(), Namespace::new());
+        let (second, outside) = (Namespace::new(), Namespace::new());
         let (pod, remote) = (Namespace::new(), Namespace::new());
-        switch.ip("link add bridge type bridge");
-        switch.ip("link set bridge up");
-        for (port, host, address) in [("p1", &node.namespace, 11), ("p2", &second, 12), ("p3", &outside, 200)] {
-            switch.cable(port, host, "eth0");
-            switch.ip(&format!("link set {port} master bridge"));
-            host.ip(&format!("addr add 172.30.0.{address}/24 dev eth0"));
-        }
+        let switch = cables::switch(&[(&node.namespace, 11), (&second, 12), (&outside, 200)]);
         second.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").expect("forward"));
-        overlay(&node.namespace, 1, 2);
-        overlay(&second, 2, 1);
-        connect_pod(&node.namespace, &pod, "10.244.1.5");
-        connect_pod(&second, &remote, "10.244.2.5");
+        cables::vxlan(&node.namespace, 1, 2);
+        cables::vxlan(&second, 2, 1);
+        cables::pod(&node.namespace, &pod, 1);
+        cables::pod(&second, &remote, 2);
         node.leave_cgroup();
         pod.serve("local", "10.244.1.5:8080");
         remote.serve("remote", REMOTE);
@@ -48,30 +43,6 @@ impl Cluster {
         });
         Self { node, outside, pod, _others: [switch, second, remote] }
     }
-}
-
-/// What the overlay sets up on node `own` of `own` and `peer`.
-fn overlay(node: &Namespace, own: u8, peer: u8) {
-    let (own_mac, peer_mac) = (format!("02:00:00:00:00:0{own}"), format!("02:00:00:00:00:0{peer}"));
-    node.ip(&format!("link add vx address {own_mac} type vxlan id 1 dev eth0 dstport 8472 nolearning"));
-    node.ip(&format!("addr add 10.244.{own}.0/32 dev vx"));
-    node.ip("link set vx up");
-    node.ip(&format!("neigh add 10.244.{peer}.0 lladdr {peer_mac} dev vx nud permanent"));
-    node.ip(&format!("route add 10.244.{peer}.0/24 via 10.244.{peer}.0 dev vx onlink"));
-    node.run(move || {
-        let arguments = format!("fdb append {peer_mac} dev vx dst 172.30.0.1{peer}");
-        let status = std::process::Command::new("bridge").args(arguments.split(' ')).status();
-        assert!(status.expect("run bridge (iproute2)").success());
-    });
-}
-
-fn connect_pod(node: &Namespace, pod: &Namespace, address: &str) {
-    node.cable("pod", pod, "eth0");
-    node.ip(&format!("route add {address} dev pod"));
-    node.ip("addr add 169.254.1.1/32 dev pod scope link");
-    pod.ip(&format!("addr add {address}/32 dev eth0"));
-    pod.ip("route add 169.254.1.1 dev eth0");
-    pod.ip("route add default via 169.254.1.1");
 }
 
 #[test]

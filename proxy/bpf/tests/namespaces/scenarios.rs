@@ -15,6 +15,9 @@ macro_rules! for_both {
         mod ebpf6 {
             $(#[test] fn $name() { super::$name(super::Kind::Ebpf, &super::V6) })*
         }
+        mod drivers {
+            $(#[test] fn $name() { super::$name(super::Kind::Drivers, &super::V4) })*
+        }
         mod nftables {
             $(#[test] fn $name() { super::$name(super::Kind::Nftables, &super::V4) })*
         }
