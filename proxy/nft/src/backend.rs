@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::time::Instant;
 
 use orlop_plan::{
     Backend, BackendError, Change, Changes, Counters, Endpoint, Family, FlowFilter, Flows, Frontend, Held, Plan,
@@ -11,15 +10,13 @@ use orlop_plan::{
 
 use crate::conntrack::Scope;
 use crate::netlink::{Netlink, Transaction};
+use crate::reconciler::Reconciler;
 use crate::ruleset::{Writer, table_exists};
 use crate::table::{Table, family_number};
-use crate::{Error, conntrack, counters, flows, held};
+use crate::{Error, counters, flows, held};
 
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
-/// With more changes than this, a look at each protocol's flows is cheaper than a look for each: every look walks the buckets
-/// of the whole machine's conntrack table, 13 ms for the 262,144 of a large one, whatever it asks for.
-const MAX_LOOKS: usize = 2;
 /// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
 const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";
 
@@ -30,25 +27,23 @@ pub struct NftBackend {
     messages: usize,
     /// Whether the kernel routes 127.0.0.0/8 like any other addresses.
     route_localnet: bool,
-    /// Whether conntrack is left alone.
-    keeps_flows: bool,
-    /// Looks at conntrack that nobody has heard of yet.
-    reconciled: Vec<Reconciled>,
+    /// Who deletes the flows that lead nowhere; none where they are left alone.
+    reconciler: Option<Reconciler>,
 }
 
 impl NftBackend {
-    /// Opens the netlink socket. Nothing is changed before the first [`Backend::resync`].
+    /// Opens the netlink sockets. Nothing is changed before the first [`Backend::resync`].
     pub fn open() -> Result<Self, Error> {
         let netlink = Netlink::open()?;
         let route_localnet = std::fs::read_to_string(ROUTE_LOCALNET).is_ok_and(|value| value.trim() == "1");
         let tables = FAMILIES.map(|family| Table::new(family, route_localnet && family == Family::V4));
-        Ok(Self { netlink, tables, messages: 0, route_localnet, keeps_flows: false, reconciled: Vec::new() })
+        Ok(Self { netlink, tables, messages: 0, route_localnet, reconciler: Some(Reconciler::start()?) })
     }
 
     /// Beside another backend, which takes over what this one serves no more: its flows go on to their end.
     #[must_use]
     pub fn keeping_flows(mut self) -> Self {
-        self.keeps_flows = true;
+        self.reconciler = None;
         self
     }
 
@@ -57,45 +52,36 @@ impl NftBackend {
         self.messages
     }
 
-    /// Deletes the flows that lead nowhere. Never fails a sync: the tables are right, and the next resync looks again.
-    fn clean_conntrack(&mut self, plan: &Plan, family: Family, scopes: &[Scope]) {
+    /// Waits until the flows are deleted that led nowhere after the last [`Backend::sync`] or [`Backend::resync`], which do not
+    /// wait for it; but for TCP connections that may be answered yet.
+    pub fn settle(&self) {
+        if let Some(reconciler) = &self.reconciler {
+            reconciler.settle();
+        }
+    }
+
+    /// Before the kernel is made equal to a plan: flows to its endpoints are safe from now on.
+    fn announce(&mut self, plan: &Plan) {
+        let Some(reconciler) = &self.reconciler else { return };
+        let done = reconciler.announce(plan);
+        for (table, frontends) in self.tables.iter_mut().zip(done) {
+            table.cleaned(|frontend| frontends.contains(frontend));
+        }
+    }
+
+    /// After it: has the flows deleted that lead nowhere.
+    fn clean(&mut self, family: Family, scopes: Vec<Scope>) {
         let table = &mut self.tables[family as usize];
-        if self.keeps_flows {
-            return table.cleaned();
-        }
-        let (start, mut deleted) = (Instant::now(), 0);
-        for scope in scopes {
-            match conntrack::clean(&mut self.netlink, family, *scope, plan, table.leaving()) {
-                Ok(count) => deleted += count,
-                Err(error) => return tracing::warn!(%error, ?family, "cannot clean conntrack entries"),
-            }
-        }
-        table.cleaned();
-        // Somebody who never asks must not make it grow.
-        self.reconciled.truncate(MAX_LOOKS);
-        self.reconciled.push(Reconciled { family, took: start.elapsed(), deleted });
-        if deleted > 0 {
-            tracing::info!(deleted, ?family, "deleted stale conntrack entries");
+        match &self.reconciler {
+            Some(reconciler) => reconciler.look(family, scopes, table.leaving()),
+            None => table.cleaned(|_| true),
         }
     }
 }
 
-/// The flows that changes can have left on an endpoint that is none any more, or on none: as many looks as frontends
-/// that changed so, or one look at everything where those are many.
+/// The flows that changes can have left on an endpoint that is none any more, or on none.
 fn stranded(changes: &[Change], family: Family) -> Vec<Scope> {
-    let of_family = |change: &&Change| change.frontend.family() == family;
-    let mut scopes: Vec<Scope> = changes.iter().filter(of_family).filter_map(look).collect();
-    if scopes.len() > MAX_LOOKS {
-        let is_of = |scope: &Scope, wanted| matches!(scope, Scope::To(frontend, _) if frontend.protocol == wanted);
-        scopes = whole(|protocol| scopes.iter().any(|scope| is_of(scope, protocol)));
-    }
-    scopes
-}
-
-/// One look for each protocol that is concerned.
-fn whole(concerned: impl Fn(Protocol) -> bool) -> Vec<Scope> {
-    let looks = [(Protocol::Udp, Scope::Datagrams), (Protocol::Tcp, Scope::Connecting)];
-    looks.into_iter().filter(|(protocol, _)| concerned(*protocol)).map(|(_, scope)| scope).collect()
+    changes.iter().filter(|change| change.frontend.family() == family).filter_map(look).collect()
 }
 
 /// Which flows a change can have left behind.
@@ -133,6 +119,7 @@ impl Backend for NftBackend {
         if changes.node.is_some() {
             return self.resync(plan);
         }
+        self.announce(plan);
         self.messages = 0;
         for (table, family) in self.tables.iter_mut().zip(FAMILIES) {
             if !changes.frontends.iter().any(|change| change.frontend.family() == family) {
@@ -147,13 +134,14 @@ impl Backend for NftBackend {
         for family in FAMILIES {
             let scopes = stranded(&changes.frontends, family);
             if !scopes.is_empty() {
-                self.clean_conntrack(plan, family, &scopes);
+                self.clean(family, scopes);
             }
         }
         Ok(())
     }
 
     fn resync(&mut self, plan: &Plan) -> Result<(), BackendError> {
+        self.announce(plan);
         self.messages = 0;
         for table in &mut self.tables {
             self.messages += table.adopt(&mut self.netlink, plan)?;
@@ -162,7 +150,7 @@ impl Backend for NftBackend {
             let leaving = self.tables[family as usize].leaving().iter();
             let frontends = plan.frontends.keys().chain(leaving).filter(|frontend| frontend.family() == family);
             let protocols: BTreeSet<Protocol> = frontends.map(|frontend| frontend.protocol).collect();
-            self.clean_conntrack(plan, family, &whole(|protocol| protocols.contains(&protocol)));
+            self.clean(family, Scope::whole(|protocol| protocols.contains(&protocol)));
         }
         Ok(())
     }
@@ -196,7 +184,7 @@ impl Backend for NftBackend {
     }
 
     fn reconciled(&mut self) -> Vec<Reconciled> {
-        std::mem::take(&mut self.reconciled)
+        self.reconciler.as_ref().map(Reconciler::reconciled).unwrap_or_default()
     }
 
     fn flows(&mut self, wanted: &FlowFilter) -> Result<Flows, BackendError> {

@@ -48,14 +48,21 @@ pub(crate) struct Tuple {
 }
 
 /// A flow as conntrack knows it.
-struct Flow {
+pub(crate) struct Flow {
     original: Tuple,
     reply: Tuple,
     translated: bool,
     /// Whether it has an end that conntrack will see: an answered TCP connection.
     settled: bool,
-    /// The attributes that name it in a deletion.
-    name: Vec<u8>,
+    /// The attributes that name it in a deletion, and no other flow ever.
+    pub name: Vec<u8>,
+}
+
+impl Flow {
+    /// Whether it is a TCP connection, of those that nobody has answered.
+    pub fn is_connecting(&self) -> bool {
+        self.original.protocol == Protocol::Tcp.number()
+    }
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
@@ -116,7 +123,8 @@ fn target<'a>(plan: &'a Plan, to: &Tuple) -> Option<&'a Target> {
     plan.get(&exact).or_else(node_port).map(|target| &**target)
 }
 
-fn is_stale(plan: &Plan, removed: &HashSet<Frontend>, flow: &Flow) -> bool {
+/// Whether a flow leads where no endpoint is; `removed` are frontends that left the plan.
+pub(crate) fn is_stale(plan: &Plan, removed: &HashSet<Frontend>, flow: &Flow) -> bool {
     let Some(protocol) = protocol(&flow.original).filter(|_| !flow.settled) else { return false };
     let (from, port) = (flow.reply.source, flow.reply.source_port);
     if let Some(target) = target(plan, &flow.original) {
@@ -150,6 +158,20 @@ pub(crate) mod field {
 }
 
 impl Scope {
+    /// Whose flows.
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Datagrams => Protocol::Udp,
+            Self::Connecting => Protocol::Tcp,
+            Self::To(frontend, _) => frontend.protocol,
+        }
+    }
+
+    /// The whole of it: one look for each protocol that is concerned.
+    pub fn whole(concerned: impl Fn(Protocol) -> bool) -> Vec<Self> {
+        [Self::Datagrams, Self::Connecting].into_iter().filter(|scope| concerned(scope.protocol())).collect()
+    }
+
     /// Writes what the kernel filters by. One that does not know a filter (before 5.8, of the status before 5.13) tells of
     /// everything, which is only slower.
     fn put(self, out: &mut Vec<u8>) {
@@ -224,41 +246,34 @@ pub(crate) fn put_tuple(
     });
 }
 
-/// Deletes stale entries of a family; `removed` are frontends that left the plan. Gives how many were deleted.
-pub(crate) fn clean(
+/// The stale flows of a family, as they are listed.
+pub(crate) fn stale(
     netlink: &mut Netlink,
     family: Family,
     scope: Scope,
     plan: &Plan,
     removed: &HashSet<Frontend>,
-) -> Result<usize, Error> {
-    let number = family_number(family);
+) -> Result<Vec<Flow>, Error> {
     let mut all = Vec::new();
-    message(&mut all, DUMP, flags::DUMP, number, 0, |o| scope.put(o));
-    let mut stale: Vec<Vec<u8>> = Vec::new();
+    message(&mut all, DUMP, flags::DUMP, family_number(family), 0, |o| scope.put(o));
+    let mut stale = Vec::new();
     // An interrupted listing is no harm: what it gave twice is deleted once.
     netlink.dump(
         "conntrack entries",
         &all,
         || {},
-        |entry| {
-            if let Some(flow) = flow(entry)
-                && is_stale(plan, removed, &flow)
-            {
-                stale.push(flow.name);
-            }
-        },
+        |entry| stale.extend(flow(entry).filter(|flow| is_stale(plan, removed, flow))),
     )?;
-    let mut deleted = 0;
-    for name in &stale {
-        let mut request = Vec::new();
-        message(&mut request, CTNETLINK | CT_DELETE, 0, number, 0, |o| o.extend_from_slice(name));
-        match netlink.request("deleting a conntrack entry", request) {
-            Ok(()) => deleted += 1,
-            // It ended by itself meanwhile.
-            Err(Error::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(e),
-        }
+    Ok(stale)
+}
+
+/// Deletes a flow; false if it ended by itself meanwhile.
+pub(crate) fn delete(netlink: &mut Netlink, family: Family, flow: &Flow) -> Result<bool, Error> {
+    let mut request = Vec::new();
+    message(&mut request, CTNETLINK | CT_DELETE, 0, family_number(family), 0, |o| o.extend_from_slice(&flow.name));
+    match netlink.request("deleting a conntrack entry", request) {
+        Ok(()) => Ok(true),
+        Err(Error::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
-    Ok(deleted)
 }

@@ -8,6 +8,9 @@ pub enum Error {
     /// The netlink socket cannot be opened or configured.
     #[error("opening a netfilter netlink socket: {0}")]
     Socket(#[source] io::Error),
+    /// The thread that looks after conntrack cannot be started.
+    #[error("starting a thread: {0}")]
+    Thread(#[source] io::Error),
     /// Sending or receiving failed.
     #[error("{doing}: {source}")]
     Transport {

@@ -19,6 +19,7 @@ mod layout;
 mod netlink;
 mod pods;
 mod policy;
+mod reconciler;
 mod ruleset;
 mod table;
 

@@ -228,9 +228,9 @@ impl Table {
         &self.leaving
     }
 
-    /// No flow to the leaving frontends is left: the next transaction forgets them.
-    pub fn cleaned(&mut self) {
-        self.left.extend(self.leaving.drain());
+    /// No flow to these of the leaving frontends is left: the next transaction forgets them.
+    pub fn cleaned(&mut self, which: impl Fn(&Frontend) -> bool) {
+        self.left.extend(self.leaving.extract_if(which));
     }
 
     fn group(&mut self, id: GroupId) -> &mut Group {

@@ -86,7 +86,9 @@ fn what_nobody_serves_is_refused_and_datagrams_move_when_their_endpoint_leaves()
     let socket = Arc::new(world.pods[1].run(|| UdpSocket::bind("[::]:0").unwrap()));
     assert_eq!(udp_ask(&socket, to).unwrap().0, 0);
     backend.sync(&web(&[1]), &diff(&web(&[0]), &web(&[1]))).unwrap();
+    backend.settle();
     assert_eq!(udp_ask(&socket, to).unwrap().0, 1);
     backend.sync(&web(&[]), &diff(&web(&[1]), &web(&[]))).unwrap();
+    backend.settle();
     assert_eq!(refused(to.to_string()), ErrorKind::ConnectionRefused);
 }

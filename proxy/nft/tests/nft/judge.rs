@@ -36,6 +36,7 @@ impl Bench {
             }
             _ => self.backend.sync(plan, &diff(&self.plan, plan)).unwrap(),
         }
+        self.backend.settle();
         self.plan = plan.clone();
     }
 

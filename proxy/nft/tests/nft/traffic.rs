@@ -26,7 +26,9 @@ impl Served {
     }
 
     fn become_plan(&mut self, plan: Plan) {
-        self.backend.lock().unwrap().sync(&plan, &diff(&self.plan, &plan)).unwrap();
+        let mut backend = self.backend.lock().unwrap();
+        backend.sync(&plan, &diff(&self.plan, &plan)).unwrap();
+        backend.settle();
         self.plan = plan;
     }
 }

@@ -1,0 +1,243 @@
+//! Deletes flows that lead nowhere ([`crate::conntrack`]) in a thread of its own: a look at conntrack may take long where there
+//! are many flows or little time, and no change of a Service waits for it.
+//!
+//! It is told what there is and where to look, never what to delete. What is asked for while it looks is looked for next, all at
+//! once. Before each deletion it asks again what there is: whoever programs a plan announces it first, so that a flow whose endpoint
+//! comes back is safe from that moment on.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use orlop_plan::{Family, Frontend, Plan, Reconciled};
+
+use crate::Error;
+use crate::conntrack::{self, Flow, Scope};
+use crate::netlink::Netlink;
+
+const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// With more looks than this, a look at each protocol's flows is cheaper: every look walks the buckets of the whole machine's
+/// conntrack table, 13 ms for the 262,144 of a large one, whatever it asks for.
+const MAX_LOOKS: usize = 2;
+/// How long a connection may wait for its answer before it counts as never answered: a SYN sent a moment before its endpoint went
+/// has one on the way, and the next is sent a second after it. As long after a look comes another, at what entered the table while
+/// the first went on.
+const PATIENCE: Duration = Duration::from_millis(900);
+/// How long it is remembered since when one waits.
+const MEMORY: Duration = Duration::from_secs(5);
+/// How many looks wait to be told of.
+const MAX_TOLD: usize = 64;
+
+/// Where to look, by family.
+type Looks = [Vec<Scope>; 2];
+
+/// The thread, from outside.
+pub(crate) struct Reconciler {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    work: Mutex<Work>,
+    /// Something of the work has changed.
+    changed: Condvar,
+    /// Somebody has a plan to announce: the thread lets go of the work between two deletions.
+    announcing: AtomicBool,
+}
+
+#[derive(Default)]
+struct Work {
+    /// What there is, or will be in a moment.
+    plan: Plan,
+    /// Where to look, by family.
+    looks: Looks,
+    /// Frontends that left the plan and whose flows are yet to be looked for, and those whose flows are gone.
+    leaving: [HashSet<Frontend>; 2],
+    gone: [HashSet<Frontend>; 2],
+    /// Whether the thread is looking.
+    busy: bool,
+    ended: bool,
+    told: Vec<Reconciled>,
+}
+
+impl Shared {
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reconciler {
+    /// For the network namespace of the calling thread.
+    pub fn start() -> Result<Self, Error> {
+        let shared = Arc::new(Shared::default());
+        let mut looker =
+            Looker { shared: shared.clone(), netlink: Netlink::open()?, seen: Default::default(), again: None };
+        let thread = thread::Builder::new().name("nft-conntrack".into()).spawn(move || looker.run());
+        Ok(Self { shared, thread: Some(thread.map_err(Error::Thread)?) })
+    }
+
+    /// What there will be in a moment. Gives the frontends whose flows have been deleted since the last call, by family.
+    pub fn announce(&self, plan: &Plan) -> [HashSet<Frontend>; 2] {
+        self.shared.announcing.store(true, Ordering::Relaxed);
+        let mut work = self.shared.work();
+        self.shared.announcing.store(false, Ordering::Relaxed);
+        work.plan = plan.clone();
+        std::mem::take(&mut work.gone)
+    }
+
+    /// Has flows of a family looked at, of which some may lead where no endpoint is since what was announced is so; and to
+    /// `leaving`, frontends that the plan has no more.
+    pub fn look(&self, family: Family, scopes: Vec<Scope>, leaving: &HashSet<Frontend>) {
+        let mut work = self.shared.work();
+        add(&mut work.looks[family as usize], scopes);
+        work.leaving[family as usize].clone_from(leaving);
+        // They have left again since.
+        work.gone[family as usize].retain(|frontend| !leaving.contains(frontend));
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until that is done.
+    pub fn settle(&self) {
+        let waits = |work: &mut Work| work.busy || work.looks.iter().any(|looks| !looks.is_empty());
+        drop(self.shared.changed.wait_while(self.shared.work(), waits));
+    }
+
+    /// The looks since the last call.
+    pub fn reconciled(&self) -> Vec<Reconciled> {
+        std::mem::take(&mut self.shared.work().told)
+    }
+}
+
+impl Drop for Reconciler {
+    /// Does what was asked for, and no more.
+    fn drop(&mut self) {
+        self.shared.work().ended = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Adds looks; instead of many, one at everything of a protocol.
+fn add(looks: &mut Vec<Scope>, more: Vec<Scope>) {
+    for scope in more {
+        if !looks.contains(&scope) {
+            looks.push(scope);
+        }
+    }
+    if looks.len() > MAX_LOOKS {
+        *looks = Scope::whole(|protocol| looks.iter().any(|scope| scope.protocol() == protocol));
+    }
+}
+
+/// The thread, from inside.
+struct Looker {
+    shared: Arc<Shared>,
+    netlink: Netlink,
+    /// Connections that nobody had answered when they were first seen, by family.
+    seen: [HashMap<Vec<u8>, Instant>; 2],
+    /// Another look, and when.
+    again: Option<(Instant, Looks)>,
+}
+
+impl Looker {
+    fn run(&mut self) {
+        while let Some((now, looks)) = self.next() {
+            for (family, scopes) in FAMILIES.into_iter().zip(looks) {
+                if !scopes.is_empty()
+                    && let Err(error) = self.look(now, family, &scopes)
+                {
+                    // The tables are right, and the next resync looks again.
+                    tracing::warn!(%error, ?family, "cannot clean conntrack entries");
+                }
+            }
+        }
+    }
+
+    /// Waits for something to do: what was asked for, or another look. None at the end.
+    fn next(&mut self) -> Option<(Instant, Looks)> {
+        let shared = self.shared.clone();
+        let mut work = shared.work();
+        work.busy = false;
+        shared.changed.notify_all();
+        loop {
+            let (now, mut looks) = (Instant::now(), std::mem::take(&mut work.looks));
+            if looks == Looks::default() && work.ended {
+                return None;
+            }
+            let due = self.again.take_if(|(due, _)| *due <= now);
+            self.look_again(now, &looks);
+            looks.iter_mut().zip(due.map(|(_, looks)| looks).unwrap_or_default()).for_each(|(l, more)| add(l, more));
+            if looks != Looks::default() {
+                work.busy = true;
+                return Some((now, looks));
+            }
+            let wait = self.again.as_ref().map(|(due, _)| due.saturating_duration_since(now));
+            work = match wait {
+                Some(wait) => shared.changed.wait_timeout(work, wait).unwrap_or_else(PoisonError::into_inner).0,
+                None => shared.changed.wait(work).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Another such look follows a look made now.
+    fn look_again(&mut self, now: Instant, looks: &Looks) {
+        if *looks != Looks::default() {
+            let (_, again) = self.again.get_or_insert_with(|| (now + PATIENCE, Looks::default()));
+            again.iter_mut().zip(looks.clone()).for_each(|(again, more)| add(again, more));
+        }
+    }
+
+    fn look(&mut self, now: Instant, family: Family, scopes: &[Scope]) -> Result<(), Error> {
+        let (start, n) = (Instant::now(), family as usize);
+        let (plan, leaving) = {
+            let work = self.shared.work();
+            (work.plan.clone(), work.leaving[n].clone())
+        };
+        let (mut deleted, mut waiting) = (0, Vec::new());
+        for scope in scopes {
+            for flow in conntrack::stale(&mut self.netlink, family, *scope, &plan, &leaving)? {
+                let since = *self.seen[n].entry(flow.name.clone()).or_insert(now);
+                if flow.is_connecting() && now.saturating_duration_since(since) < PATIENCE {
+                    waiting.push(*scope);
+                    continue;
+                }
+                self.seen[n].remove(&flow.name);
+                deleted += usize::from(self.delete(family, &flow, &leaving)?);
+            }
+        }
+        self.seen[n].retain(|_, since| now.saturating_duration_since(*since) < MEMORY);
+        let mut looks = Looks::default();
+        add(&mut looks[n], waiting);
+        self.look_again(now, &looks);
+        let work = &mut *self.shared.work();
+        // Those that have left since are looked for next.
+        if self.seen[n].is_empty() && work.looks[n].is_empty() {
+            work.leaving[n].retain(|frontend| !leaving.contains(frontend));
+            work.gone[n].extend(leaving);
+        }
+        // Somebody who never asks must not make it grow.
+        work.told.truncate(MAX_TOLD);
+        work.told.push(Reconciled { family, took: start.elapsed(), deleted });
+        if deleted > 0 {
+            tracing::info!(deleted, ?family, "deleted stale conntrack entries");
+        }
+        Ok(())
+    }
+
+    /// Deletes a flow, unless there is an endpoint for it again. Nobody announces one meanwhile.
+    fn delete(&mut self, family: Family, flow: &Flow, leaving: &HashSet<Frontend>) -> Result<bool, Error> {
+        while self.shared.announcing.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        let work = self.shared.work();
+        if !conntrack::is_stale(&work.plan, leaving, flow) {
+            return Ok(false);
+        }
+        conntrack::delete(&mut self.netlink, family, flow)
+    }
+}
