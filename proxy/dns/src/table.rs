@@ -1,7 +1,7 @@
 //! What the names of the cluster lead to: Services and the ready addresses of their EndpointSlices, kept while objects come
 //! and go at a cost that follows the change. Without IO; a copy of nothing that a name does not need.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,14 +15,19 @@ use crate::slice::{Endpoint, SliceInfo};
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     pub service: Option<ServiceInfo>,
-    /// By slice name.
-    pub slices: BTreeMap<Box<str>, SliceInfo>,
+    /// Sorted by slice name. Nearly always one: a map of the standard library takes room for eleven.
+    pub slices: Vec<(Box<str>, SliceInfo)>,
 }
 
 impl Entry {
+    /// Where the slice of this name is, or belongs.
+    fn slice(&self, name: &str) -> Result<usize, usize> {
+        self.slices.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+
     /// Its ready endpoints, each with the slice whose ports it has.
     pub fn endpoints(&self) -> impl Iterator<Item = (&SliceInfo, &Endpoint)> {
-        self.slices.values().flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (slice, endpoint)))
+        self.slices.iter().flat_map(|(_, slice)| slice.endpoints.iter().map(move |endpoint| (slice, endpoint)))
     }
 }
 
@@ -173,10 +178,19 @@ impl Table {
     fn put_slice(&mut self, owner: &str, name: &str, info: Option<SliceInfo>) {
         let Some(key) = self.touch(owner, info.is_some()) else { return };
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        if entry.slices.get(name) != info.as_ref() {
-            let before = match info {
-                Some(info) => entry.slices.insert(name.into(), info),
-                None => entry.slices.remove(name),
+        let place = entry.slice(name);
+        if place.ok().map(|at| &entry.slices[at].1) != info.as_ref() {
+            let addresses = |info: &SliceInfo| info.endpoints.iter().map(|endpoint| endpoint.address).collect();
+            let comes: Vec<IpAddr> = info.as_ref().map(addresses).unwrap_or_default();
+            let before = match (place, info) {
+                (Ok(at), Some(info)) => Some(std::mem::replace(&mut entry.slices[at].1, info)),
+                (Ok(at), None) => Some(entry.slices.remove(at).1),
+                (Err(at), Some(info)) => {
+                    entry.slices.reserve_exact(1);
+                    entry.slices.insert(at, (name.into(), info));
+                    None
+                }
+                (Err(_), None) => None,
             };
             let now: HashSet<IpAddr> = entry.endpoints().map(|(_, endpoint)| endpoint.address).collect();
             for endpoint in before.iter().flat_map(|before| &before.endpoints) {
@@ -184,9 +198,7 @@ impl Table {
                     self.endpoint_ips.remove(&(endpoint.address, key.clone()));
                 }
             }
-            for endpoint in entry.slices.get(name).iter().flat_map(|slice| &slice.endpoints) {
-                self.endpoint_ips.insert((endpoint.address, key.clone()));
-            }
+            self.endpoint_ips.extend(comes.into_iter().map(|address| (address, key.clone())));
             self.serial = self.serial.wrapping_add(1);
         }
         self.forget_if_empty(&key);

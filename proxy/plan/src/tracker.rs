@@ -26,8 +26,8 @@ pub struct NoLocalEndpoints {
 #[derive(Default)]
 struct Entry {
     service: Option<ServiceInfo>,
-    /// By slice name.
-    slices: BTreeMap<Box<str>, SliceInfo>,
+    /// Sorted by slice name. Nearly always one: a map of the standard library takes room for eleven.
+    slices: Vec<(Box<str>, SliceInfo)>,
     /// The frontends it has in the plan, to take away what it no longer claims.
     claimed: Box<[Frontend]>,
     /// Its share of [`Tracker::no_local_endpoints`].
@@ -35,16 +35,22 @@ struct Entry {
 }
 
 impl Entry {
+    /// Where the slice of this name is, or belongs.
+    fn slice(&self, name: &str) -> Result<usize, usize> {
+        self.slices.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+
     /// Every endpoint of one port and family, as a node sees them.
     fn candidates(&self, port: &Port, family: Family, node: &NodeFacts) -> Vec<Candidate> {
+        let slices = self.slices.iter().map(|(_, slice)| slice);
         let of = |slice| SliceInfo::candidates(slice, &port.name, port.protocol, family, node.zone.as_deref());
-        self.slices.values().flat_map(of).collect()
+        slices.flat_map(of).collect()
     }
 
     /// What its health check port is to answer.
     fn health_check(&self) -> Option<HealthCheck> {
         let port = self.service.as_ref()?.health_check?;
-        let mut addresses: Vec<_> = self.slices.values().flat_map(SliceInfo::local_ready).collect();
+        let mut addresses: Vec<_> = self.slices.iter().flat_map(|(_, slice)| slice.local_ready()).collect();
         addresses.sort_unstable();
         addresses.dedup();
         let local_v4 = addresses.iter().filter(|ip| ip.is_ipv4()).count();
@@ -118,10 +124,14 @@ impl Tracker {
         self.drop_slice(&full, name, Some(&service));
         let owner = self.intern(&service);
         let entry = self.entries.entry(owner.clone()).or_default();
-        if entry.slices.get(name) == Some(&info) {
-            return;
+        match entry.slice(name) {
+            Ok(at) if entry.slices[at].1 == info => return,
+            Ok(at) => entry.slices[at].1 = info,
+            Err(at) => {
+                entry.slices.reserve_exact(1);
+                entry.slices.insert(at, (name.into(), info));
+            }
         }
-        entry.slices.insert(name.into(), info);
         self.slice_owners.insert(full.into(), owner.clone());
         self.dirty.insert(owner);
     }
@@ -195,7 +205,9 @@ impl Tracker {
                 let owner = owner.clone();
                 self.slice_owners.remove(full);
                 if let Some(entry) = self.entries.get_mut(&owner) {
-                    entry.slices.remove(name);
+                    if let Ok(at) = entry.slice(name) {
+                        entry.slices.remove(at);
+                    }
                 }
                 self.dirty.insert(owner);
             }
