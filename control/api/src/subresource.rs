@@ -17,7 +17,6 @@ mod proxy;
 mod review;
 mod scale;
 mod stream;
-mod tls;
 mod token;
 mod upstream;
 

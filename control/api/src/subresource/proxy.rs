@@ -126,7 +126,8 @@ async fn target(call: &Call) -> Result<Upstream, Status> {
             endpoint(call, &name, &port).ok_or_else(none)?
         }
     };
-    Ok(Upstream { host, port, tls: tls.then(super::tls::to_anyone).transpose()? })
+    let anyone = || orlop_auth::to_anyone().map_err(|error| Status::internal(error.to_string()));
+    Ok(Upstream { host, port, tls: tls.then(anyone).transpose()? })
 }
 
 /// A pod's address, and the port asked for or the first that it declares.
