@@ -3,9 +3,11 @@
 
 mod changes;
 mod desired;
+mod topology;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -23,6 +25,7 @@ use crate::{Informer, Key, Queue};
 use changes::changes;
 pub(crate) use changes::{Changes, Owner, fewest};
 pub(crate) use desired::{Group, sort, target};
+use topology::{Disabled, Shares, is_auto};
 
 pub(crate) const NAME: &str = "endpointslice-controller";
 pub(crate) const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -46,6 +49,8 @@ struct EndpointSlices {
     views: Views,
     triggers: TriggerTimes,
     written: Written,
+    /// What has hints by its annotation, so that an Event tells when that begins and ends.
+    hinted: Mutex<HashSet<(Key, &'static str)>>,
 }
 
 /// Runs the controller until cancelled.
@@ -68,6 +73,10 @@ pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
             for service in services.all() {
                 changed.add(Key::of(service.as_ref()));
             }
+        } else if old.map(|node| topology::part(node)) != new.map(|node| topology::part(node)) {
+            for service in services.all().iter().filter(|service| is_auto(service)) {
+                changed.add(Key::of(service.as_ref()));
+            }
         }
     });
     views.services.synced().await;
@@ -80,6 +89,7 @@ pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
         views,
         triggers: TriggerTimes::default(),
         written: Written::default(),
+        hinted: Mutex::default(),
     });
     let reconcile = move |key: Key| {
         let this = this.clone();
@@ -109,6 +119,7 @@ impl EndpointSlices {
             // Its slices go with it: the garbage collector follows their owner reference.
             self.triggers.forget(key);
             self.written.forget(key);
+            self.hinted().retain(|(hinted, _)| hinted != key);
             return Ok(Next::Settled);
         };
         let Some(selector) = service.spec.as_ref().and_then(selector) else { return Ok(Next::Settled) };
@@ -122,11 +133,16 @@ impl EndpointSlices {
         slices.retain(|slice| service_of(slice).is_some());
         let zone_of = |node: &str| self.views.nodes.get(&Key::new("", node)).map(|node| zone(&node));
         let types = desired::address_types(&service);
+        let shares = is_auto(&service).then(|| Shares::of(self.views.nodes.all().iter().map(AsRef::as_ref)));
         let mut all = Changes::default();
         for address_type in &types {
-            let groups = desired::groups(&service, &pods, address_type, &zone_of);
+            let mut groups = desired::groups(&service, &pods, address_type, &zone_of);
             let existing: Vec<&EndpointSlice> =
                 slices.iter().map(AsRef::as_ref).filter(|slice| slice.address_type == *address_type).collect();
+            let hints = shares
+                .as_ref()
+                .map(|shares| topology::assign(&mut groups, &existing, shares.as_ref().map_err(|disabled| *disabled)));
+            self.tell(&service, key, address_type, hints);
             let changes = changes(&service, address_type, groups, &existing);
             all.create.extend(changes.create);
             all.update.extend(changes.update);
@@ -146,6 +162,30 @@ impl EndpointSlices {
             self.recorder.warning(service.object_ref(&()), "FailedToUpdateEndpointSlices", note);
         }
         result.map(|()| Next::Settled)
+    }
+
+    /// Events about hints by annotation: that they begin or end, and each time why there are none.
+    fn tell(&self, service: &Service, key: &Key, address_type: &'static str, hints: Option<Result<(), Disabled>>) {
+        let about = (key.clone(), address_type);
+        let had = if hints == Some(Ok(())) { !self.hinted().insert(about) } else { self.hinted().remove(&about) };
+        let object = service.object_ref(&());
+        let note = |what: &dyn Display| format!("{what}, addressType: {address_type}");
+        match hints {
+            Some(Ok(())) if !had => {
+                let enabled = note(&"Topology Aware Hints has been enabled");
+                self.recorder.normal(object, "TopologyAwareHintsEnabled", enabled);
+            }
+            Some(Err(why)) => self.recorder.warning(object, "TopologyAwareHintsDisabled", note(&why)),
+            None if had => {
+                let disabled = note(&"Topology Aware Hints has been disabled");
+                self.recorder.warning(object, "TopologyAwareHintsDisabled", disabled);
+            }
+            _ => {}
+        }
+    }
+
+    fn hinted(&self) -> MutexGuard<'_, HashSet<(Key, &'static str)>> {
+        self.hinted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -193,7 +193,7 @@ fn ports(slice: &EndpointSlice) -> Vec<EndpointPort> {
 }
 
 /// What makes two versions of an endpoint the same one.
-fn identity(endpoint: &Endpoint) -> (Vec<String>, Option<String>) {
+pub(super) fn identity(endpoint: &Endpoint) -> (Vec<String>, Option<String>) {
     (endpoint.addresses.clone(), endpoint.target_ref.as_ref().and_then(|target| target.uid.clone()))
 }
 

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointHints, EndpointPort, ForNode, ForZone};
 use kube::{Resource as _, ResourceExt as _};
 
+use super::topology::is_auto;
 use crate::replicas::ready_since;
 use crate::service::{addresses, hostname, is_endpoint, is_headless, target_port};
 
@@ -64,7 +65,9 @@ fn endpoint(service: &Service, pod: &Pod, address_type: &str, zone_of: ZoneOf<'_
     let serving = ready_since(pod).is_some();
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let ready = publish_not_ready || (serving && !terminating);
-    let hints = ready.then(|| hints(spec.traffic_distribution.as_deref()?, node_name.as_deref(), zone.as_deref()));
+    // The annotation goes before the field.
+    let distribution = spec.traffic_distribution.as_deref().filter(|_| ready && !is_auto(service));
+    let hints = distribution.and_then(|distribution| hints(distribution, node_name.as_deref(), zone.as_deref()));
     Some(Endpoint {
         addresses,
         conditions: Some(EndpointConditions {
@@ -72,7 +75,7 @@ fn endpoint(service: &Service, pod: &Pod, address_type: &str, zone_of: ZoneOf<'_
             serving: Some(serving),
             terminating: Some(terminating),
         }),
-        hints: hints.flatten(),
+        hints,
         hostname: hostname(pod, service).cloned(),
         node_name,
         target_ref: Some(target(pod)),

@@ -1,9 +1,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Node, Pod, ReplicationController, Service};
+use k8s_openapi::api::core::v1::{Event, Node, Pod, ReplicationController, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
@@ -98,4 +98,58 @@ async fn pods_of_the_only_node_are_not_evicted_when_it_is_lost() {
     .await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(taints(&cluster, "node1").await, ["node.kubernetes.io/unreachable:NoSchedule"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topology_mode_auto_hints_each_endpoint_to_a_zone_and_says_so() {
+    let cluster = Cluster::start().await;
+    let (_node1, _node2) = (cluster.node("node1").await, cluster.node("node2").await);
+    cluster.ready("default").await;
+    let nodes = Api::<Node>::all(cluster.client());
+    let zone = |zone: &str| Patch::Merge(json!({"metadata": {"labels": {"topology.kubernetes.io/zone": zone}}}));
+    nodes.patch("node1", &PatchParams::default(), &zone("here")).await.unwrap();
+    let controller = json!({"apiVersion": "v1", "kind": "ReplicationController", "metadata": {"name": "web"}, "spec": {
+        "replicas": 4, "selector": {"app": "web"}, "template": {"metadata": {"labels": {"app": "web"}}, "spec": {
+            "containers": [{"name": "c", "image": "web"}]}}}});
+    cluster.create::<ReplicationController>(controller).await;
+    let service = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "web", "annotations": {"service.kubernetes.io/topology-mode": "Auto"}},
+        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}});
+    cluster.create::<Service>(service).await;
+    let events = Api::<Event>::namespaced(cluster.client(), "default");
+    let told = async |note: &str| {
+        eventually(async || {
+            let all = events.list(&ListParams::default()).await.unwrap().items;
+            let notes: Vec<String> = all.into_iter().filter_map(|event| event.message).collect();
+            if notes.iter().any(|told| told == note) { Ok(()) } else { Err(format!("{notes:?}")) }
+        })
+        .await;
+    };
+    told(
+        "Insufficient Node information: allocatable CPU or zone not specified on one or more nodes, addressType: IPv4",
+    )
+    .await;
+
+    let hinted = async |wanted: &[&str]| {
+        eventually(async || {
+            let slices = Api::<EndpointSlice>::namespaced(cluster.client(), "default");
+            let of_web = ListParams::default().labels("kubernetes.io/service-name=web");
+            let slices = slices.list(&of_web).await.unwrap().items;
+            let endpoints: Vec<_> = slices.into_iter().flat_map(|slice| slice.endpoints.unwrap_or_default()).collect();
+            let hints = endpoints.iter().filter_map(|endpoint| endpoint.hints.as_ref()?.for_zones.as_ref());
+            let mut zones: Vec<&str> = hints.flatten().map(|zone| zone.name.as_str()).collect();
+            zones.sort_unstable();
+            if endpoints.len() == 4 && zones == wanted { Ok(()) } else { Err(format!("{endpoints:?}")) }
+        })
+        .await;
+    };
+    nodes.patch("node2", &PatchParams::default(), &zone("there")).await.unwrap();
+    told("Topology Aware Hints has been enabled, addressType: IPv4").await;
+    hinted(&["here", "here", "there", "there"]).await;
+
+    let services = Api::<Service>::namespaced(cluster.client(), "default");
+    let without = json!({"metadata": {"annotations": {"service.kubernetes.io/topology-mode": null}}});
+    services.patch("web", &PatchParams::default(), &Patch::Merge(without)).await.unwrap();
+    told("Topology Aware Hints has been disabled, addressType: IPv4").await;
+    hinted(&[]).await;
 }
