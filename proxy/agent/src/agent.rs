@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dns::Feed;
 use crate::driver::Observers;
+use crate::event::Events;
 use crate::health::Health;
 use crate::http::serve;
 use crate::mailbox::{Mailbox, Programme};
@@ -22,7 +23,7 @@ use crate::metrics::{Metrics, Stage};
 use crate::node::NodeInfo;
 use crate::pages::{HealthPages, MetricsPages};
 use crate::watch::{Fact, facts};
-use crate::{Config, Error, driver, event, service_health};
+use crate::{Config, Error, driver, service_health};
 
 /// A change may wait so long, in sync periods, before the proxy counts as unhealthy.
 const HEALTH_PERIODS: u32 = 2;
@@ -59,8 +60,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     }
     let (health_checks, checks) = watch::channel(driver::HealthChecks::new());
     let (answering, addresses) = watch::channel(NodePortAddresses::Only(Vec::new()));
-    tokio::spawn(service_health::run(health.clone(), checks, addresses, stop.child_token()));
-    event::starting(config.client.clone(), &config.node_name);
+    let events = Events::new(config.client.clone(), &config.node_name);
+    events.starting();
+    tokio::spawn(service_health::run(health.clone(), checks, addresses, events, stop.child_token()));
     let observers = Observers { health: health.clone(), metrics: metrics.clone(), health_checks };
     let mut ended = driver::spawn(config.clone(), mailbox.clone(), observers)?;
     let mut dns = Feed::start(&config, &stop).await?;

@@ -65,7 +65,7 @@ pub struct Config {
     pub client: kube::Client,
     /// The wanted backend.
     pub mode: Mode,
-    /// The node's address, for the time before its Node object says so.
+    /// The node's first address of its family, whatever its Node object says: kube-proxy's `bindAddress`.
     pub node_ip: Option<IpAddr>,
     /// `detectLocalMode` with what it needs.
     pub detect_local: DetectLocalMode,

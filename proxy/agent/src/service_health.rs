@@ -2,17 +2,20 @@
 //! node has endpoints of it, in kube-proxy's words.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use hyper::{Response, StatusCode};
+use nix::errno::Errno;
 use orlop_plan::{Family, HealthCheck, NodePortAddresses};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::driver::HealthChecks;
+use crate::event::Events;
 use crate::health::Health;
 use crate::http::{Answer, Handler, Request, accept, listen, page};
 
@@ -24,10 +27,12 @@ pub(crate) async fn run(
     health: Arc<Health>,
     mut checks: watch::Receiver<HealthChecks>,
     mut addresses: watch::Receiver<NodePortAddresses>,
+    events: Events,
     stop: CancellationToken,
 ) {
     let mut open: HashMap<(Arc<str>, SocketAddr), CancellationToken> = HashMap::new();
-    let mut reported = None;
+    // What was said of each Service whose port is not had on every address.
+    let mut reported: BTreeMap<Arc<str>, String> = BTreeMap::new();
     loop {
         let wanted = wanted(&checks.borrow_and_update(), &addresses.borrow_and_update());
         open.retain(|key, server| {
@@ -37,7 +42,7 @@ pub(crate) async fn run(
             }
             stays
         });
-        let mut refused = None;
+        let mut refused: BTreeMap<Arc<str>, (u16, String)> = BTreeMap::new();
         for (key, port) in wanted.into_iter().filter(|(key, _)| !open.contains_key(key)).collect::<Vec<_>>() {
             let (service, address) = &key;
             match listen(*address) {
@@ -48,15 +53,20 @@ pub(crate) async fn run(
                     open.insert(key, server);
                 }
                 Err(error) => {
-                    refused = Some(format!("failed to start healthcheck {service:?} on port {port}: {error}"))
+                    refused.entry(service.clone()).or_insert_with(|| (port, refusal(*address, &error)));
                 }
             }
         }
-        if refused.is_some() && refused != reported {
-            tracing::warn!("{}", refused.as_deref().unwrap_or_default());
+        reported.retain(|service, _| refused.contains_key(service));
+        for (service, (port, why)) in &refused {
+            if reported.get(service) != Some(why) {
+                // Outside of the macro, which evaluates nothing that nobody logs.
+                let note = events.health_check_refused(service, *port, why);
+                tracing::warn!("{note}; tried again every {RETRY:?}");
+                reported.insert(service.clone(), why.clone());
+            }
         }
-        let retry = refused.is_some();
-        reported = refused;
+        let retry = !refused.is_empty();
         tokio::select! {
             () = stop.cancelled() => return,
             changed = checks.changed() => if changed.is_err() { return },
@@ -64,6 +74,13 @@ pub(crate) async fn run(
             () = tokio::time::sleep(RETRY), if retry => {}
         }
     }
+}
+
+/// Why an address cannot be had, in Go's words.
+fn refusal(address: SocketAddr, error: &io::Error) -> String {
+    let why =
+        error.raw_os_error().map_or_else(|| error.to_string(), |code| Errno::from_raw(code).desc().to_lowercase());
+    format!("listen tcp {address}: bind: {why}")
 }
 
 /// Every socket that must be open, with its port.
@@ -151,7 +168,11 @@ mod tests {
         let (checks, seen) = watch::channel(HealthChecks::new());
         let (_addresses, known) = watch::channel(NodePortAddresses::Only(vec![loopback]));
         let stop = CancellationToken::new();
-        let server = tokio::spawn(run(health.clone(), seen, known, stop.clone()));
+        let nobody = tower::service_fn(|_: hyper::Request<kube::client::Body>| async {
+            Ok::<_, std::convert::Infallible>(hyper::Response::new(http_body_util::Empty::<bytes::Bytes>::new()))
+        });
+        let events = Events::new(kube::Client::new(nobody, "default"), "node1");
+        let server = tokio::spawn(run(health.clone(), seen, known, events, stop.clone()));
         let set = |local_v4| {
             let check = HealthCheck { port, local_v4, local_v6: 0 };
             checks.send_replace([("default/web".into(), check)].into());

@@ -40,8 +40,12 @@ async fn page(port: u16, path: &str) -> (u16, String) {
 
 /// Waits until a page is as wanted; fails with what it was last.
 async fn until(port: u16, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+    until_within(Duration::from_secs(4), port, path, wanted).await
+}
+
+async fn until_within(patience: Duration, port: u16, path: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
     let mut last = (0, String::new());
-    for _ in 0..200 {
+    for _ in 0..patience.as_millis() / 20 {
         last = page(port, path).await;
         if wanted(last.0, &last.1) {
             return last.1;
@@ -121,7 +125,7 @@ fn an_agent_programs_answers_for_its_services_and_tells_how_it_goes() {
         assert!(flags.starts_with("\nkube-proxy flagz\nWarning: "), "{flags}");
         let slis = until(10249, "/metrics/slis", |_, text| text.contains("type=\"healthz\"} 1\n")).await;
         assert!(slis.contains("process_start_time_seconds "), "{slis}");
-        let event = api.posted("events").await;
+        let event = api.posted("events", "Starting").await;
         let told = (&event["reason"], &event["action"], &event["regarding"]["name"], &event["reportingController"]);
         assert_eq!(told, (&json!("Starting"), &json!("StartKubeProxy"), &json!(NODE), &json!("kube-proxy")), "{event}");
         assert_eq!(page(10249, "/nothing").await, (404, "404 page not found\n".into()));
@@ -199,5 +203,35 @@ fn a_taken_address_is_an_end_only_where_it_is_to_be() {
         drop(taken);
         stop.cancel();
         agent.await.unwrap().expect("it goes on");
+    });
+}
+
+#[test]
+fn a_taken_health_check_port_is_told_of_the_service_and_served_when_it_is_free() {
+    in_a_namespace(|| async {
+        let taken = std::net::TcpListener::bind(local(32100)).unwrap();
+        let api = Api::new([("nodes", node()), ("services", service()), ("endpointslices", slice(&[], None))]);
+        let environment = Environment {
+            node_name: NODE.into(),
+            client: api.client(),
+            bpf_root: PathBuf::from("/proc/nowhere"),
+            cgroup_root: PathBuf::from("/proc/nowhere"),
+            node_port_range: (30_000, 32_767),
+        };
+        let stop = CancellationToken::new();
+        let agent = tokio::spawn(run(configuration().config(environment), stop.clone()));
+        let event = api.posted("events", "FailedToStartServiceHealthcheck").await;
+        let told = (&event["type"], &event["action"], &event["regarding"]["kind"], &event["regarding"]["name"]);
+        assert_eq!(told, (&json!("Warning"), &json!("Listen"), &json!("Service"), &json!("web")), "{event}");
+        assert_eq!(event["metadata"]["namespace"], "default", "{event}");
+        let why = "listen tcp 127.0.0.1:32100: bind: address already in use";
+        let note = format!("node {NODE} failed to start healthcheck \"default/web\" on port 32100: {why}");
+        assert_eq!(event["note"], note.as_str());
+        drop(taken);
+        until_within(Duration::from_secs(7), 32100, "/", |status, _| status == 503).await;
+        stop.cancel();
+        agent.await.expect("it ends").expect("without an error");
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        cleanup(Path::new("/proc/nowhere")).expect("it cleans up");
     });
 }

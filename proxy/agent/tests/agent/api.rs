@@ -18,7 +18,7 @@ type Frames = BoxStream<'static, Result<Frame<Bytes>, Infallible>>;
 struct State {
     objects: HashMap<String, Value>,
     watchers: HashMap<String, Vec<mpsc::UnboundedSender<Bytes>>>,
-    posted: HashMap<String, Value>,
+    posted: Vec<(String, Value)>,
 }
 
 /// The objects by resource, and who watches them.
@@ -60,21 +60,22 @@ impl Api {
         watchers.retain(|watcher| watcher.unbounded_send(Bytes::from(event.clone())).is_ok());
     }
 
-    /// Waits for an object that somebody posts.
-    pub async fn posted(&self, resource: &str) -> Value {
+    /// Waits for an object with a reason that somebody posts.
+    pub async fn posted(&self, resource: &str, reason: &str) -> Value {
         for _ in 0..200 {
-            if let Some(object) = self.0.lock().unwrap().posted.get(resource) {
+            let found = |(of, object): &&(String, Value)| of == resource && object["reason"] == reason;
+            if let Some((_, object)) = self.0.lock().unwrap().posted.iter().find(found) {
                 return object.clone();
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        panic!("nobody posts {resource}");
+        panic!("nobody posts {resource} for {reason}");
     }
 
     fn take(&self, path: &str, body: &Bytes) -> Frames {
         let resource = path.rsplit('/').next().unwrap_or_default().to_owned();
         let object = serde_json::from_slice(body).unwrap();
-        self.0.lock().unwrap().posted.insert(resource, object);
+        self.0.lock().unwrap().posted.push((resource, object));
         stream::iter([Ok(Frame::data(body.clone()))]).boxed()
     }
 

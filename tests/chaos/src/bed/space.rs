@@ -35,6 +35,8 @@ impl Space {
             ("net/ipv6/conf/all/forwarding", "1"),
             ("net/ipv4/icmp_ratemask", "0"),
             ("net/ipv6/icmp/ratelimit", "0"),
+            // An address may go without taking those of its network with it.
+            ("net/ipv4/conf/all/promote_secondaries", "1"),
         ])?)
     }
 
