@@ -204,10 +204,10 @@ impl Tracker {
             Some(owner) if keep != Some(&**owner) => {
                 let owner = owner.clone();
                 self.slice_owners.remove(full);
-                if let Some(entry) = self.entries.get_mut(&owner) {
-                    if let Ok(at) = entry.slice(name) {
-                        entry.slices.remove(at);
-                    }
+                if let Some(entry) = self.entries.get_mut(&owner)
+                    && let Ok(at) = entry.slice(name)
+                {
+                    entry.slices.remove(at);
                 }
                 self.dirty.insert(owner);
             }

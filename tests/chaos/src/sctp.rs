@@ -141,6 +141,20 @@ mod tests {
     }
 
     #[test]
+    fn a_port_unreachable_names_the_packet_that_it_is_about() {
+        let init = Packet::init(1234, 80, 7).bytes();
+        let [v4, v6] = [IpAddr::from([0; 4]), Ipv6Addr::UNSPECIFIED.into()];
+        let header = |protocol: u8| [&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol][..], &[0; 10]].concat();
+        let of_v4 =
+            |code: u8, quoted: u8| [&header(1)[..], &[3, code, 0, 0, 0, 0, 0, 0], &header(quoted), &init].concat();
+        assert_eq!(refused(v4, &of_v4(3, 132)), Some((1234, 80)));
+        assert_eq!((refused(v4, &of_v4(2, 132)), refused(v4, &of_v4(3, 17))), (None, None));
+        let quoted = [&[0x60, 0, 0, 0, 0, 32, 132, 64][..], &[0; 32], &init].concat();
+        assert_eq!(refused(v6, &[&[1, 4, 0, 0, 0, 0, 0, 0], &quoted[..]].concat()), Some((1234, 80)));
+        assert_eq!(refused(v6, &[&[1, 0, 0, 0, 0, 0, 0, 0], &quoted[..]].concat()), None);
+    }
+
+    #[test]
     fn the_checksum_is_castagnolis() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
     }

@@ -33,7 +33,6 @@ struct State {
     /// Every change of a resource: its revision, the object's name, and the event as it is told.
     history: BTreeMap<String, Vec<(u64, String, Bytes)>>,
     watchers: BTreeMap<String, Vec<Watcher>>,
-    posted: Vec<Value>,
 }
 
 /// Ends with the value.
@@ -94,11 +93,6 @@ impl Api {
         state.tell(&resource, &name, if old.is_some() { "MODIFIED" } else { "ADDED" }, &object);
         Ok(())
     }
-
-    /// What was posted: Events.
-    pub fn posted(&self) -> Vec<Value> {
-        lock(&self.state).posted.clone()
-    }
 }
 
 impl State {
@@ -118,7 +112,7 @@ async fn answer(state: &Mutex<State>, request: Request<Incoming>) -> Frames {
     let query = request.uri().query().unwrap_or_default().to_owned();
     if request.method() != hyper::Method::GET {
         let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-        lock(state).posted.extend(serde_json::from_slice::<Value>(&body));
+        // Events: taken, and forgotten.
         return stream::iter([Ok(Frame::data(body))]).boxed();
     }
     let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
