@@ -60,7 +60,7 @@ pub fn pass_on(skb: *mut __sk_buff, now: u64) -> i32 {
     if quote.ttl <= hops || write(context, quote, &way, &becomes, hops).is_none() {
         return TC_ACT_SHOT;
     }
-    if device == 0 { TC_ACT_UNSPEC } else { route::send(device, &next_hop) }
+    if device == 0 { TC_ACT_UNSPEC } else { route::send(context, device, &next_hop) }
 }
 
 /// At a device's egress: translates errors that this node's stack made about packets it was given.

@@ -127,7 +127,7 @@ fn pass_on(skb: *mut __sk_buff, entry: *mut Flow, table: Table, now: u64) -> i32
         return TC_ACT_SHOT;
     }
     count(counters::TRANSLATED);
-    if way.device == 0 { TC_ACT_UNSPEC } else { route::send(way.device, &way.next_hop) }
+    if way.device == 0 { TC_ACT_UNSPEC } else { route::send(context, way.device, &way.next_hop) }
 }
 
 /// Where a connection's packets leave.

@@ -1,15 +1,19 @@
-//! Where a translated packet goes: straight to the device's queue, past the stack.
+//! Where a translated packet goes: straight to the device's queue, past the stack; or, of a pod's cable, straight to the pod's end,
+//! past the queue too.
 //!
 //! The stack would refuse a packet that arrives with one of its own addresses as the source, and connection tracking
 //! must see neither half of a translation. What is for this node goes up the stack.
 
 use core::mem::{size_of, zeroed};
 
-use aya_ebpf::bindings::{bpf_fib_lookup as Lookup, bpf_redir_neigh};
-use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh};
-use orlop_ebpf::{Address, FlowKey};
+use aya_ebpf::bindings::{TC_ACT_SHOT, bpf_fib_lookup as Lookup, bpf_redir_neigh};
+use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect_neigh, bpf_redirect_peer};
+use aya_ebpf::programs::TcContext;
+use orlop_ebpf::{Address, FlowKey, device_flags};
 
+use crate::headers::ETHERNET;
 use crate::hook::Hook;
+use crate::maps::DEVICES;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -33,7 +37,7 @@ pub enum Route {
     Out {
         /// Its index.
         device: u32,
-        /// Of either family.
+        /// As [`orlop_ebpf::Flow::next_hop`].
         next_hop: Address,
         /// The largest packet that goes this way; zero when unknown.
         mtu: u32,
@@ -86,6 +90,10 @@ pub fn find<H: Hook>(context: &H, tos: u8, key: &FlowKey) -> Route {
                     ANY_LENGTH => 0,
                     mtu => u32::from(mtu),
                 };
+                if result == SUCCESS && hands_over(lookup.ifindex) {
+                    let next_hop = Address::link([lookup.dmac, lookup.smac]);
+                    return Route::Out { device: lookup.ifindex, next_hop, mtu };
+                }
                 // A route of IPv4 may lead through a neighbour of IPv6 (RFC 5549).
                 let next_hop = if lookup.family == AF_INET {
                     Address::v4(lookup.__bindgen_anon_4.ipv4_dst)
@@ -100,15 +108,32 @@ pub fn find<H: Hook>(context: &H, tos: u8, key: &FlowKey) -> Route {
     }
 }
 
+#[inline(always)]
+fn hands_over(device: u32) -> bool {
+    // SAFETY: read once; the map is not preallocated.
+    unsafe { DEVICES.get(&device) }.is_some_and(|device| device.flags & device_flags::HANDS_OVER != 0)
+}
+
 /// Since when a route counts as known. While the neighbour is unknown so is the way's width: the next packet asks again.
 #[inline(always)]
 pub fn known_since(device: u32, mtu: u32, now: u64) -> u64 {
     if device != 0 && mtu == 0 { 0 } else { now }
 }
 
-/// Sends the packet out of a device; the neighbour's link address is the kernel's to find.
+/// Sends the packet out of a device; the neighbour's link address is the kernel's to find. Only for what arrives.
 #[inline(always)]
-pub fn send(device: u32, next_hop: &Address) -> i32 {
+pub fn send(context: &TcContext, device: u32, next_hop: &Address) -> i32 {
+    if let Some(link) = next_hop.as_link() {
+        let data = context.data();
+        if data + ETHERNET > context.data_end() {
+            return TC_ACT_SHOT;
+        }
+        // SAFETY: within the packet, as just checked; writable as said in `packet::write`. The helper takes numbers.
+        return unsafe {
+            *(data as *mut [[u8; 6]; 2]) = link;
+            bpf_redirect_peer(device, 0) as i32
+        };
+    }
     // SAFETY: plain integers.
     let mut neighbour: bpf_redir_neigh = unsafe { zeroed() };
     if next_hop.is_v4() {

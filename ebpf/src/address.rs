@@ -43,6 +43,27 @@ impl Address {
         octets
     }
 
+    /// No address, but the link addresses that a packet gets, the destination first: where a next hop is meant, to which no
+    /// multicast address belongs.
+    #[inline(always)]
+    pub const fn link(ethernet: [[u8; 6]; 2]) -> Self {
+        let [[a, b, c, d, e, f], [g, h, i, j, k, l]] = ethernet;
+        let word = u32::from_ne_bytes;
+        Self { words: [word([0xff, 0, 0, 0]), word([a, b, c, d]), word([e, f, g, h]), word([i, j, k, l])] }
+    }
+
+    /// What [`Self::link`] was given.
+    #[inline(always)]
+    pub const fn as_link(&self) -> Option<[[u8; 6]; 2]> {
+        if self.words[0] != u32::from_ne_bytes([0xff, 0, 0, 0]) {
+            return None;
+        }
+        let [a, b, c, d] = self.words[1].to_ne_bytes();
+        let [e, f, g, h] = self.words[2].to_ne_bytes();
+        let [i, j, k, l] = self.words[3].to_ne_bytes();
+        Some([[a, b, c, d, e, f], [g, h, i, j, k, l]])
+    }
+
     /// Whether it is an IPv4 address.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {

@@ -93,7 +93,8 @@ pub struct Flow {
     pub device: u32,
     /// The largest packet that device takes; zero when unknown.
     pub mtu: u32,
-    /// The next hop, of either family.
+    /// The next hop, of either family; or the link addresses ([`Address::link`]) with which packets arrive at the device's other
+    /// end.
     pub next_hop: Address,
     /// The last packet, in nanoseconds of the monotonic clock.
     pub seen: u64,

@@ -81,6 +81,8 @@ pub mod device_flags {
     pub const PODS: u32 = 1;
     /// It sends frames that XDP redirects to it (`NETDEV_XDP_ACT_NDO_XMIT`).
     pub const TAKES_FRAMES: u32 = 2;
+    /// Packets may arrive at its other end at once, which is in another network namespace: a pod's cable.
+    pub const HANDS_OVER: u32 = 4;
 }
 
 /// A device of the node, by its index: the addresses that packets masqueraded out of it get.

@@ -23,6 +23,9 @@ use crate::rtnetlink::{self, Changes, Devices};
 use crate::steps::Edits;
 use crate::{Error, netdev};
 
+/// How long after the last change nobody does anything to a device, in milliseconds.
+const SETTLED: u16 = 2_000;
+
 /// Keeps the devices of this network namespace covered until it is dropped; the programs stay.
 #[derive(Debug)]
 pub struct Follower {
@@ -138,10 +141,11 @@ impl Attacher {
     }
 
     fn follow(&self, changes: &Changes, stopped: &UnixStream) {
+        let mut patience = PollTimeout::NONE;
         loop {
             let mut waiting =
                 [PollFd::new(changes.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut waiting, PollTimeout::NONE) {
+            match poll(&mut waiting, patience) {
                 Err(Errno::EINTR) => continue,
                 Err(error) => return tracing::error!(%error, "no longer following devices"),
                 Ok(_) => {}
@@ -154,6 +158,8 @@ impl Attacher {
             {
                 return tracing::error!(%error, "no longer following devices");
             }
+            // Of a queue that a new device is given nobody hears: it is looked at once more.
+            patience = if waiting[0].any() == Some(true) { SETTLED.into() } else { PollTimeout::NONE };
             if let Err(error) = self.cover() {
                 tracing::warn!(%error, "eBPF programs on the devices: will be repaired at the next change or resync");
             }
@@ -167,9 +173,11 @@ fn device(found: &rtnetlink::Device, pods: &DetectLocal) -> Device {
         DetectLocal::Bridge(name) => found.name == *name,
         DetectLocal::InterfacePrefix(prefix) => found.name.starts_with(prefix.as_str()),
     };
+    // With an address of the node's it is the node's own cable to the world, which may lead anywhere.
+    let hands_over = found.straight && found.v4.is_none() && found.v6.is_none();
     Device {
         v4: found.v4.map_or(Address::v4(0), |ip| address(ip.into())),
         v6: found.v6.map_or(Address::default(), |ip| address(ip.into())),
-        flags: if by_device { device_flags::PODS } else { 0 },
+        flags: if by_device { device_flags::PODS } else { 0 } | if hands_over { device_flags::HANDS_OVER } else { 0 },
     }
 }

@@ -30,6 +30,9 @@ pub struct Device {
     pub name: String,
     /// Whether it is one end of a virtual cable.
     pub veth: bool,
+    /// Whether nothing stands between its two ends, which are in two network namespaces: no queue that makes packets wait, no
+    /// bridge.
+    pub straight: bool,
     /// The addresses that packets masqueraded out of it should get.
     pub v4: Option<Ipv4Addr>,
     pub v6: Option<Ipv6Addr>,
@@ -43,10 +46,16 @@ pub fn devices() -> Result<Devices, Error> {
         let RouteNetlinkMessage::NewLink(link) = message else { return };
         let index = link.header.index;
         let mut device = Device::default();
+        let (mut elsewhere, mut between) = (false, false);
         for attribute in link.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => device.name = name,
-                LinkAttribute::Controller(bridge) => ports.push((index, bridge)),
+                LinkAttribute::Controller(bridge) => {
+                    between = true;
+                    ports.push((index, bridge));
+                }
+                LinkAttribute::LinkNetNsId(_) => elsewhere = true,
+                LinkAttribute::Qdisc(kind) => between |= kind != "noqueue",
                 LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
                     device.veth = true;
                 }
@@ -56,6 +65,7 @@ pub fn devices() -> Result<Devices, Error> {
                 _ => {}
             }
         }
+        device.straight = device.veth && elsewhere && !between;
         if link.header.link_layer_type == LinkLayerType::Ether && !link.header.flags.contains(LinkFlags::Loopback) {
             devices.insert(index, device);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_plan::{Backend as _, Protocol};
 
-use crate::net::{Kind, LOCAL, NODE_PORT, Net, REMOTE};
+use crate::net::{Addresses, Kind, LOCAL, NODE_PORT, Net, REMOTE, V4, V6};
 use crate::plans::{cluster_ip, node_port, plan};
 use crate::world::{Namespace, ask, echo, talk};
 
@@ -217,4 +217,49 @@ fn when_every_source_port_towards_an_endpoint_is_taken_others_are_still_reached(
         talk(NODE_PORT).map(|(_, line)| panic!("{line}")).expect_err("no port is left");
         assert!(talk("172.30.0.11:30002").expect("connect to the other endpoint").1.starts_with("second 172.31.0.11:"));
     });
+}
+
+fn sent_by(net: &Net, device: &'static str) -> u64 {
+    net.node.namespace.run(move || {
+        let all = std::fs::read_to_string("/proc/thread-self/net/dev").expect("the devices");
+        let line = all.lines().find_map(|line| line.trim().strip_prefix(device)?.strip_prefix(':'));
+        // Ten columns on: packets sent.
+        let number = line.expect("the device").split_whitespace().nth(9).expect("a number");
+        number.parse().expect("a number")
+    })
+}
+
+fn carry_a_megabyte(net: &Net, at: &'static Addresses) {
+    net.outside.run(move || {
+        let (mut connection, line) = talk(at.node_port).expect("connect to the NodePort");
+        assert!(line.starts_with("local "), "{line}");
+        echo(&mut connection, &vec![7; 1_000_000]).expect("echo");
+    });
+}
+
+#[test]
+fn what_is_for_a_pod_arrives_at_its_end_of_the_cable_past_the_nodes_unless_that_has_a_queue() {
+    let net = Net::serving(Kind::Ebpf, &[V4.local, V6.local]);
+    for at in [&V4, &V6] {
+        // A neighbour has to be asked for.
+        carry_a_megabyte(&net, at);
+        let (before, out) = (sent_by(&net, "pod"), sent_by(&net, "eth0"));
+        carry_a_megabyte(&net, at);
+        let (pod, wire) = (sent_by(&net, "pod") - before, sent_by(&net, "eth0") - out);
+        // Addresses may be asked for now and then; what comes back goes out as any packet.
+        assert!(pod < 10 && wire > 15, "{pod} packets to the pod, {wire} to the wire");
+    }
+    // A limit of the pod's bandwidth is one.
+    net.node.namespace.ip("link set pod txqueuelen 1000");
+    net.node.namespace.run(|| {
+        let command = "qdisc add dev pod root pfifo limit 1000";
+        assert!(std::process::Command::new("tc").args(command.split(' ')).status().expect("run tc").success());
+    });
+    net.serve(&[V4.local, V6.local]);
+    for at in [&V4, &V6] {
+        let before = sent_by(&net, "pod");
+        carry_a_megabyte(&net, at);
+        let pod = sent_by(&net, "pod") - before;
+        assert!(pod > 15, "{pod} packets passed the queue");
+    }
 }
