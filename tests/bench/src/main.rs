@@ -34,11 +34,12 @@ struct Arguments {
 
 type Benchmark = fn(&mut Report) -> Result<()>;
 
-const BENCHMARKS: [(&str, Benchmark); 6] = [
+const BENCHMARKS: [(&str, Benchmark); 7] = [
     ("start", start::run),
     ("cluster", cluster::run),
     ("proxy", proxy::run),
     ("packets", packets::run),
+    ("throughput", packets::throughput),
     ("programs", programs::run),
     ("agent", agent::run),
 ];
