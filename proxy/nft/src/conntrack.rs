@@ -60,8 +60,13 @@ pub(crate) struct Flow {
 
 impl Flow {
     /// Whether it is a TCP connection, of those that nobody has answered.
-    pub fn is_connecting(&self) -> bool {
+    fn is_connecting(&self) -> bool {
         self.original.protocol == Protocol::Tcp.number()
+    }
+
+    /// Whether an answer may be on its way: not to what was sent to a Service's address itself, where nobody is.
+    pub fn may_be_answered(&self) -> bool {
+        self.is_connecting() && self.translated
     }
 }
 
@@ -85,8 +90,19 @@ pub(crate) fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
     })
 }
 
+/// A flow, as yet without a name: few need one.
 fn flow(attributes: Attributes<'_>) -> Option<Flow> {
     let original = tuple(attributes.nested(TUPLE_ORIGINAL))?;
+    Some(Flow {
+        settled: original.protocol != Protocol::Udp.number() && tcp_state(attributes) != Some(SYN_SENT),
+        original,
+        reply: tuple(attributes.nested(TUPLE_REPLY))?,
+        translated: attributes.u32(STATUS).unwrap_or(0) & DESTINATION_TRANSLATED != 0,
+        name: Vec::new(),
+    })
+}
+
+fn name(attributes: Attributes<'_>) -> Vec<u8> {
     let mut name = Vec::new();
     for kind in [TUPLE_ORIGINAL, ID, ZONE] {
         if let Some(value) = attributes.get(kind) {
@@ -94,13 +110,7 @@ fn flow(attributes: Attributes<'_>) -> Option<Flow> {
             name.put(kind | nested, value);
         }
     }
-    Some(Flow {
-        settled: original.protocol != Protocol::Udp.number() && tcp_state(attributes) != Some(SYN_SENT),
-        original,
-        reply: tuple(attributes.nested(TUPLE_REPLY))?,
-        translated: attributes.u32(STATUS).unwrap_or(0) & DESTINATION_TRANSLATED != 0,
-        name,
-    })
+    name
 }
 
 /// `CTA_PROTOINFO_TCP_STATE` of a TCP flow.
@@ -262,13 +272,19 @@ pub(crate) fn stale(
         "conntrack entries",
         &all,
         || {},
-        |entry| stale.extend(flow(entry).filter(|flow| is_stale(plan, removed, flow))),
+        |entry| {
+            let flow = flow(entry).filter(|flow| is_stale(plan, removed, flow));
+            stale.extend(flow.map(|flow| Flow { name: name(entry), ..flow }));
+        },
     )?;
     Ok(stale)
 }
 
-/// Deletes a flow; false if it ended by itself meanwhile.
+/// Deletes a flow; false if it ended by itself, or was answered, meanwhile.
 pub(crate) fn delete(netlink: &mut Netlink, family: Family, flow: &Flow) -> Result<bool, Error> {
+    if flow.is_connecting() && !is_unanswered(netlink, family, flow)? {
+        return Ok(false);
+    }
     let mut request = Vec::new();
     message(&mut request, CTNETLINK | CT_DELETE, 0, family_number(family), 0, |o| o.extend_from_slice(&flow.name));
     match netlink.request("deleting a conntrack entry", request) {
@@ -276,4 +292,14 @@ pub(crate) fn delete(netlink: &mut Netlink, family: Family, flow: &Flow) -> Resu
         Err(Error::Refused { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
     }
+}
+
+/// Whether a TCP connection still is what it was when it was listed.
+fn is_unanswered(netlink: &mut Netlink, family: Family, flow: &Flow) -> Result<bool, Error> {
+    let (mut request, mut unanswered) = (Vec::new(), false);
+    message(&mut request, CTNETLINK | CT_GET, 0, family_number(family), 0, |o| o.extend_from_slice(&flow.name));
+    netlink.ask("a conntrack entry", request, |entry| {
+        unanswered |= tcp_state(entry) == Some(SYN_SENT) && name(entry) == flow.name;
+    })?;
+    Ok(unanswered)
 }

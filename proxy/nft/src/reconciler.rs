@@ -202,7 +202,7 @@ impl Looker {
         for scope in scopes {
             for flow in conntrack::stale(&mut self.netlink, family, *scope, &plan, &leaving)? {
                 let since = *self.seen[n].entry(flow.name.clone()).or_insert(now);
-                if flow.is_connecting() && now.saturating_duration_since(since) < PATIENCE {
+                if flow.may_be_answered() && now.saturating_duration_since(since) < PATIENCE {
                     waiting.push(*scope);
                     continue;
                 }
