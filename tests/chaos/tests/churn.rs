@@ -26,7 +26,8 @@ const CHANGES_PER_SECOND: u32 = 50;
 const PORTS: [u16; 6] = [7000, 7001, 7002, 7003, 7004, 7005];
 const PODS_WANTED: usize = 4;
 const FIRST_NODE_PORT: u16 = 30110;
-/// The ports that the calling pod's connections have: few, so that what was made for one is met by others.
+/// The ports that the calling pod's connections have in eBPF mode, where connection tracking does not give them others: few, so that
+/// what was made for one is met by others.
 const CALLER_PORTS: &str = "32768 33167";
 /// How long after a change somebody new may still meet what was.
 const GRACE: Duration = Duration::from_secs(1);
@@ -74,9 +75,11 @@ fn churn(name: &'static str, mode: &'static str) {
     cluster.kubectl_with(&["create"], PODS).unwrap();
     let servers = pods(&cluster, "server", PODS_WANTED).unwrap();
     let caller = pods(&cluster, "caller", 1).unwrap().remove(0);
-    // And each is free again as soon as its connection is closed.
-    let ports = [("net/ipv4/ip_local_port_range", CALLER_PORTS), ("net/ipv4/tcp_max_tw_buckets", "0")];
-    NetNs::open(&caller.netns).unwrap().sysctl(&ports).unwrap();
+    if mode == "ebpf" {
+        // And each is free again as soon as its connection is closed.
+        let ports = [("net/ipv4/ip_local_port_range", CALLER_PORTS), ("net/ipv4/tcp_max_tw_buckets", "0")];
+        NetNs::open(&caller.netns).unwrap().sysctl(&ports).unwrap();
+    }
     let serve = |pod: &Pod| Traffic::serve(&cluster, PROGRAM, Place::Pod(pod), &pod.ip, &PORTS).unwrap();
     let _serving: Vec<Traffic> = servers.iter().map(serve).collect();
     let objects = Objects::of(&cluster).unwrap();
