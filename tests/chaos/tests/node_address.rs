@@ -82,6 +82,8 @@ fn serves_at(bed: &Bed, callers: &mut [Traffic; 2], node: [IpAddr; 2]) {
                 let (server, seen) = exchange.answer.clone().unwrap_or_else(|error| panic!("{what}: {error}"));
                 let seen: SocketAddr = seen.parse().unwrap();
                 assert_eq!((server.as_str(), seen.ip()), ("there:7000", node), "{what}\n{}", bed.logs());
+                // A port that somebody might call the node at is nobody's source.
+                assert!(!(30_000..=32_767).contains(&seen.port()), "{what}: from {seen}");
             }
         }
     }
