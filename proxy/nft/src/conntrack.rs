@@ -8,6 +8,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use orlop_plan::{Family, Frontend, FrontendAddress, Plan, Protocol, Target};
 
@@ -52,6 +53,7 @@ pub(crate) struct Flow {
     original: Tuple,
     reply: Tuple,
     translated: bool,
+    answered: bool,
     /// Whether it has an end that conntrack will see: an answered TCP connection.
     settled: bool,
     /// The attributes that name it in a deletion, and no other flow ever.
@@ -64,9 +66,14 @@ impl Flow {
         self.original.protocol == Protocol::Tcp.number()
     }
 
-    /// Whether an answer may be on its way: not to what was sent to a Service's address itself, where nobody is.
-    pub fn may_be_answered(&self) -> bool {
-        self.is_connecting() && self.translated
+    /// How long an answer may be on its way after the flow was first seen. None is to what was sent to a Service's address itself,
+    /// where nobody is. A connection has until just before its next SYN; datagrams that go on shall not go to nobody for long.
+    pub fn patience(&self) -> Duration {
+        match (self.translated && !self.answered, self.is_connecting()) {
+            (false, _) => Duration::ZERO,
+            (true, true) => Duration::from_millis(900),
+            (true, false) => Duration::from_millis(200),
+        }
     }
 }
 
@@ -93,11 +100,13 @@ pub(crate) fn tuple(attributes: Attributes<'_>) -> Option<Tuple> {
 /// A flow, as yet without a name: few need one.
 fn flow(attributes: Attributes<'_>) -> Option<Flow> {
     let original = tuple(attributes.nested(TUPLE_ORIGINAL))?;
+    let status = attributes.u32(STATUS).unwrap_or(0);
     Some(Flow {
         settled: original.protocol != Protocol::Udp.number() && tcp_state(attributes) != Some(SYN_SENT),
         original,
         reply: tuple(attributes.nested(TUPLE_REPLY))?,
-        translated: attributes.u32(STATUS).unwrap_or(0) & DESTINATION_TRANSLATED != 0,
+        translated: status & DESTINATION_TRANSLATED != 0,
+        answered: status & ANSWERED != 0,
         name: Vec::new(),
     })
 }

@@ -21,10 +21,8 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// With more looks than this, a look at each protocol's flows is cheaper: every look walks the buckets of the whole machine's
 /// conntrack table, 13 ms for the 262,144 of a large one, whatever it asks for.
 const MAX_LOOKS: usize = 2;
-/// How long a connection may wait for its answer before it counts as never answered: a SYN sent a moment before its endpoint went
-/// has one on the way, and the next is sent a second after it. As long after a look comes another, at what entered the table while
-/// the first went on.
-const PATIENCE: Duration = Duration::from_millis(900);
+/// So long after a look comes another, at what entered the table while the first went on.
+const AGAIN: Duration = Duration::from_millis(900);
 /// How long it is remembered since when one waits.
 const MEMORY: Duration = Duration::from_secs(5);
 /// How many looks wait to be told of.
@@ -138,7 +136,7 @@ fn add(looks: &mut Vec<Scope>, more: Vec<Scope>) {
 struct Looker {
     shared: Arc<Shared>,
     netlink: Netlink,
-    /// Connections that nobody had answered when they were first seen, by family.
+    /// Flows that nobody had answered when they were first seen, by family.
     seen: [HashMap<Vec<u8>, Instant>; 2],
     /// Another look, and when.
     again: Option<(Instant, Looks)>,
@@ -170,7 +168,7 @@ impl Looker {
                 return None;
             }
             let due = self.again.take_if(|(due, _)| *due <= now);
-            self.look_again(now, &looks);
+            self.look_again(now + AGAIN, &looks);
             looks.iter_mut().zip(due.map(|(_, looks)| looks).unwrap_or_default()).for_each(|(l, more)| add(l, more));
             if looks != Looks::default() {
                 work.busy = true;
@@ -184,10 +182,11 @@ impl Looker {
         }
     }
 
-    /// Another such look follows a look made now.
-    fn look_again(&mut self, now: Instant, looks: &Looks) {
+    /// Looks at the same again, then at the latest.
+    fn look_again(&mut self, then: Instant, looks: &Looks) {
         if *looks != Looks::default() {
-            let (_, again) = self.again.get_or_insert_with(|| (now + PATIENCE, Looks::default()));
+            let (due, again) = self.again.get_or_insert_with(|| (then, Looks::default()));
+            *due = then.min(*due);
             again.iter_mut().zip(looks.clone()).for_each(|(again, more)| add(again, more));
         }
     }
@@ -198,12 +197,14 @@ impl Looker {
             let work = self.shared.work();
             (work.plan.clone(), work.leaving[n].clone())
         };
-        let (mut deleted, mut waiting) = (0, Vec::new());
+        let (mut deleted, mut waiting, mut soonest) = (0, Vec::new(), AGAIN);
         for scope in scopes {
             for flow in conntrack::stale(&mut self.netlink, family, *scope, &plan, &leaving)? {
                 let since = *self.seen[n].entry(flow.name.clone()).or_insert(now);
-                if flow.may_be_answered() && now.saturating_duration_since(since) < PATIENCE {
+                let left = flow.patience().saturating_sub(now.saturating_duration_since(since));
+                if !left.is_zero() {
                     waiting.push(*scope);
+                    soonest = soonest.min(left);
                     continue;
                 }
                 self.seen[n].remove(&flow.name);
@@ -213,7 +214,7 @@ impl Looker {
         self.seen[n].retain(|_, since| now.saturating_duration_since(*since) < MEMORY);
         let mut looks = Looks::default();
         add(&mut looks[n], waiting);
-        self.look_again(now, &looks);
+        self.look_again(now + soonest, &looks);
         let work = &mut *self.shared.work();
         // Those that have left since are looked for next.
         if self.seen[n].is_empty() && work.looks[n].is_empty() {
