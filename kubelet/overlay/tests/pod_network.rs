@@ -1,4 +1,5 @@
 //! Two nodes as network namespaces, pods made by the real plugin, TCP between them: in both modes, and after somebody broke it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use ipnet::Ipv4Net;
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth};
