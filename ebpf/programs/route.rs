@@ -30,6 +30,9 @@ const OUTPUT: u32 = 2;
 /// learned of the path), in the same field, and one without by the device's.
 const ANY_LENGTH: u16 = 1;
 
+/// A packet for this host (include/uapi/linux/if_packet.h).
+const PACKET_HOST: u32 = 0;
+
 /// Where to.
 #[derive(Clone, Copy)]
 pub enum Route {
@@ -124,6 +127,9 @@ pub fn known_since(device: u32, mtu: u32, now: u64) -> u64 {
 #[inline(always)]
 pub fn send(context: &TcContext, device: u32, next_hop: &Address) -> i32 {
     if let Some(link) = next_hop.as_link() {
+        // What a bridge's port received for the bridge counts as another host's, and before Linux 6.15 stays so over there. It cannot
+        // fail: both types are among the allowed.
+        let _ = context.change_type(PACKET_HOST);
         let data = context.data();
         if data + ETHERNET > context.data_end() {
             return TC_ACT_SHOT;

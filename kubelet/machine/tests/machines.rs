@@ -1,4 +1,5 @@
 //! Real machines: containerd in namespaces of its own, and nothing left after `down`. Needs root and the tools that `cargo xtask setup` unpacks.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use orlop_machine::{DownOptions, Options, Roots, down, up};
 use std::fs;

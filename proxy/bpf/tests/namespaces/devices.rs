@@ -263,3 +263,11 @@ fn what_is_for_a_pod_arrives_at_its_end_of_the_cable_past_the_nodes_unless_that_
         assert!(pod > 15, "{pod} packets passed the queue");
     }
 }
+
+#[test]
+fn a_pod_takes_what_the_wire_brought_to_another_link_address_as_a_port_of_a_bridge_is_brought() {
+    let net = Net::serving(Kind::Ebpf, &[V4.local]);
+    carry_a_megabyte(&net, &V4);
+    net.outside.ip("neigh replace 172.30.0.11 lladdr 02:00:00:00:00:77 dev eth0 nud permanent");
+    carry_a_megabyte(&net, &V4);
+}
