@@ -23,6 +23,8 @@ const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 const MAX_LOOKS: usize = 2;
 /// So long after a look comes another, at what entered the table while the first went on.
 const AGAIN: Duration = Duration::from_millis(900);
+/// So long frontends that left are looked for: past the look that comes again after the first one.
+const LEAVES: Duration = Duration::from_millis(1800);
 /// How long it is remembered since when one waits.
 const MEMORY: Duration = Duration::from_secs(5);
 /// How many looks wait to be told of.
@@ -71,8 +73,13 @@ impl Reconciler {
     /// For the network namespace of the calling thread.
     pub fn start() -> Result<Self, Error> {
         let shared = Arc::new(Shared::default());
-        let mut looker =
-            Looker { shared: shared.clone(), netlink: Netlink::open()?, seen: Default::default(), again: None };
+        let mut looker = Looker {
+            shared: shared.clone(),
+            netlink: Netlink::open()?,
+            seen: Default::default(),
+            left: Default::default(),
+            again: None,
+        };
         let thread = thread::Builder::new().name("nft-conntrack".into()).spawn(move || looker.run());
         Ok(Self { shared, thread: Some(thread.map_err(Error::Thread)?) })
     }
@@ -120,6 +127,12 @@ impl Drop for Reconciler {
     }
 }
 
+fn looks_of(family: Family, scopes: &[Scope]) -> Looks {
+    let mut looks = Looks::default();
+    looks[family as usize] = scopes.to_vec();
+    looks
+}
+
 /// Adds looks; instead of many, one at everything of a protocol.
 fn add(looks: &mut Vec<Scope>, more: Vec<Scope>) {
     for scope in more {
@@ -138,6 +151,8 @@ struct Looker {
     netlink: Netlink,
     /// Flows that nobody had answered when they were first seen, by family.
     seen: [HashMap<Vec<u8>, Instant>; 2],
+    /// Frontends that left, since they are looked for.
+    left: [HashMap<Frontend, Instant>; 2],
     /// Another look, and when.
     again: Option<(Instant, Looks)>,
 }
@@ -197,30 +212,40 @@ impl Looker {
             let work = self.shared.work();
             (work.plan.clone(), work.leaving[n].clone())
         };
-        let (mut deleted, mut waiting, mut soonest) = (0, Vec::new(), AGAIN);
+        self.left[n].retain(|frontend, _| leaving.contains(frontend));
+        for frontend in &leaving {
+            self.left[n].entry(*frontend).or_insert(now);
+        }
+        let (mut deleted, mut waiting, mut soonest) = (0, Looks::default(), AGAIN);
         for scope in scopes {
             for flow in conntrack::stale(&mut self.netlink, family, *scope, &plan, &leaving)? {
-                let since = *self.seen[n].entry(flow.name.clone()).or_insert(now);
-                let left = flow.patience().saturating_sub(now.saturating_duration_since(since));
-                if !left.is_zero() {
-                    waiting.push(*scope);
-                    soonest = soonest.min(left);
-                    continue;
+                let patience = flow.patience();
+                if !patience.is_zero() {
+                    let since = *self.seen[n].entry(flow.name.clone()).or_insert(now);
+                    let left = patience.saturating_sub(now.saturating_duration_since(since));
+                    if !left.is_zero() {
+                        add(&mut waiting[n], vec![*scope]);
+                        soonest = soonest.min(left);
+                        continue;
+                    }
+                    self.seen[n].remove(&flow.name);
                 }
-                self.seen[n].remove(&flow.name);
                 deleted += usize::from(self.delete(family, &flow, &leaving)?);
             }
         }
         self.seen[n].retain(|_, since| now.saturating_duration_since(*since) < MEMORY);
-        let mut looks = Looks::default();
-        add(&mut looks[n], waiting);
-        self.look_again(now + soonest, &looks);
-        let work = &mut *self.shared.work();
-        // Those that have left since are looked for next.
-        if self.seen[n].is_empty() && work.looks[n].is_empty() {
-            work.leaving[n].retain(|frontend| !leaving.contains(frontend));
-            work.gone[n].extend(leaving);
+        let settled = waiting[n].is_empty();
+        self.look_again(now + soonest, &waiting);
+        let long_gone: HashSet<Frontend> = self.left[n]
+            .extract_if(|_, since| settled && now.saturating_duration_since(*since) >= LEAVES)
+            .map(|(f, _)| f)
+            .collect();
+        if !self.left[n].is_empty() {
+            self.look_again(now + AGAIN, &looks_of(family, scopes));
         }
+        let work = &mut *self.shared.work();
+        work.leaving[n].retain(|frontend| !long_gone.contains(frontend));
+        work.gone[n].extend(long_gone);
         // Somebody who never asks must not make it grow.
         work.told.truncate(MAX_TOLD);
         work.told.push(Reconciled { family, took: start.elapsed(), deleted });
