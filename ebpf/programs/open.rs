@@ -169,11 +169,10 @@ pub fn enter<H: Hook>(raw: *mut H::Raw, keeps: Source) -> bool {
 
 /// Finds the way to the endpoint and, where the source changes, an address of that way's device and a free port.
 #[inline(always)]
-fn find_way<H: Hook>(context: &H, packet: &Packet, opening: *mut Opening, keeps: Source) -> bool {
+fn find_way<H: Hook>(context: &H, packet: &Packet, opening: *mut Opening, mut keeps: Source) -> bool {
     let Some(config) = balance::config() else { return false };
     // SAFETY: this CPU's element, of which nobody else has a reference while this one is used.
     let flow = unsafe { &mut (*opening).flow };
-    let mut keeps = keeps;
     match route::find(context, packet.tos, &flow.becomes) {
         Route::None => {
             count(counters::UNROUTABLE);
@@ -191,12 +190,11 @@ fn find_way<H: Hook>(context: &H, packet: &Packet, opening: *mut Opening, keeps:
             flow.routed = route::known_since(device, mtu, flow.routed);
         }
     }
-    // Without masquerading the answers of two Services' connections between the same ports could be the same: then the
-    // source keeps its address and gets another port.
-    // One that is answered past us cannot have another port: its answers must be the client's.
     if keeps == Source::Direct {
         flow.flags |= flow_flags::DIRECT;
     }
+    // Without masquerading the answers of two Services' connections between the same ports could be the same: then the
+    // source keeps its address and gets another port. One that is answered past us cannot: its answers must be the client's.
     // SAFETY: as above.
     if (keeps == Source::Kept || keeps == Source::Direct) && unsafe { track::open(opening) } {
         return true;

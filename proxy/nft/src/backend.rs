@@ -15,7 +15,8 @@ use crate::ruleset::{Writer, table_exists};
 use crate::table::{Table, family_number};
 use crate::{Error, counters, flows, held};
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
+/// Both, in the order of their numbers.
+pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
 /// Whether packets with loopback addresses may leave and enter by other devices; we read it, and never set it.
 const ROUTE_LOCALNET: &str = "/proc/sys/net/ipv4/conf/all/route_localnet";

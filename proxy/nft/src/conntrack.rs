@@ -56,7 +56,7 @@ pub(crate) struct Flow {
     answered: bool,
     /// Whether it has an end that conntrack will see: an answered TCP connection.
     settled: bool,
-    /// The attributes that name it in a deletion, and no other flow ever.
+    /// The attributes that name it in a deletion.
     pub name: Vec<u8>,
 }
 

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use orlop_plan::{Family, Frontend, Plan, Reconciled};
 
 use crate::Error;
+use crate::backend::FAMILIES;
 use crate::conntrack::{self, Flow, Scope};
 use crate::netlink::Netlink;
 
-const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 /// With more looks than this, a look at each protocol's flows is cheaper: every look walks the buckets of the whole machine's
 /// conntrack table, 13 ms for the 262,144 of a large one, whatever it asks for.
 const MAX_LOOKS: usize = 2;
