@@ -133,7 +133,8 @@ fn table(before: &Scrape, now: &Scrape, lines: usize) -> String {
                 rate(counts.packets, old.packets),
                 rate(counts.bytes, old.bytes),
             ];
-            let took = counts.connect_seconds.zip(counts.connects).map(|(sum, count)| sum / count.max(1.0) * 1000.0);
+            let measured = counts.connect_seconds.zip(counts.connects.filter(|count| *count > 0.0));
+            let took = measured.map(|(sum, count)| sum / count * 1000.0);
             (name, rates, counts.connections, took)
         })
         .collect();

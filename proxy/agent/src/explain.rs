@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 use orlop_plan::{
-    Backend, Census, DetectLocal, Family, Frontend, Held, NodeFacts, Origin, Outcome, Packet, Plan, Protocol, Target,
-    explain,
+    Backend, Census, Choice, DetectLocal, Family, Frontend, FrontendKind, Held, NodeFacts, Origin, Outcome, Packet,
+    Plan, Protocol, Target, explain,
 };
 
 use crate::flows;
@@ -139,8 +139,13 @@ impl Question {
         if let Some(census) = census {
             let _ = writeln!(text, "  endpoints: {census}");
         }
-        write_outcome(&mut text, &outcome);
         let frontends = self.frontends(plan);
+        let external = frontends.first().and_then(|frontend| plan.get(frontend));
+        let external = external.is_some_and(|target| target.kind != FrontendKind::ClusterIp);
+        let stranger = packet.origin == Origin::Device && !plan.node.detect_local.is_pod(packet.source, packet.device);
+        let keeps =
+            |choice: &Choice| external && stranger && backend.keeps_source(&plan.node, self.protocol, &choice.endpoint);
+        write_outcome(&mut text, &outcome, keeps);
         for frontend in &frontends {
             write_held(&mut text, backend, frontend, plan.get(frontend).map(|target| &**target));
         }
@@ -212,7 +217,7 @@ struct Caller {
     words: String,
 }
 
-fn write_outcome(text: &mut String, outcome: &Outcome) {
+fn write_outcome(text: &mut String, outcome: &Outcome, keeps: impl Fn(&Choice) -> bool) {
     let _ = match outcome {
         Outcome::Pass => writeln!(text, "=> passed on untouched"),
         Outcome::Reject => writeln!(text, "=> refused"),
@@ -221,7 +226,11 @@ fn write_outcome(text: &mut String, outcome: &Outcome) {
             let _ = writeln!(text, "=> forwarded to one of {}:", choices.len());
             choices.iter().try_for_each(|choice| {
                 let place = if choice.endpoint.local { "on this node" } else { "elsewhere" };
-                let source = if choice.masqueraded { "from this node's address" } else { "source kept" };
+                let source = match (choice.masqueraded, choice.masqueraded && keeps(choice)) {
+                    (true, true) => "source kept by direct server return",
+                    (true, false) => "from this node's address",
+                    (false, _) => "source kept",
+                };
                 writeln!(text, "     {} {place}, {source}", choice.endpoint)
             })
         }
@@ -259,7 +268,7 @@ mod tests {
     use super::*;
     use k8s_openapi::api::core::v1::Service;
     use k8s_openapi::api::discovery::v1::EndpointSlice;
-    use orlop_plan::{BackendError, Changes, Flow, FlowFilter, Flows, NodeFacts, Tracker, Volume};
+    use orlop_plan::{BackendError, Changes, Endpoint, Flow, FlowFilter, Flows, NodeFacts, Tracker, Volume};
 
     /// Holds whatever it is told to, and one flow.
     struct Fixed(Option<Held>);
@@ -303,6 +312,40 @@ mod tests {
         fn held(&mut self, _: &Frontend) -> Result<Option<Held>, BackendError> {
             Ok(self.0.clone())
         }
+    }
+
+    /// Answers for endpoints elsewhere go straight to the client.
+    struct Direct;
+
+    impl Backend for Direct {
+        fn mode(&self) -> &'static str {
+            "direct"
+        }
+        fn sync(&mut self, _: &Plan, _: &Changes) -> Result<(), BackendError> {
+            Ok(())
+        }
+        fn resync(&mut self, _: &Plan) -> Result<(), BackendError> {
+            Ok(())
+        }
+        fn cleanup(&mut self) -> Result<(), BackendError> {
+            Ok(())
+        }
+        fn keeps_source(&self, _: &NodeFacts, _: Protocol, endpoint: &Endpoint) -> bool {
+            !endpoint.local
+        }
+    }
+
+    #[test]
+    fn who_is_answered_directly_keeps_the_source_and_pods_are_not() {
+        let told = |from| {
+            let question = Question::new("172.30.0.11:30001", Some(from), None).expect("a question");
+            question.answer(&mut Direct, &plan(), None)
+        };
+        let outside = told("outside");
+        assert!(outside.contains("10.244.0.2:8080 on this node, from this node's address"), "{outside}");
+        assert!(outside.contains("10.244.1.2:8080 elsewhere, source kept by direct server return"), "{outside}");
+        let pod = told("pod");
+        assert!(pod.contains("10.244.1.2:8080 elsewhere, from this node's address"), "{pod}");
     }
 
     fn plan() -> Plan {

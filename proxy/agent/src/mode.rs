@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use orlop_bpf::{EbpfBackend, Options};
 use orlop_nft::NftBackend;
 use orlop_plan::{
-    Backend, BackendError, Changes, Counters, FlowFilter, Flows, Frontend, Held, Plan, Protocol, Reconciled,
+    Backend, BackendError, Changes, Counters, Endpoint, FlowFilter, Flows, Frontend, Held, NodeFacts, Plan, Protocol,
+    Reconciled,
 };
 
 use crate::{Config, Mode, leftovers};
@@ -200,6 +201,10 @@ impl Backend for EbpfWithSctp {
             limits.push("SCTP Services are not proxied: they need nftables, which does not open".into());
         }
         limits
+    }
+
+    fn keeps_source(&self, node: &NodeFacts, protocol: Protocol, endpoint: &Endpoint) -> bool {
+        self.ebpf.keeps_source(node, protocol, endpoint)
     }
 
     fn held(&mut self, frontend: &Frontend) -> Result<Option<Held>, BackendError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use orlop_ebpf::{Address, Cidr, Config, address_flags, config_flags};
 use orlop_plan::{
-    Backend, BackendError, Changes, Counters, DetectLocal, Family, FlowFilter, Flows, Frontend, NodeFacts,
+    Backend, BackendError, Changes, Counters, DetectLocal, Endpoint, Family, FlowFilter, Flows, Frontend, NodeFacts,
     NodePortAddresses, Plan, Protocol,
 };
 
@@ -280,6 +280,17 @@ impl Backend for EbpfBackend {
         }
         limits.extend(requirements::without_sys_admin());
         limits
+    }
+
+    fn keeps_source(&self, node: &NodeFacts, protocol: Protocol, endpoint: &Endpoint) -> bool {
+        let flag = match protocol {
+            Protocol::Tcp => config_flags::DIRECT_TCP,
+            Protocol::Udp => config_flags::DIRECT_UDP,
+            // It is nftables'.
+            Protocol::Sctp => return false,
+        };
+        let is_pod = || node.detect_local.cidrs().iter().any(|cidr| cidr.contains(&endpoint.address));
+        self.options.forwarding.flags() & flag != 0 && (endpoint.local || is_pod())
     }
 
     fn held(&mut self, frontend: &Frontend) -> Result<Option<orlop_plan::Held>, BackendError> {

@@ -38,7 +38,7 @@ pub(crate) fn read(netlink: &mut Netlink, wanted: &FlowFilter) -> Result<Flows, 
     found.sort_unstable_by_key(|flow| (flow.client, flow.service));
     found.dedup_by_key(|flow| (flow.client, flow.service));
     found.into_iter().for_each(|flow| flows.push(flow, wanted));
-    for (name, lost) in SWITCHES {
+    for (name, lost) in SWITCHES.into_iter().filter(|_| flows.total > 0) {
         let path = format!("/proc/sys/net/netfilter/{name}");
         if fs::read_to_string(path).is_ok_and(|text| text.trim() == "0") {
             flows.notes.push(format!("net.netfilter.{name} is 0: {lost}"));

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use crate::{Changes, Counters, Family, FlowFilter, Flows, Frontend, Held, Plan};
+use crate::{Changes, Counters, Endpoint, Family, FlowFilter, Flows, Frontend, Held, NodeFacts, Plan, Protocol};
 
 /// Why a backend could not make the kernel equal to the plan; the agent logs it and resyncs later.
 pub type BackendError = Box<dyn Error + Send + Sync>;
@@ -43,6 +43,12 @@ pub trait Backend: Send {
     /// What of a plan's features this backend or this kernel cannot do: one line each, for the log and the status.
     fn limits(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether callers outside the cluster that the plan masquerades keep their address all the same on their way to an endpoint, which
+    /// answers them directly.
+    fn keeps_source(&self, _node: &NodeFacts, _protocol: Protocol, _endpoint: &Endpoint) -> bool {
+        false
     }
 
     /// What the kernel holds for a frontend, read back from the kernel and not from memory; none if it holds nothing.

@@ -147,9 +147,10 @@ impl Pair {
     fn measure(one: fn(SocketAddrV4) -> Result<(f64, f64)>, service: SocketAddrV4) -> Result<Self> {
         stay_on(Cpu::Caller)?;
         let mut figures: [Vec<(f64, f64)>; 2] = Default::default();
-        for _ in 0..TRANSFERS {
-            for (figures, to) in figures.iter_mut().zip([POD, service]) {
-                figures.push(one(to)?);
+        for turn in 0..TRANSFERS {
+            // Neither is always first.
+            for which in [turn % 2, 1 - turn % 2] {
+                figures[which].push(one([POD, service][which])?);
             }
         }
         let median = |figures: &[(f64, f64)]| {

@@ -79,6 +79,7 @@ impl Report {
             budget,
             ok,
         };
+        let judged = row.budget.is_some() || row.ratio.is_some();
         let cell = |number: Option<f64>| number.map_or_else(|| "-".into(), short);
         println!(
             "  {:<58} {:>10} {:<4} {:>10} {:>8} {:>8} {} {}",
@@ -88,7 +89,13 @@ impl Report {
             cell(row.baseline),
             cell(row.ratio),
             cell(row.budget),
-            if row.ok { "ok" } else { "NOT OK" },
+            if row.ok {
+                "ok"
+            } else if judged {
+                "NOT OK"
+            } else {
+                ""
+            },
             row.baseline_source.as_deref().unwrap_or_default(),
         );
         self.rows.push(row);
