@@ -270,8 +270,12 @@ mod tests {
     use k8s_openapi::api::discovery::v1::EndpointSlice;
     use orlop_plan::{BackendError, Changes, Endpoint, Flow, FlowFilter, Flows, NodeFacts, Tracker, Volume};
 
-    /// Holds whatever it is told to, and one flow.
-    struct Fixed(Option<Held>);
+    /// Holds whatever it is told to, and one flow; answers for endpoints elsewhere may go straight to the client.
+    #[derive(Default)]
+    struct Fixed {
+        held: Option<Held>,
+        direct: bool,
+    }
 
     impl Backend for Fixed {
         fn mode(&self) -> &'static str {
@@ -310,28 +314,10 @@ mod tests {
             Ok(flows)
         }
         fn held(&mut self, _: &Frontend) -> Result<Option<Held>, BackendError> {
-            Ok(self.0.clone())
-        }
-    }
-
-    /// Answers for endpoints elsewhere go straight to the client.
-    struct Direct;
-
-    impl Backend for Direct {
-        fn mode(&self) -> &'static str {
-            "direct"
-        }
-        fn sync(&mut self, _: &Plan, _: &Changes) -> Result<(), BackendError> {
-            Ok(())
-        }
-        fn resync(&mut self, _: &Plan) -> Result<(), BackendError> {
-            Ok(())
-        }
-        fn cleanup(&mut self) -> Result<(), BackendError> {
-            Ok(())
+            Ok(self.held.clone())
         }
         fn keeps_source(&self, _: &NodeFacts, _: Protocol, endpoint: &Endpoint) -> bool {
-            !endpoint.local
+            self.direct && !endpoint.local
         }
     }
 
@@ -339,7 +325,7 @@ mod tests {
     fn who_is_answered_directly_keeps_the_source_and_pods_are_not() {
         let told = |from| {
             let question = Question::new("172.30.0.11:30001", Some(from), None).expect("a question");
-            question.answer(&mut Direct, &plan(), None)
+            question.answer(&mut Fixed { direct: true, ..Fixed::default() }, &plan(), None)
         };
         let outside = told("outside");
         assert!(outside.contains("10.244.0.2:8080 on this node, from this node's address"), "{outside}");
@@ -373,7 +359,7 @@ mod tests {
         let question = Question::new("10.96.0.10:80", None, None).expect("a question");
         let endpoints = vec![("10.244.0.2".parse().expect("an address"), 8080)];
         let held = Held { endpoints, places: vec!["map x, slot 1".into()], ..Held::default() };
-        let text = question.answer(&mut Fixed(Some(held)), &plan(), None);
+        let text = question.answer(&mut Fixed { held: Some(held), direct: false }, &plan(), None);
         let expected = "TCP to 10.96.0.10:80 from a pod (10.244.255.254) on node node1
   1. TCP/10.96.0.10:80 is the cluster IP of default/web
   2. callers that are no pods are masqueraded; this one keeps its source
@@ -391,7 +377,7 @@ DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
     fn what_happened_to_a_flow_stands_before_what_would_happen_to_a_new_one() {
         let asked =
             |client| Question::new("10.96.0.10:80", None, None).and_then(|q| q.of_flow(client)).expect("a question");
-        let text = asked("10.244.0.7:4").answer(&mut Fixed(None), &plan(), None);
+        let text = asked("10.244.0.7:4").answer(&mut Fixed::default(), &plan(), None);
         let one = "  goes to 10.244.0.9:8080, which sees it come from 172.30.0.11:50000
   established; begun 12.0 s ago, last packet 3.0 s ago
   to the endpoint 7 packets, 700 bytes
@@ -403,7 +389,7 @@ DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
              A new one would meet this:\nTCP to 10.96.0.10:80 from a pod (10.244.0.7) on node node1\n"
         );
         assert!(text.starts_with(&expected), "{text}");
-        let text = asked("10.244.0.7:5").answer(&mut Fixed(None), &plan(), None);
+        let text = asked("10.244.0.7:5").answer(&mut Fixed::default(), &plan(), None);
         assert!(text.contains("\n  is not translated here. Either it ended, "), "{text}");
     }
 
@@ -415,14 +401,14 @@ DRIFT: endpoints missing in the kernel: 10.244.1.2:8080
   TCP 10.244.0.7:4 -> 10.96.0.10:80 => 10.244.0.9:8080 as 172.30.0.11:50000, established, begun 12.0 s ago, last packet 3.0 s ago, there 7 packets, 700 bytes (a map)
   (a note)
 ";
-        assert_eq!(question.answer(&mut Fixed(None)), expected);
+        assert_eq!(question.answer(&mut Fixed::default()), expected);
         assert!(flows::FlowsQuestion::parse("frontend=10.96.0.10:80&limit=x").is_err());
     }
 
     #[test]
     fn a_node_port_is_explained_by_any_address_that_answers() {
         let question = Question::new("172.30.0.11:30001/tcp", Some("outside"), None).expect("a question");
-        let text = question.answer(&mut Fixed(None), &plan(), None);
+        let text = question.answer(&mut Fixed::default(), &plan(), None);
         assert!(text.starts_with("TCP to 172.30.0.11:30001 from outside (192.0.2.1) on node node1\n"), "{text}");
         assert!(text.contains("10.244.1.2:8080 elsewhere, from this node's address"), "{text}");
         assert!(text.ends_with("DRIFT: the kernel holds nothing for default/web\n"), "{text}");

@@ -97,19 +97,22 @@ fn slice(addresses: &[&str], trigger: Option<&str>) -> Value {
     slice
 }
 
+fn environment(api: &Api) -> Environment {
+    Environment {
+        node_name: NODE.into(),
+        client: api.client(),
+        bpf_root: PathBuf::from("/proc/nowhere"),
+        cgroup_root: PathBuf::from("/proc/nowhere"),
+        node_port_range: (30_000, 32_767),
+    }
+}
+
 #[test]
 fn an_agent_programs_answers_for_its_services_and_tells_how_it_goes() {
     in_a_namespace(|| async {
         let api = Api::new([("nodes", node()), ("services", service()), ("endpointslices", slice(&[], None))]);
-        let environment = Environment {
-            node_name: NODE.into(),
-            client: api.client(),
-            bpf_root: PathBuf::from("/proc/nowhere"),
-            cgroup_root: PathBuf::from("/proc/nowhere"),
-            node_port_range: (30_000, 32_767),
-        };
         let stop = CancellationToken::new();
-        let agent = tokio::spawn(run(configuration().config(environment), stop.clone()));
+        let agent = tokio::spawn(run(configuration().config(environment(&api)), stop.clone()));
 
         until(10249, "/proxyMode", |status, text| (status, text) == (200, "nftables")).await;
         let health = until(10256, "/healthz", |status, _| status == 200).await;
@@ -211,15 +214,8 @@ fn a_taken_health_check_port_is_told_of_the_service_and_served_when_it_is_free()
     in_a_namespace(|| async {
         let taken = std::net::TcpListener::bind(local(32100)).unwrap();
         let api = Api::new([("nodes", node()), ("services", service()), ("endpointslices", slice(&[], None))]);
-        let environment = Environment {
-            node_name: NODE.into(),
-            client: api.client(),
-            bpf_root: PathBuf::from("/proc/nowhere"),
-            cgroup_root: PathBuf::from("/proc/nowhere"),
-            node_port_range: (30_000, 32_767),
-        };
         let stop = CancellationToken::new();
-        let agent = tokio::spawn(run(configuration().config(environment), stop.clone()));
+        let agent = tokio::spawn(run(configuration().config(environment(&api)), stop.clone()));
         let event = api.posted("events", "FailedToStartServiceHealthcheck").await;
         let told = (&event["type"], &event["action"], &event["regarding"]["kind"], &event["regarding"]["name"]);
         assert_eq!(told, (&json!("Warning"), &json!("Listen"), &json!("Service"), &json!("web")), "{event}");
