@@ -1,6 +1,8 @@
 //! Deletes flows that lead nowhere ([`crate::conntrack`]) in a thread of its own: a look at conntrack may take long where there
 //! are many flows or little time, and no change of a Service waits for it.
 //!
+//! It rests between looks. Each costs the walk of a table, whatever changed; changes come as often as they like.
+//!
 //! It is told what there is and where to look, never what to delete. What is asked for while it looks is looked for next, all at
 //! once. Before each deletion it asks again what there is: whoever programs a plan announces it first, so that a flow whose endpoint
 //! comes back is safe from that moment on.
@@ -11,6 +13,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use orlop_plan::{Family, Frontend, Plan, Reconciled};
 
 use crate::Error;
@@ -27,6 +31,11 @@ const AGAIN: Duration = Duration::from_millis(900);
 const LEAVES: Duration = Duration::from_millis(1800);
 /// How long it is remembered since when one waits.
 const MEMORY: Duration = Duration::from_secs(5);
+/// After a look it rests this many times as long as that took of the processor, and at most [`REST`]: a storm of changes is looked
+/// at a few times a second, not all the time, and a walk that the machine made slow is no reason to come late again.
+const REST_FOR_WORK: u32 = 5;
+/// See [`REST_FOR_WORK`]; a quarter of what a removed endpoint may be met for.
+const REST: Duration = Duration::from_millis(250);
 /// How many looks wait to be told of.
 const MAX_TOLD: usize = 64;
 
@@ -59,6 +68,8 @@ struct Work {
     gone: [HashSet<Frontend>; 2],
     /// Whether the thread is looking.
     busy: bool,
+    /// Somebody waits until all is done: there is no rest.
+    awaited: bool,
     ended: bool,
     told: Vec<Reconciled>,
 }
@@ -79,6 +90,7 @@ impl Reconciler {
             seen: Default::default(),
             left: Default::default(),
             again: None,
+            rested: Instant::now(),
         };
         let thread = thread::Builder::new().name("nft-conntrack".into()).spawn(move || looker.run());
         Ok(Self { shared, thread: Some(thread.map_err(Error::Thread)?) })
@@ -107,7 +119,11 @@ impl Reconciler {
     /// Waits until that is done.
     pub fn settle(&self) {
         let waits = |work: &mut Work| work.busy || work.looks.iter().any(|looks| !looks.is_empty());
-        drop(self.shared.changed.wait_while(self.shared.work(), waits));
+        let mut work = self.shared.work();
+        work.awaited = true;
+        self.shared.changed.notify_all();
+        let work = self.shared.changed.wait_while(work, waits);
+        work.unwrap_or_else(PoisonError::into_inner).awaited = false;
     }
 
     /// The looks since the last call.
@@ -125,6 +141,12 @@ impl Drop for Reconciler {
             let _ = thread.join();
         }
     }
+}
+
+/// What the calling thread has had of the processor.
+fn processor_time() -> Duration {
+    let of = |time: TimeVal| Duration::from_micros(u64::try_from(time.num_microseconds()).unwrap_or(0));
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(Duration::ZERO, |usage| of(usage.user_time()) + of(usage.system_time()))
 }
 
 fn looks_of(family: Family, scopes: &[Scope]) -> Looks {
@@ -155,11 +177,14 @@ struct Looker {
     left: [HashMap<Frontend, Instant>; 2],
     /// Another look, and when.
     again: Option<(Instant, Looks)>,
+    /// Before then it does not look.
+    rested: Instant,
 }
 
 impl Looker {
     fn run(&mut self) {
         while let Some((now, looks)) = self.next() {
+            let worked = processor_time();
             for (family, scopes) in FAMILIES.into_iter().zip(looks) {
                 if !scopes.is_empty()
                     && let Err(error) = self.look(now, family, &scopes)
@@ -168,6 +193,8 @@ impl Looker {
                     tracing::warn!(%error, ?family, "cannot clean conntrack entries");
                 }
             }
+            let worked = processor_time().saturating_sub(worked);
+            self.rested = Instant::now() + (worked * REST_FOR_WORK).min(REST);
         }
     }
 
@@ -178,7 +205,13 @@ impl Looker {
         work.busy = false;
         shared.changed.notify_all();
         loop {
-            let (now, mut looks) = (Instant::now(), std::mem::take(&mut work.looks));
+            let now = Instant::now();
+            if now < self.rested && !work.awaited && !work.ended {
+                let rest = shared.changed.wait_timeout(work, self.rested - now);
+                work = rest.unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let mut looks = std::mem::take(&mut work.looks);
             if looks == Looks::default() && work.ended {
                 return None;
             }
@@ -248,9 +281,10 @@ impl Looker {
         work.gone[n].extend(long_gone);
         // Somebody who never asks must not make it grow.
         work.told.truncate(MAX_TOLD);
-        work.told.push(Reconciled { family, took: start.elapsed(), deleted });
+        let took = start.elapsed();
+        work.told.push(Reconciled { family, took, deleted });
         if deleted > 0 {
-            tracing::info!(deleted, ?family, "deleted stale conntrack entries");
+            tracing::info!(deleted, ?family, ?took, "deleted stale conntrack entries");
         }
         Ok(())
     }
