@@ -29,6 +29,10 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         ensure(server, object).await?;
     }
     ensure(server, service_cidr(&server.config().service_cidr.to_string())).await?;
+    crate::flow_control::keep::reconcile(server)
+        .await
+        .map_err(|status| ApiError::Bootstrap { what: "flow control".into(), status })?;
+    crate::flow_control::keep::keep(server);
     endpoint::reconcile(server)
         .await
         .map_err(|status| ApiError::Bootstrap { what: "Service kubernetes".into(), status })?;
@@ -78,7 +82,7 @@ async fn ensure(server: &Arc<ApiServer>, mut object: Value) -> Result<(), ApiErr
     write(server, &mut object).await.map_err(|status| ApiError::Bootstrap { what, status })
 }
 
-async fn write(server: &Arc<ApiServer>, object: &mut Value) -> Result<(), Status> {
+pub(crate) async fn write(server: &Arc<ApiServer>, object: &mut Value) -> Result<(), Status> {
     let (api_version, kind) =
         (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
     let resource =

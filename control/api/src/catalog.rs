@@ -7,7 +7,7 @@ use std::sync::Arc;
 mod table;
 
 /// One resource in one API version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resource {
     /// API group, empty for core.
     pub group: String,

@@ -1,6 +1,10 @@
-//! Between the version of a request and the version in the store. Only Event has two live forms: `v1`, which is stored, and
-//! `events.k8s.io/v1` (`pkg/apis/events/v1/conversion.go`).
+//! Between the version of a request and the version in the store. Two kinds have two live forms: Event has `v1`, which is stored,
+//! and `events.k8s.io/v1` (`pkg/apis/events/v1/conversion.go`); HorizontalPodAutoscaler has `autoscaling/v2`, which is stored, and
+//! `autoscaling/v1`. An Event's rules know both spellings; an autoscaler's are those of the stored form.
 
+use std::borrow::Cow;
+
+use orlop_kinds::autoscaling::conversion;
 use serde_json::Value;
 
 use crate::catalog::Resource;
@@ -21,8 +25,37 @@ fn is_new_event(resource: &Resource) -> bool {
     resource.group == "events.k8s.io"
 }
 
+/// Whether the kind's rules are for the stored form alone, and the request speaks another.
+fn is_old_autoscaler(resource: &Resource) -> bool {
+    resource.group == "autoscaling" && resource.version == "v1"
+}
+
+/// The object in the form that its kind's rules read.
+pub fn in_rules_form<'a>(resource: &Resource, object: &'a Value) -> Cow<'a, Value> {
+    if !is_old_autoscaler(resource) {
+        return Cow::Borrowed(object);
+    }
+    let mut converted = object.clone();
+    conversion::to_v2(&mut converted);
+    Cow::Owned(converted)
+}
+
+/// Changes the object in the form that its kind's rules read.
+pub fn with_rules_form(resource: &Resource, object: &mut Value, change: impl FnOnce(&mut Value)) {
+    if is_old_autoscaler(resource) {
+        conversion::to_v2(object);
+        change(object);
+        conversion::to_v1(object);
+    } else {
+        change(object);
+    }
+}
+
 /// Turns an object of the request's version into the stored one.
 pub fn to_storage(resource: &Resource, object: &mut Value) {
+    if is_old_autoscaler(resource) {
+        return conversion::to_v2(object);
+    }
     if !is_new_event(resource) {
         return;
     }
@@ -32,6 +65,9 @@ pub fn to_storage(resource: &Resource, object: &mut Value) {
 
 /// Turns a stored object into the request's version.
 pub fn from_storage(resource: &Resource, object: &mut Value) {
+    if is_old_autoscaler(resource) {
+        return conversion::to_v1(object);
+    }
     if !is_new_event(resource) {
         return;
     }

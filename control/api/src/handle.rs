@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use orlop_auth::UserInfo;
 
+use crate::flow_control::Flow;
 use crate::request::{Query, RequestInfo};
 use crate::rest::Call;
 use crate::serve::Closing;
@@ -27,7 +28,8 @@ impl ApiServer {
         let accepted = request.headers().clone();
         let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
         let long_running = is_long_running(&request);
-        let answer = self.answer(request);
+        let mut flow = None;
+        let answer = self.answer(request, &mut flow);
         let result = if long_running {
             answer.await
         } else {
@@ -36,11 +38,18 @@ impl ApiServer {
                 Err(_) => Err(Status::timeout("the request timed out and may or may not have been carried out")),
             }
         };
-        let response = result.unwrap_or_else(|status| wire::refuse(&status, encoding));
+        let mut response = result.unwrap_or_else(|status| wire::refuse(&status, encoding));
+        if let Some(flow) = &flow {
+            flow.tell(response.headers_mut());
+        }
         wire::compress(&accepted, response).await
     }
 
-    async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Status> {
+    async fn answer(
+        self: Arc<Self>,
+        request: Request<Body>,
+        flow: &mut Option<Flow>,
+    ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
         let user = self.authenticate(&parts).await?;
         self.roles_are_fresh().await?;
@@ -50,6 +59,7 @@ impl ApiServer {
         };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
+        *flow = self.flow_control().classify(&user, &info);
         let started = std::time::Instant::now();
         let about = info.clone();
         let result = match self.authorizer().check(&user, &info, &query) {

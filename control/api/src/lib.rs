@@ -17,6 +17,7 @@ mod config;
 mod convert;
 mod discovery;
 mod fields;
+mod flow_control;
 mod handle;
 mod health;
 mod impersonate;

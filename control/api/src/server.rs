@@ -13,6 +13,7 @@ use crate::authorize::Authorizer;
 use crate::cache::Hub;
 use crate::catalog::Catalog;
 use crate::config::Config;
+use crate::flow_control::FlowControl;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::status::Status;
@@ -47,6 +48,7 @@ pub struct ApiServer {
     registry: Registry,
     authorizer: Authorizer,
     allocator: Allocator,
+    flow_control: FlowControl,
     metrics: Metrics,
     stop: CancellationToken,
 }
@@ -57,11 +59,14 @@ impl ApiServer {
         let catalog = Catalog::builtin();
         let authorizer = Authorizer::new();
         let allocator = Allocator::new(config.service_cidr, config.node_port_range.clone());
-        let hub = Arc::new(Hub::new(&catalog, vec![authorizer.observer(), allocator.observer()]));
+        let flow_control = FlowControl::default();
+        let observers = vec![authorizer.observer(), allocator.observer(), flow_control.observer()];
+        let hub = Arc::new(Hub::new(&catalog, observers));
         let stop = CancellationToken::new();
         hub.run(config.store.clone(), stop.clone()).await?;
         let registry = Registry::new(config.store.clone(), hub);
-        let server = Arc::new(Self { config, catalog, registry, authorizer, allocator, metrics: Metrics::new(), stop });
+        let metrics = Metrics::new();
+        let server = Arc::new(Self { config, catalog, registry, authorizer, allocator, flow_control, metrics, stop });
         crate::bootstrap::run(&server).await?;
         Ok(server)
     }
@@ -123,6 +128,10 @@ impl ApiServer {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(crate) fn flow_control(&self) -> &FlowControl {
+        &self.flow_control
     }
 
     pub(crate) fn allocator(&self) -> &Allocator {

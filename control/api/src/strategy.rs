@@ -4,6 +4,7 @@ use orlop_kinds::{Errors, Kind, Subresource};
 use serde_json::Value;
 
 use crate::catalog::Resource;
+use crate::convert;
 use crate::object::meta;
 use crate::status::{Cause, Status};
 
@@ -23,26 +24,33 @@ pub fn rules(resource: &Resource) -> &'static Kind {
 /// Fills in defaults, as decoding does in kube-apiserver.
 pub fn default(resource: &Resource, object: &mut Value) {
     rules(resource).default(&resource.version, object);
+    // What a conversion fills in is a default, too.
+    convert::with_rules_form(resource, object, |_| ());
 }
 
 /// Makes a decoded object ready to be created: no status, first generation.
 pub fn prepare_create(resource: &Resource, object: &mut Value) {
-    rules(resource).prepare_create(object);
+    convert::with_rules_form(resource, object, |object| rules(resource).prepare_create(object));
 }
 
 /// Makes an updated object ready: what this endpoint must not change comes from `old`.
 pub fn prepare_update(resource: &Resource, subresource: &str, object: &mut Value, old: &Value) {
-    rules(resource).prepare_update(object, old, kind_of(subresource));
+    let old = convert::in_rules_form(resource, old);
+    convert::with_rules_form(resource, object, |object| {
+        rules(resource).prepare_update(object, &old, kind_of(subresource));
+    });
 }
 
 /// 422 with everything that is wrong with a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> Result<(), Status> {
-    check(resource, object, &rules(resource).validate_create(object))
+    let object = convert::in_rules_form(resource, object);
+    check(resource, &object, &rules(resource).validate_create(&object))
 }
 
 /// 422 with everything that is wrong with an update.
 pub fn validate_update(resource: &Resource, subresource: &str, object: &Value, old: &Value) -> Result<(), Status> {
-    check(resource, object, &rules(resource).validate_update(object, old, kind_of(subresource)))
+    let (object, old) = (convert::in_rules_form(resource, object), convert::in_rules_form(resource, old));
+    check(resource, &object, &rules(resource).validate_update(&object, &old, kind_of(subresource)))
 }
 
 /// `Ok`, or 422 with the causes.

@@ -10,6 +10,7 @@ use crate::status::Status;
 use crate::wire::{self, Body};
 
 mod binding;
+mod component_status;
 mod eviction;
 mod links;
 mod log;
@@ -25,6 +26,9 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let (resource, info) = (&call.resource, &call.info);
     if resource.plural == "bindings" && info.verb == "create" && info.name.is_empty() {
         return binding::answer(call).await;
+    }
+    if resource.kind == "ComponentStatus" {
+        return component_status::answer(call).await;
     }
     if resource.storage.is_empty() {
         if info.verb != "create" || !info.name.is_empty() {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::catalog::Resource;
+use crate::convert;
 use crate::status::Status;
 use crate::strategy;
 
@@ -46,7 +47,9 @@ pub fn row(resource: &Resource, value: &Value, include: Include) -> Value {
         Include::Object => value.clone(),
     };
     let rules = strategy::rules(resource);
-    let mut row = json!({"cells": rules.cells(value, Timestamp::now()), "object": object});
+    let mut row = json!({
+        "cells": rules.cells(&convert::in_rules_form(resource, value), Timestamp::now()), "object": object,
+    });
     let conditions = rules.row_conditions(value);
     if !conditions.is_empty() {
         row["conditions"] = conditions.into();

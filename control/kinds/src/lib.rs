@@ -5,13 +5,16 @@
 //! Nothing here does IO or reads a clock, and nothing here allocates addresses, ports or names: the API server does.
 //! Texts, field paths and canonical forms are those of Kubernetes v1.36, so that clients which parse them keep working.
 
+pub mod autoscaling;
 mod config;
 mod coordination;
 mod diff;
+mod dynamic_resources;
 mod endpoints;
 mod event;
 pub mod field;
 pub mod fields;
+pub mod flow_control;
 mod int_or_string;
 mod kind;
 pub mod labels;
@@ -57,5 +60,8 @@ static FAMILIES: &[&[Kind]] = &[
     coordination::KINDS,
     event::KINDS,
     rbac::KINDS,
+    autoscaling::KINDS,
+    flow_control::KINDS,
+    dynamic_resources::KINDS,
     others::KINDS,
 ];

@@ -9,13 +9,11 @@ use serde_json::{Value, json};
 
 mod admission;
 mod certificates;
-mod flow_control;
 mod networking;
 mod quota;
 
 pub(crate) static KINDS: &[Kind] = &[
     POD_TEMPLATE,
-    HORIZONTAL_POD_AUTOSCALER,
     PRIORITY_CLASS,
     RUNTIME_CLASS,
     quota::RESOURCE_QUOTA,
@@ -30,8 +28,7 @@ pub(crate) static KINDS: &[Kind] = &[
     admission::POLICY,
     admission::POLICY_BINDING,
     certificates::REQUEST,
-    flow_control::FLOW_SCHEMA,
-    flow_control::PRIORITY_LEVEL,
+    COMPONENT_STATUS,
     API_SERVICE,
     CUSTOM_RESOURCE_DEFINITION,
 ];
@@ -60,65 +57,6 @@ const POD_TEMPLATE: Kind = Kind {
     },
     ..GENERAL
 };
-
-const HORIZONTAL_POD_AUTOSCALER: Kind = Kind {
-    group: "autoscaling",
-    kind: "HorizontalPodAutoscaler",
-    status: true,
-    defaults: |version, autoscaler| {
-        object_at(autoscaler, "spec");
-        let Some(spec) = at(autoscaler, &["spec"]) else { return };
-        default_to(spec, "minReplicas", 1);
-        if version == "v2" {
-            let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
-            default_zero(spec, "metrics", cpu);
-            if spec["behavior"].is_object() {
-                default_behavior(&mut spec["behavior"]);
-            }
-        }
-    },
-    prepare_create: |autoscaler| set(autoscaler, "status", json!({"desiredReplicas": 0, "currentMetrics": null})),
-    columns: &[
-        NAME,
-        Column::text("Reference", "What is scaled."),
-        Column::text("MinPods", "The least number of pods."),
-        Column::text("MaxPods", "The greatest number of pods."),
-        Column::text("Replicas", "The present number of pods."),
-        AGE,
-    ],
-    cells: |autoscaler, now| {
-        let spec = &autoscaler["spec"];
-        let target = &spec["scaleTargetRef"];
-        vec![
-            name(autoscaler),
-            format!("{}/{}", text(&target["kind"]), text(&target["name"])).into(),
-            spec["minReplicas"].as_i64().map_or("<unset>".to_owned(), |min| min.to_string()).into(),
-            int(&spec["maxReplicas"]).into(),
-            int(&autoscaler["status"]["currentReplicas"]).into(),
-            age(autoscaler, now),
-        ]
-    },
-    ..GENERAL
-};
-
-/// Both directions get every member that the user left out.
-fn default_behavior(behavior: &mut Value) {
-    for (direction, policies) in [
-        (
-            "scaleUp",
-            json!([{"type": "Pods", "value": 4, "periodSeconds": 15}, {"type": "Percent", "value": 100, "periodSeconds": 15}]),
-        ),
-        ("scaleDown", json!([{"type": "Percent", "value": 100, "periodSeconds": 15}])),
-    ] {
-        object_at(behavior, direction);
-        let Some(rules) = at(behavior, &[direction]) else { continue };
-        default_to(rules, "selectPolicy", "Max");
-        default_to(rules, "policies", policies);
-        if direction == "scaleUp" {
-            default_to(rules, "stabilizationWindowSeconds", 0);
-        }
-    }
-}
 
 const PRIORITY_CLASS: Kind = Kind {
     group: "scheduling.k8s.io",
@@ -170,6 +108,28 @@ const RUNTIME_CLASS: Kind = Kind {
     ..GENERAL
 };
 
+const COMPONENT_STATUS: Kind = Kind {
+    kind: "ComponentStatus",
+    namespaced: false,
+    columns: &[
+        NAME,
+        Column::text("Status", "Status of the component conditions"),
+        Column::text("Message", "Message of the component conditions"),
+        Column::text("Error", "Error of the component conditions"),
+    ],
+    cells: |component, _| {
+        let healthy = items(&component["conditions"]).iter().find(|condition| text(&condition["type"]) == "Healthy");
+        let status = match healthy.map(|condition| text(&condition["status"])) {
+            None => "Unknown",
+            Some("True") => "Healthy",
+            Some(_) => "Unhealthy",
+        };
+        let member = |name: &str| healthy.map_or("", |condition| text(&condition[name])).into();
+        vec![name(component), status.into(), member("message"), member("error")]
+    },
+    ..GENERAL
+};
+
 const API_SERVICE: Kind =
     Kind { group: "apiregistration.k8s.io", kind: "APIService", namespaced: false, status: true, ..GENERAL };
 
@@ -186,7 +146,7 @@ const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
 
 #[cfg(test)]
 mod tests {
-    use crate::{all, kind};
+    use crate::all;
     use jiff::Timestamp;
     use serde_json::json;
     use std::collections::BTreeSet;
@@ -214,14 +174,5 @@ mod tests {
             rules.validate_update(&object, &once, crate::Subresource::None);
             rules.validate_update(&object, &once, crate::Subresource::Status);
         }
-    }
-
-    #[test]
-    fn an_autoscaler_looks_at_the_cpu() {
-        let mut object = json!({"spec": {"behavior": {"scaleDown": {"policies": []}}}});
-        kind("autoscaling", "HorizontalPodAutoscaler").default("v2", &mut object);
-        assert_eq!(object["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"], 80);
-        assert_eq!(object["spec"]["behavior"]["scaleUp"]["policies"][0]["value"], 4);
-        assert_eq!(object["spec"]["behavior"]["scaleDown"], json!({"policies": [], "selectPolicy": "Max"}));
     }
 }

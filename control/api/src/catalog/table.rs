@@ -42,6 +42,7 @@ const NAMESPACED: &[Row] = &[
     ("apps", "v1", "statefulsets", "statefulset", "StatefulSet", "sts", "all", "scale status", "statefulsets"),
     ("events.k8s.io", "v1", "events", "event", "Event", "ev", "", "", "events"),
     ("autoscaling", "v2", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler", "hpa", "all", "status", "horizontalpodautoscalers"),
+    ("autoscaling", "v1", "horizontalpodautoscalers", "horizontalpodautoscaler", "HorizontalPodAutoscaler", "hpa", "all", "status", "horizontalpodautoscalers"),
     ("batch", "v1", "cronjobs", "cronjob", "CronJob", "cj", "all", "status", "cronjobs"),
     ("batch", "v1", "jobs", "job", "Job", "", "all", "status", "jobs"),
     ("networking.k8s.io", "v1", "ingresses", "ingress", "Ingress", "ing", "", "status", "ingress"),
@@ -51,6 +52,8 @@ const NAMESPACED: &[Row] = &[
     ("rbac.authorization.k8s.io", "v1", "roles", "role", "Role", "", "", "", "roles"),
     ("storage.k8s.io", "v1", "csistoragecapacities", "csistoragecapacity", "CSIStorageCapacity", "", "", "", "csistoragecapacities"),
     ("coordination.k8s.io", "v1", "leases", "lease", "Lease", "", "", "", "leases"),
+    ("resource.k8s.io", "v1", "resourceclaims", "resourceclaim", "ResourceClaim", "", "", "status", "resourceclaims"),
+    ("resource.k8s.io", "v1", "resourceclaimtemplates", "resourceclaimtemplate", "ResourceClaimTemplate", "", "", "", "resourceclaimtemplates"),
     ("discovery.k8s.io", "v1", "endpointslices", "endpointslice", "EndpointSlice", "", "", "", "endpointslices"),
 ];
 
@@ -70,6 +73,11 @@ const CLUSTER: &[Row] = &[
     ("storage.k8s.io", "v1", "storageclasses", "storageclass", "StorageClass", "sc", "", "", "storageclasses"),
     ("storage.k8s.io", "v1", "volumeattachments", "volumeattachment", "VolumeAttachment", "", "", "status", "volumeattachments"),
     ("node.k8s.io", "v1", "runtimeclasses", "runtimeclass", "RuntimeClass", "", "", "", "runtimeclasses"),
+    ("storage.k8s.io", "v1", "volumeattributesclasses", "volumeattributesclass", "VolumeAttributesClass", "vac", "", "", "volumeattributesclasses"),
+    ("flowcontrol.apiserver.k8s.io", "v1", "flowschemas", "flowschema", "FlowSchema", "", "", "status", "flowschemas"),
+    ("flowcontrol.apiserver.k8s.io", "v1", "prioritylevelconfigurations", "prioritylevelconfiguration", "PriorityLevelConfiguration", "", "", "status", "prioritylevelconfigurations"),
+    ("resource.k8s.io", "v1", "deviceclasses", "deviceclass", "DeviceClass", "", "", "", "deviceclasses"),
+    ("resource.k8s.io", "v1", "resourceslices", "resourceslice", "ResourceSlice", "", "", "", "resourceslices"),
     ("scheduling.k8s.io", "v1", "priorityclasses", "priorityclass", "PriorityClass", "pc", "", "", "priorityclasses"),
 ];
 
@@ -103,6 +111,8 @@ const GROUP_ORDER: &[&str] = &[
     "discovery.k8s.io",
     "scheduling.k8s.io",
     "coordination.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "resource.k8s.io",
 ];
 
 pub(super) fn resources() -> Vec<Resource> {
@@ -123,6 +133,16 @@ pub(super) fn resources() -> Vec<Resource> {
         storage: String::new(),
         storage_version: if group.is_empty() { "v1".into() } else { format!("{group}/v1") },
     }));
+    all.push(Resource {
+        version: "v1".into(),
+        plural: "componentstatuses".into(),
+        singular: "componentstatus".into(),
+        kind: "ComponentStatus".into(),
+        short_names: vec!["cs".into()],
+        verbs: words(&["get", "list"]),
+        storage_version: "v1".into(),
+        ..Resource::default()
+    });
     let rank = |group: &str| GROUP_ORDER.iter().position(|g| *g == group).unwrap_or(GROUP_ORDER.len());
     all.sort_by(|a, b| rank(&a.group).cmp(&rank(&b.group)).then_with(|| a.plural.cmp(&b.plural)));
     all
@@ -143,8 +163,12 @@ fn stored(row: &Row, namespaced: bool) -> Resource {
         verbs: verbs(group, version, plural),
         subresources: subresources.split_whitespace().map(|name| subresource(group, version, kind, name)).collect(),
         storage: storage.into(),
-        // One Event, two APIs: kube-apiserver stores it in the core form.
-        storage_version: if group == "events.k8s.io" { "v1".into() } else { api_version },
+        storage_version: match (group, version) {
+            // One Event, two APIs: kube-apiserver stores it in the core form.
+            ("events.k8s.io", _) => "v1".into(),
+            ("autoscaling", _) => "autoscaling/v2".into(),
+            _ => api_version,
+        },
     }
 }
 

@@ -8,6 +8,7 @@ mod full_disk;
 mod helm;
 mod hostile;
 mod in_process;
+mod kinds;
 mod kubectl;
 mod logs;
 mod metrics;

@@ -1,5 +1,13 @@
 //! FlowSchema and PriorityLevelConfiguration.
-use super::*;
+use crate::kind::{GENERAL, Kind, Subresource};
+use crate::table::{AGE, Column, NAME, age, name, or_none};
+use crate::value::{at, default_to, default_zero, int, items, set, text};
+use serde_json::{Value, json};
+
+pub mod bootstrap;
+mod validation;
+
+pub(crate) static KINDS: &[Kind] = &[FLOW_SCHEMA, PRIORITY_LEVEL];
 
 const FLOW_CONTROL: Kind = Kind {
     group: "flowcontrol.apiserver.k8s.io",
@@ -10,12 +18,17 @@ const FLOW_CONTROL: Kind = Kind {
     ..GENERAL
 };
 
-pub(super) const FLOW_SCHEMA: Kind = Kind {
+const FLOW_SCHEMA: Kind = Kind {
     kind: "FlowSchema",
     defaults: |_, schema| {
         if let Some(spec) = at(schema, &["spec"]) {
             default_zero(spec, "matchingPrecedence", 1000);
         }
+    },
+    validate: |schema, errors| validation::flow_schema(schema, errors),
+    validate_update: |new, _, subresource, errors| match subresource {
+        Subresource::Status => validation::conditions(new, errors),
+        _ => validation::flow_schema(new, errors),
     },
     columns: &[
         NAME,
@@ -40,7 +53,7 @@ pub(super) const FLOW_SCHEMA: Kind = Kind {
     ..FLOW_CONTROL
 };
 
-pub(super) const PRIORITY_LEVEL: Kind = Kind {
+const PRIORITY_LEVEL: Kind = Kind {
     kind: "PriorityLevelConfiguration",
     defaults: |_, level| {
         if let Some(exempt) = at(level, &["spec", "exempt"]) {
@@ -56,6 +69,11 @@ pub(super) const PRIORITY_LEVEL: Kind = Kind {
             default_zero(queuing, "queues", 64);
             default_zero(queuing, "queueLengthLimit", 50);
         }
+    },
+    validate: |level, errors| validation::priority_level(level, errors),
+    validate_update: |new, _, subresource, errors| match subresource {
+        Subresource::Status => validation::conditions(new, errors),
+        _ => validation::priority_level(new, errors),
     },
     columns: &[
         NAME,
