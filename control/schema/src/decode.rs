@@ -56,7 +56,11 @@ impl TypeRef<'_> {
     pub fn decode(self, json: &[u8]) -> Result<Decoded, DecodeError> {
         let mut decoded = parse::parse(json)?;
         let unknown = self.prune(&mut decoded.object)?;
+        let mixed = !unknown.is_empty() && !decoded.strict.is_empty();
         decoded.strict.extend(unknown);
+        if mixed {
+            parse::order(json, &mut decoded.strict);
+        }
         Ok(decoded)
     }
 

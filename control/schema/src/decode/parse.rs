@@ -1,5 +1,6 @@
 //! Parses JSON into a value and reports the fields that an object holds twice.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -7,13 +8,61 @@ use serde_json::{Map, Number, Value};
 
 use super::{DecodeError, Decoded};
 
+/// So many findings are told; no request needs more to be mended.
+pub(super) const MAX_STRICT: usize = 100;
+/// Findings with longer texts are told in any order.
+const MAX_ORDERED: usize = 1000;
+
 pub(super) fn parse(json: &[u8]) -> Result<Decoded, DecodeError> {
-    let mut strict = Vec::new();
-    let mut path = String::new();
+    let mut seen = Seen::default();
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let object = Node { path: &mut path, strict: &mut strict }.deserialize(&mut reader).map_err(syntax)?;
+    let object = Node { path: &mut String::new(), seen: &mut seen }.deserialize(&mut reader).map_err(syntax)?;
     reader.end().map_err(syntax)?;
-    Ok(Decoded { object, strict })
+    Ok(Decoded { object, strict: seen.duplicates })
+}
+
+/// Brings what was found in JSON that [`parse`] has read into the order in which it stands there, as Go's decoder finds it in one pass.
+pub(super) fn order(json: &[u8], strict: &mut [String]) {
+    // Paths of fields that people write are short; nobody else waits for the comparison of long ones.
+    if strict.iter().any(|text| text.len() > MAX_ORDERED) {
+        return;
+    }
+    let mut seen = Seen { wanted: strict.iter().map(|text| (text.clone(), usize::MAX)).collect(), ..Seen::default() };
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    if (Node { path: &mut String::new(), seen: &mut seen }).deserialize(&mut reader).is_ok() {
+        strict.sort_by_key(|text| seen.wanted.get(text).copied());
+    }
+}
+
+/// What a reading has met.
+#[derive(Default)]
+struct Seen {
+    duplicates: Vec<String>,
+    /// How many fields.
+    fields: usize,
+    /// Texts of which the place is wanted, and the number of the field that they are about.
+    wanted: HashMap<String, usize>,
+}
+
+impl Seen {
+    fn field(&mut self, path: &str, duplicate: bool) {
+        self.fields += 1;
+        if duplicate && self.duplicates.len() < MAX_STRICT {
+            let text = format!("duplicate field {path:?}");
+            if !self.duplicates.contains(&text) {
+                self.duplicates.push(text);
+            }
+        }
+        if !self.wanted.is_empty() && path.len() < MAX_ORDERED {
+            let field = self.fields;
+            let kinds: &[&str] = if duplicate { &["duplicate", "unknown"] } else { &["unknown"] };
+            for kind in kinds {
+                if let Some(place) = self.wanted.get_mut(&format!("{kind} field {path:?}")) {
+                    *place = field.min(*place);
+                }
+            }
+        }
+    }
 }
 
 fn syntax(error: serde_json::Error) -> DecodeError {
@@ -26,12 +75,12 @@ fn syntax(error: serde_json::Error) -> DecodeError {
 
 struct Node<'a> {
     path: &'a mut String,
-    strict: &'a mut Vec<String>,
+    seen: &'a mut Seen,
 }
 
 impl Node<'_> {
     fn child(&mut self) -> Node<'_> {
-        Node { path: self.path, strict: self.strict }
+        Node { path: self.path, seen: self.seen }
     }
 }
 
@@ -101,12 +150,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 self.path.push('.');
             }
             self.path.push_str(&key);
-            if map.contains_key(&key) {
-                let text = format!("duplicate field {:?}", self.path);
-                if !self.strict.contains(&text) {
-                    self.strict.push(text);
-                }
-            }
+            self.seen.field(self.path, map.contains_key(&key));
             let value = entries.next_value_seed(self.child())?;
             self.path.truncate(length);
             map.insert(key, value);

@@ -119,3 +119,26 @@ fn zero_values_that_go_cannot_tell_from_absent_are_dropped() {
         json!({"spec":{"replicas":0,"template":{"spec":{"volumes":[{"name":"v","emptyDir":{}}],"containers":[]}}}});
     assert_eq!(object, expected);
 }
+
+#[test]
+fn findings_are_told_in_the_order_of_the_request() {
+    let json = br#"{"apiVersion":"v1","kind":"Pod","metadata":{"x":1},"spec":{"y":1,"hostNetwork":true,"hostNetwork":false,"z":[1]}}"#;
+    let decoded = Schema::builtin().type_named("io.k8s.api.core.v1.Pod").unwrap().decode(json).unwrap();
+    let expected = [
+        "unknown field \"metadata.x\"",
+        "unknown field \"spec.y\"",
+        "duplicate field \"spec.hostNetwork\"",
+        "unknown field \"spec.z\"",
+    ];
+    assert_eq!(decoded.strict, expected);
+}
+
+#[test]
+fn no_request_has_more_findings_told_than_anybody_reads() {
+    let deep = format!("{{\"{}\":{{{}}}}}", "k".repeat(100_000), vec!["\"a\":1"; 20_000].join(","));
+    let begun = std::time::Instant::now();
+    assert_eq!(parse(deep.as_bytes()).unwrap().strict.len(), 1);
+    let many: Vec<String> = (0..10_000).map(|n| format!("\"a{n}\":1,\"a{n}\":2")).collect();
+    assert_eq!(parse(format!("{{{}}}", many.join(",")).as_bytes()).unwrap().strict.len(), 100);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}

@@ -248,7 +248,9 @@ impl<'a> Walk<'a> {
             }
         }
         push(&mut path, key);
-        self.strict.push(format!("unknown field {path:?}"));
+        if self.strict.len() < super::parse::MAX_STRICT {
+            self.strict.push(format!("unknown field {path:?}"));
+        }
     }
 
     fn wrong(&self, ty: &Ty, value: &Value) -> DecodeError {
