@@ -165,9 +165,7 @@ fn encode(value: &Value) -> Bytes {
 /// What a client is told when the store fails.
 pub fn store_failed(error: StoreError) -> Status {
     match error {
-        StoreError::Compacted { .. } => Status::expired(
-            "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter.",
-        ),
+        StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
         StoreError::TooLarge { limit, .. } => Status::too_large(limit),
         error => {
             tracing::error!(%error, "the store failed");

@@ -18,6 +18,8 @@ pub struct Status {
     pub message: String,
     /// `details`, if there are any. Boxed: errors travel by value through every handler.
     pub details: Option<Box<Map<String, Value>>>,
+    /// `metadata.continue`: how an expired list may go on.
+    pub next: Option<Box<str>>,
 }
 
 impl fmt::Display for Status {
@@ -41,7 +43,7 @@ pub struct Cause {
 
 impl Status {
     fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, next: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {
@@ -249,6 +251,9 @@ impl Status {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason,
         });
+        if let Some(next) = &self.next {
+            value["metadata"]["continue"] = (**next).into();
+        }
         if let Some(details) = &self.details {
             value["details"] = Value::Object((**details).clone());
         }

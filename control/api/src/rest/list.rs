@@ -18,6 +18,13 @@ use crate::wire::Body;
 /// How many keys are read from the store at once for a page of an older revision.
 const STORE_PAGE: usize = 500;
 
+/// The revision of a token that goes on with whatever there is.
+const INCONSISTENT: i64 = -1;
+const TOO_OLD: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without \
+    the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
+    the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the \
+    first chunk was returned and now may show up in the list.";
+
 /// What a list found.
 pub struct Page {
     /// In key order.
@@ -68,7 +75,12 @@ impl Call {
         self.check_list_options(version, matching, token)?;
         if !token.is_empty() {
             let token = parse_continue(token, &self.prefix())?;
-            return self.page_at(&cache, &selectors, limit, token.rv, token.start).await;
+            if token.rv == INCONSISTENT {
+                self.server.registry().hub().fresh(&cache).await?;
+                return Ok(self.newest(&cache, &selectors, limit, &token.start));
+            }
+            let page = self.page_at(&cache, &selectors, limit, token.rv, token.start.clone()).await;
+            return page.map_err(|status| if status.code == 410 { token.expired() } else { status });
         }
         let hub = self.server.registry().hub();
         match version {
@@ -82,9 +94,14 @@ impl Call {
                 hub.reach(revision).await?;
             }
         }
-        let before = hub.revision();
+        Ok(self.newest(&cache, &selectors, limit, ""))
+    }
+
+    /// A page of what there is now.
+    fn newest(&self, cache: &Cache, selectors: &Selectors, limit: usize, start: &str) -> Page {
+        let before = self.server.registry().hub().revision();
         let (objects, latest) = cache.snapshot();
-        Ok(self.cut(&objects, &selectors, limit, before.max(latest), ""))
+        self.cut(&objects, selectors, limit, before.max(latest), start)
     }
 
     fn check_list_options(&self, version: &str, matching: &str, token: &str) -> Result<(), Status> {
@@ -173,11 +190,26 @@ impl Call {
     }
 }
 
+impl Continue {
+    fn new(rv: i64, start: String) -> Self {
+        Self { v: "meta.k8s.io/v1".into(), rv, start }
+    }
+
+    fn text(&self) -> Option<String> {
+        serde_json::to_vec(self).ok().map(|json| URL_SAFE_NO_PAD.encode(json))
+    }
+
+    /// Its revision is forgotten: who is content with what there is now may go on.
+    fn expired(self) -> Status {
+        let next = Self::new(INCONSISTENT, self.start).text().map(Into::into);
+        Status { next, ..Status::expired(TOO_OLD) }
+    }
+}
+
 impl Page {
     fn continue_after(&mut self) {
         if let Some(last) = self.objects.last() {
-            let token = Continue { v: "meta.k8s.io/v1".into(), rv: self.revision, start: format!("{}\0", last.key()) };
-            self.next = serde_json::to_vec(&token).ok().map(|json| URL_SAFE_NO_PAD.encode(json));
+            self.next = Continue::new(self.revision, format!("{}\0", last.key())).text();
         }
     }
 }
@@ -186,6 +218,11 @@ impl Page {
 fn parse_continue(text: &str, prefix: &str) -> Result<Continue, Status> {
     let token: Option<Continue> = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
     token
-        .filter(|t| t.v == "meta.k8s.io/v1" && t.rv > 0 && t.start.len() > prefix.len() && t.start.starts_with(prefix))
+        .filter(|t| {
+            t.v == "meta.k8s.io/v1"
+                && (t.rv > 0 || t.rv == INCONSISTENT)
+                && t.start.len() > prefix.len()
+                && t.start.starts_with(prefix)
+        })
         .ok_or_else(|| Status::bad_request("continue key is not valid: it was not given out by this server"))
 }

@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 
 use crate::rest::{Call, now};
 use crate::status::Status;
-use crate::wire::Body;
+use crate::wire::{Accept, Body, Shape};
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let resource = &call.resource;
+    if call.accept.shape == Shape::Table {
+        return Err(Accept::none());
+    }
     let mut review = call.decode(&resource.api_version(), &resource.kind)?;
     let spec = &review["spec"];
     let status = match resource.kind.as_str() {

@@ -70,7 +70,12 @@ impl Accept {
         }
         // Highest quality first; the order in the header decides between equals (the sort is stable).
         clauses.sort_by_key(|(quality, _)| std::cmp::Reverse(*quality));
-        clauses.first().map(|(_, accept)| *accept).ok_or_else(|| Status::not_acceptable(SUPPORTED))
+        clauses.first().map(|(_, accept)| *accept).ok_or_else(Self::none)
+    }
+
+    /// Why nothing that the client asks for can be produced.
+    pub fn none() -> Status {
+        Status::not_acceptable(SUPPORTED)
     }
 }
 

@@ -59,6 +59,38 @@ async fn pages_of_a_list_all_show_the_same_revision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_list_whose_revision_is_forgotten_may_go_on_with_what_there_is() {
+    let mut store = None;
+    let cluster = Cluster::start_with(tempfile::tempdir().unwrap(), |config| store = Some(config.store.clone())).await;
+    let maps: Api<ConfigMap> = Api::namespaced(cluster.admin(), "kube-public");
+    for i in 0..25 {
+        maps.create(&PostParams::default(), &config_map(&format!("m{i:02}"))).await.unwrap();
+    }
+    let first = maps.list(&ListParams::default().limit(10)).await.unwrap();
+    let last = maps.create(&PostParams::default(), &config_map("m99")).await.unwrap();
+    let now: i64 = last.metadata.resource_version.unwrap().parse().unwrap();
+    store.unwrap().compact(now).await.unwrap();
+    let page = |token: &str| {
+        let path = format!("/api/v1/namespaces/kube-public/configmaps?limit=10&continue={token}");
+        let cluster = &cluster;
+        async move { cluster.json("GET", &path, serde_json::Value::Null).await }
+    };
+    let (code, expired) = page(&first.metadata.continue_.unwrap()).await;
+    assert_eq!((code, &expired["reason"]), (410, &"Expired".into()), "{expired}");
+    let (code, second) = page(expired["metadata"]["continue"].as_str().unwrap()).await;
+    assert_eq!(code, 200, "{second}");
+    assert_eq!(second["items"][0]["metadata"]["name"], "m10");
+    assert_eq!(second["metadata"]["remainingItemCount"], 6, "with what came later");
+    let (_, third) = page(second["metadata"]["continue"].as_str().unwrap()).await;
+    assert_eq!(third["metadata"]["resourceVersion"], second["metadata"]["resourceVersion"]);
+    assert_eq!(third["items"][5]["metadata"]["name"], "m99");
+    let (code, exact) = cluster
+        .json("GET", "/api/v1/configmaps?resourceVersion=1&resourceVersionMatch=Exact", serde_json::Value::Null)
+        .await;
+    assert_eq!((code, &exact["message"]), (410, &"The resourceVersion for the provided list is too old.".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_update_of_an_old_version_conflicts() {
     let cluster = Cluster::start().await;
     let maps: Api<ConfigMap> = Api::namespaced(cluster.admin(), "default");

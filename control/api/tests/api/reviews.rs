@@ -28,6 +28,16 @@ async fn what_somebody_may_do_can_be_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_review_has_no_table() {
+    let cluster = Cluster::start().await;
+    let review = json!({"spec": {"nonResourceAttributes": {"path": "/", "verb": "get"}}});
+    let request = http::Request::post(format!("{GROUP}/selfsubjectaccessreviews"))
+        .header("content-type", "application/json")
+        .header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    assert_eq!(cluster.send(request.body(review.to_string().into_bytes()).unwrap()).await.status(), 406);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn kubectl_tells_what_it_may_do() {
     let cluster = Cluster::start().await;
     cluster.kubeconfig("eve", &["dev"]);
