@@ -23,7 +23,7 @@ use crate::Queue;
 use crate::controller::{self, Next};
 use crate::discovery::{ByKind, ResourceType};
 
-use graph::{Deletion, FOREGROUND, Graph, Item, Look, ORPHAN};
+use graph::{Deletion, FOREGROUND, Graph, Item, Look, ORPHAN, blocks};
 use verdict::{Owner, Verdict, verdict};
 
 pub(crate) const NAME: &str = "generic-garbage-collector";
@@ -91,12 +91,22 @@ impl Collector {
         for reference in &references {
             owners.push(self.owner(&item, reference).await?);
         }
-        let has_blocking = !self.graph().blocking(uid).is_empty();
-        match verdict(&owners, has_blocking) {
+        let (has_dependents, in_a_circle) = {
+            let graph = self.graph();
+            let dependents = graph.dependents(uid);
+            (!dependents.is_empty(), dependents.iter().any(|dependent| dependent.deletion == Deletion::Foreground))
+        };
+        match verdict(&owners, has_dependents) {
             Verdict::Keep => Ok(()),
             Verdict::Drop(places) => {
                 let kept = references.into_iter().enumerate().filter(|(place, _)| !places.contains(place));
                 self.set_owners(&item, &live, kept.map(|(_, reference)| reference).collect()).await
+            }
+            // Both its owner and its dependent wait for their dependents: it shall not be waited for itself. It is looked at again when
+            // the change is seen.
+            Verdict::Delete { foreground: true } if in_a_circle && references.iter().any(blocks) => {
+                let unblocked = |reference| OwnerReference { block_owner_deletion: Some(false), ..reference };
+                self.set_owners(&item, &live, references.into_iter().map(unblocked).collect()).await
             }
             Verdict::Delete { foreground } => self.delete(&item, &live, foreground).await,
         }
@@ -110,9 +120,7 @@ impl Collector {
     }
 
     async fn owner(&self, item: &Item, reference: &OwnerReference) -> Result<Owner, kube::Error> {
-        let standing = |waits: bool| {
-            if waits && reference.block_owner_deletion == Some(true) { Owner::Waiting } else { Owner::Solid }
-        };
+        let standing = |waits: bool| if waits { Owner::Waiting } else { Owner::Solid };
         if let Some(owner) = self.graph().get(&reference.uid) {
             // An owner is in the same namespace or in none.
             let reachable = owner.namespace.is_empty() || owner.namespace == item.namespace;

@@ -46,8 +46,13 @@ impl Item {
     }
 
     fn blocks(&self, owner: &str) -> bool {
-        self.owners.iter().any(|reference| reference.uid == owner && reference.block_owner_deletion == Some(true))
+        self.owners.iter().any(|reference| reference.uid == owner && blocks(reference))
     }
+}
+
+/// Whether the owner's foreground deletion waits for who refers to it so.
+pub(super) fn blocks(reference: &OwnerReference) -> bool {
+    reference.block_owner_deletion == Some(true)
 }
 
 fn deletion(metadata: &ObjectMeta) -> Deletion {

@@ -23,8 +23,8 @@ pub(super) enum Verdict {
     },
 }
 
-/// `has_blocking_dependents`: whether other objects hold up this one's own foreground deletion.
-pub(super) fn verdict(owners: &[Owner], has_blocking_dependents: bool) -> Verdict {
+/// `has_dependents`: whether it owns anything itself.
+pub(super) fn verdict(owners: &[Owner], has_dependents: bool) -> Verdict {
     let places = |wanted: fn(&Owner) -> bool| -> Vec<usize> {
         owners.iter().enumerate().filter(|(_, owner)| wanted(owner)).map(|(place, _)| place).collect()
     };
@@ -36,7 +36,7 @@ pub(super) fn verdict(owners: &[Owner], has_blocking_dependents: bool) -> Verdic
         return if useless.is_empty() { Verdict::Keep } else { Verdict::Drop(useless) };
     }
     let waited_for = owners.contains(&Owner::Waiting);
-    Verdict::Delete { foreground: waited_for && has_blocking_dependents }
+    Verdict::Delete { foreground: waited_for && has_dependents }
 }
 
 #[cfg(test)]

@@ -82,6 +82,39 @@ async fn orphaned_pods_stay_and_are_adopted_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_circle_of_owners_goes_when_one_of_them_is_deleted_in_the_foreground() {
+    let cluster = Cluster::start().await;
+    cluster.ready("default").await;
+    let names = ["one", "two", "three"];
+    let mut uids = Vec::new();
+    for name in names {
+        let map: ConfigMap = cluster
+            .create(
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}}),
+            )
+            .await;
+        uids.push(map.uid().unwrap());
+    }
+    let maps = Api::<ConfigMap>::namespaced(cluster.client(), "default");
+    for (n, name) in names.into_iter().enumerate() {
+        let owner = (n + 2) % 3;
+        let owner = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "name": names[owner], "uid": uids[owner], "blockOwnerDeletion": true,
+        });
+        let owned = json!({"metadata": {"ownerReferences": [owner]}});
+        maps.patch(name, &PatchParams::default(), &Patch::Merge(&owned)).await.unwrap();
+    }
+    maps.delete("one", &DeleteParams::foreground()).await.unwrap();
+    eventually(async || {
+        let left = maps.list(&ListParams::default()).await.unwrap().items;
+        let left: Vec<String> =
+            left.iter().map(|map| map.name_any()).filter(|name| names.contains(&name.as_str())).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?} are there")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slices_go_after_their_service() {
     let cluster = Cluster::start().await;
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"},
