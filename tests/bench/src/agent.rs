@@ -162,15 +162,19 @@ impl Running {
 
     /// MiB of memory of its own and seconds of processor time, the programs that it calls included.
     fn costs(&self) -> Result<(f64, f64)> {
-        let directory = PathBuf::from(format!("/proc/{}", self.0.id()));
         let resident = f64::from(resident(&self.0.id().to_string())?);
-        let stat = fs::read_to_string(directory.join("stat"))?;
-        // utime, stime, cutime, cstime: fields 14 to 17, behind the name in parentheses.
-        let fields = stat.rsplit_once(") ").context("no name in stat")?.1.split(' ').skip(11).take(4);
-        let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
-        #[allow(clippy::cast_precision_loss)]
-        Ok((resident / 1024.0, ticks as f64 / 100.0))
+        Ok((resident / 1024.0, processor_time(self.0.id())?))
     }
+}
+
+/// Seconds of the processor that a process and its children have had.
+pub fn processor_time(process: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // utime, stime, cutime, cstime: fields 14 to 17, behind the name in parentheses.
+    let fields = stat.rsplit_once(") ").context("no name in stat")?.1.split(' ').skip(11).take(4);
+    let ticks: u64 = fields.map(str::parse::<u64>).sum::<Result<u64, _>>()?;
+    #[allow(clippy::cast_precision_loss)]
+    Ok(ticks as f64 / 100.0)
 }
 
 impl Figures {

@@ -4,6 +4,7 @@
 //! recorded elsewhere and said to be so.
 
 mod agent;
+mod api;
 mod backends;
 mod cluster;
 mod ground;
@@ -34,8 +35,9 @@ struct Arguments {
 
 type Benchmark = fn(&mut Report) -> Result<()>;
 
-const BENCHMARKS: [(&str, Benchmark); 7] = [
+const BENCHMARKS: [(&str, Benchmark); 8] = [
     ("start", start::run),
+    ("api", api::run),
     ("cluster", cluster::run),
     ("proxy", proxy::run),
     ("packets", packets::run),

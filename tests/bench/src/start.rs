@@ -25,12 +25,15 @@ pub fn run(report: &mut Report) -> Result<()> {
 }
 
 /// A running `orlop server`, ended with the value.
-pub struct Server(Child);
+pub struct Server {
+    process: Child,
+    port: u16,
+}
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -40,6 +43,16 @@ pub fn binary() -> Result<PathBuf> {
 }
 
 impl Server {
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Starts one and waits for /readyz; also gives the seconds that took.
     pub fn start(data: &Path, address: Ipv4Addr) -> Result<(Self, f64)> {
         // A port that was free a moment ago.
@@ -51,7 +64,7 @@ impl Server {
         command.args(["--advertise-address", &address, "--secure-port", &port.to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(std::fs::File::create(&log)?);
         let begun = Instant::now();
-        let mut server = Self(command.spawn().context("starting orlop server")?);
+        let mut server = Self { process: command.spawn().context("starting orlop server")?, port };
         let url = format!("https://{address}:{port}/readyz");
         loop {
             // The certificate is not what is measured.
@@ -59,7 +72,7 @@ impl Server {
             if answer.stdout == b"ok" {
                 return Ok((server, begun.elapsed().as_secs_f64()));
             }
-            let ended = server.0.try_wait()?;
+            let ended = server.process.try_wait()?;
             ensure!(ended.is_none(), "orlop server ended: {}", std::fs::read_to_string(&log)?);
             ensure!(begun.elapsed() < Duration::from_secs(60), "not ready: {}", std::fs::read_to_string(&log)?);
             std::thread::sleep(Duration::from_millis(2));
