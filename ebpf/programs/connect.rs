@@ -1,5 +1,8 @@
 //! `connect(2)`: a connection to a Service becomes one to an endpoint before the first packet exists.
 //!
+//! To connect a datagram socket sends nothing, and programs do so only to learn their own address: in a pod that never fails. What
+//! the socket sends then is refused, dropped or, if the Service has an endpoint by then, translated by the device it arrives on.
+//!
 //! Minimum kernel version: 5.18 (`bpf_set_retval`).
 
 use aya_ebpf::macros::cgroup_sock_addr;
@@ -26,6 +29,7 @@ pub fn connect6(context: SockAddrContext) -> i32 {
 fn connect(call: &Call) -> i32 {
     match translate(call) {
         Translation::None => ALLOW,
+        Translation::Refuse | Translation::Drop if call.is_datagram() && !call.is_nodes() => ALLOW,
         Translation::Refuse => {
             counter::count(counters::REFUSED);
             call.refuse()

@@ -57,6 +57,12 @@ impl Call {
         }
     }
 
+    /// Whether it is a UDP socket's.
+    #[inline(always)]
+    pub fn is_datagram(&self) -> bool {
+        self.protocol() == Some(UDP)
+    }
+
     /// The address in the call.
     #[inline(always)]
     pub fn address(&self) -> Address {

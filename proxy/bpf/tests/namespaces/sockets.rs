@@ -128,6 +128,28 @@ fn a_service_without_endpoints_and_an_unused_port_refuse() {
 }
 
 #[test]
+fn a_pods_datagram_socket_connects_where_nobody_answers_as_that_sends_nothing() {
+    let node = node_with_servers();
+    node.with_backend(|backend| {
+        let mut plan = plan(&["172.30.0.11"]);
+        both(&mut plan, &[]);
+        backend.resync(&plan).expect("fill the maps");
+    });
+    let pod = Namespace::new();
+    pod.ip("addr add 10.244.0.9/32 dev lo");
+    pod.ip("route add default dev lo");
+    pod.run(|| {
+        for address in [VIP, "10.96.0.10:81"] {
+            let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+            socket.connect(address).expect("no packet, no refusal");
+            assert_eq!(socket.peer_addr().expect("a peer").to_string(), address);
+            let error = talk(address).expect_err("nobody answers");
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "TCP to {address}: {error}");
+        }
+    });
+}
+
+#[test]
 fn datagrams_of_one_socket_keep_to_one_endpoint_and_answers_come_from_the_service() {
     let node = node_with_servers();
     node.with_backend(|backend| {
