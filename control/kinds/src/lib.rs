@@ -18,6 +18,7 @@ pub mod flow_control;
 mod int_or_string;
 mod kind;
 pub mod labels;
+pub mod limits;
 pub mod meta;
 pub mod names;
 mod namespace;
@@ -27,7 +28,9 @@ mod others;
 mod pod;
 mod policy;
 pub mod quantity;
+pub mod quota;
 mod rbac;
+mod resource_names;
 mod resources;
 pub mod scale;
 mod service;
@@ -43,7 +46,7 @@ pub use labels::LabelSelector;
 pub use names::NameRule;
 pub use pod::qos_class;
 pub use quantity::Quantity;
-pub use resources::effective_requests;
+pub use resources::{effective_limits, effective_requests};
 pub use table::Column;
 
 /// The table of kinds, a family at a time.

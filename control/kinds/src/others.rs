@@ -11,6 +11,7 @@ mod admission;
 mod certificates;
 mod networking;
 mod quota;
+mod webhooks;
 
 pub(crate) static KINDS: &[Kind] = &[
     POD_TEMPLATE,
@@ -23,8 +24,8 @@ pub(crate) static KINDS: &[Kind] = &[
     networking::NETWORK_POLICY,
     networking::IP_ADDRESS,
     networking::SERVICE_CIDR,
-    admission::VALIDATING_WEBHOOKS,
-    admission::MUTATING_WEBHOOKS,
+    webhooks::VALIDATING,
+    webhooks::MUTATING,
     admission::POLICY,
     admission::POLICY_BINDING,
     certificates::REQUEST,

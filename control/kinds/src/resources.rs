@@ -59,13 +59,22 @@ type Sums = std::collections::BTreeMap<String, Quantity>;
 
 /// What the containers of a pod spec request together: containers and sidecars summed, or the largest init step if that is more.
 pub fn effective_requests(spec: &Value) -> Sums {
+    together(spec, "requests")
+}
+
+/// What the containers of a pod spec are limited to together, counted in the same way.
+pub fn effective_limits(spec: &Value) -> Sums {
+    together(spec, "limits")
+}
+
+fn together(spec: &Value, list: &str) -> Sums {
     let mut total = Sums::new();
     for container in items(&spec["containers"]) {
-        add(&mut total, &container["resources"]["requests"]);
+        add(&mut total, &container["resources"][list]);
     }
     let (mut sidecars, mut peak) = (Sums::new(), Sums::new());
     for container in items(&spec["initContainers"]) {
-        let requests = &container["resources"]["requests"];
+        let requests = &container["resources"][list];
         let mut step = sidecars.clone();
         add(&mut step, requests);
         if text(&container["restartPolicy"]) == "Always" {
@@ -76,6 +85,19 @@ pub fn effective_requests(spec: &Value) -> Sums {
     }
     raise(&mut total, peak);
     total
+}
+
+/// What a pod spec says of `requests` or `limits` as a whole: its own cpu and memory if it names them, else its containers'.
+pub(crate) fn of_pod(spec: &Value, list: &str) -> Sums {
+    let mut sums = together(spec, list);
+    for (name, quantity) in crate::value::entries(&spec["resources"][list]) {
+        if matches!(name, "cpu" | "memory") || name.starts_with("hugepages-") {
+            if let Ok(quantity) = Quantity::from_value(quantity) {
+                sums.insert(name.to_owned(), quantity);
+            }
+        }
+    }
+    sums
 }
 
 fn add(sums: &mut Sums, list: &Value) {

@@ -1,50 +1,10 @@
 //! The kinds of admissionregistration.k8s.io.
 use super::*;
 
-const ADMISSION: Kind = Kind { group: "admissionregistration.k8s.io", namespaced: false, generation: true, ..GENERAL };
+pub(super) const ADMISSION: Kind =
+    Kind { group: "admissionregistration.k8s.io", namespaced: false, generation: true, ..GENERAL };
 
-const WEBHOOK_COLUMNS: &[Column] = &[
-    NAME,
-    Column::integer("Webhooks", "Webhooks indicates the number of webhooks registered in this configuration"),
-    AGE,
-];
-
-pub(super) const VALIDATING_WEBHOOKS: Kind = Kind {
-    kind: "ValidatingWebhookConfiguration",
-    defaults: |_, configuration| {
-        for webhook in items_at(configuration, &["webhooks"]) {
-            default_webhook(webhook);
-        }
-    },
-    columns: WEBHOOK_COLUMNS,
-    cells: |object, now| vec![name(object), items(&object["webhooks"]).len().into(), age(object, now)],
-    ..ADMISSION
-};
-
-pub(super) const MUTATING_WEBHOOKS: Kind = Kind {
-    kind: "MutatingWebhookConfiguration",
-    defaults: |_, configuration| {
-        for webhook in items_at(configuration, &["webhooks"]) {
-            default_webhook(webhook);
-            default_to(webhook, "reinvocationPolicy", "Never");
-        }
-    },
-    columns: WEBHOOK_COLUMNS,
-    cells: |object, now| vec![name(object), items(&object["webhooks"]).len().into(), age(object, now)],
-    ..ADMISSION
-};
-
-fn default_webhook(webhook: &mut Value) {
-    default_to(webhook, "failurePolicy", "Fail");
-    default_match(webhook);
-    default_to(webhook, "timeoutSeconds", 10);
-    if let Some(service) = at(webhook, &["clientConfig", "service"]) {
-        default_to(service, "port", 443);
-    }
-    items_at(webhook, &["rules"]).iter_mut().for_each(|rule| default_to(rule, "scope", "*"));
-}
-
-fn default_match(object: &mut Value) {
+pub(super) fn default_match(object: &mut Value) {
     default_to(object, "matchPolicy", "Equivalent");
     default_to(object, "namespaceSelector", json!({}));
     default_to(object, "objectSelector", json!({}));

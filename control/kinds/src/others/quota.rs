@@ -2,6 +2,9 @@
 use super::*;
 use crate::resources::canonical_list;
 
+mod limit_range;
+mod validation;
+
 pub(super) const RESOURCE_QUOTA: Kind = Kind {
     kind: "ResourceQuota",
     status: true,
@@ -11,6 +14,11 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
                 canonical_list(list);
             }
         }
+    },
+    validate: |quota, errors| validation::validate_quota(quota, errors),
+    validate_update: |new, old, subresource, errors| match subresource {
+        crate::Subresource::Status => validation::validate_quota_status(&new["status"], errors),
+        _ => validation::validate_quota_update(new, old, errors),
     },
     prepare_create: |quota| set(quota, "status", json!({})),
     columns: &[
@@ -37,6 +45,8 @@ pub(super) const RESOURCE_QUOTA: Kind = Kind {
 
 pub(super) const LIMIT_RANGE: Kind = Kind {
     kind: "LimitRange",
+    validate: |range, errors| limit_range::validate(range, errors),
+    validate_update: |new, _, _, errors| limit_range::validate(new, errors),
     defaults: |_, range| items_at(range, &["spec", "limits"]).iter_mut().for_each(default_item),
     columns: &[NAME, Column { format: "date", ..Column::text("Created At", "When the object was created.") }],
     cells: |range, _| vec![name(range), range["metadata"]["creationTimestamp"].clone()],

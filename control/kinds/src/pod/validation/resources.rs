@@ -1,29 +1,11 @@
 //! Requests and limits.
 use crate::field::{ErrorType, Errors, Path};
 use crate::meta::NEGATIVE;
-use crate::names;
 use crate::quantity::Quantity;
+use crate::resource_names::{is_extended, is_huge_page, may_overcommit, validate_of_container};
 use crate::resources::effective_requests;
 use crate::value::{entries, is_empty};
 use serde_json::Value;
-
-fn is_huge_page(name: &str) -> bool {
-    name.starts_with("hugepages-")
-}
-
-/// Resources of Kubernetes itself rather than of a vendor.
-fn is_native(name: &str) -> bool {
-    !name.contains('/') || name.contains("kubernetes.io/")
-}
-
-/// Whether a request may be below the limit.
-fn may_overcommit(name: &str) -> bool {
-    is_native(name) && !is_huge_page(name)
-}
-
-fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.") && names::qualified_name(&format!("requests.{name}")).is_empty()
-}
 
 pub(super) fn validate(resources: &Value, path: &Path<'_>, errors: &mut Errors) {
     let (limits, requests) = (&resources["limits"], &resources["requests"]);
@@ -60,7 +42,7 @@ pub(super) fn validate(resources: &Value, path: &Path<'_>, errors: &mut Errors) 
 
 /// One entry: a name that containers may use and a quantity that is not negative.
 fn validate_one(name: &str, quantity: &Value, path: &Path<'_>, errors: &mut Errors) -> Option<Quantity> {
-    validate_name(name, path, errors);
+    validate_of_container(name, path, errors);
     let parsed = match Quantity::from_value(quantity) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -75,34 +57,6 @@ fn validate_one(name: &str, quantity: &Value, path: &Path<'_>, errors: &mut Erro
         errors.invalid(path, parsed.to_string(), "must be an integer");
     }
     Some(parsed)
-}
-
-fn validate_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
-    let wrong = names::qualified_name(name);
-    if !wrong.is_empty() {
-        return errors.invalid_each(path, name, wrong);
-    }
-    if !name.contains('/') {
-        if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_page(name) {
-            let standard = matches!(
-                name,
-                "pods"
-                    | "services"
-                    | "secrets"
-                    | "configmaps"
-                    | "persistentvolumeclaims"
-                    | "storage"
-                    | "resourcequotas"
-                    | "replicationcontrollers"
-            );
-            if !standard {
-                errors.invalid(path, name, "must be a standard resource type or fully qualified");
-            }
-            errors.invalid(path, name, "must be a standard resource for containers");
-        }
-    } else if !is_native(name) && !is_extended(name) {
-        errors.invalid(path, name, "doesn't follow extended resource name standard");
-    }
 }
 
 /// The pod's own requests and limits, which its containers must fit in together.
