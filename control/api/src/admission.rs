@@ -3,20 +3,74 @@
 
 use std::sync::Arc;
 
+use orlop_kinds::scale;
 use serde_json::Value;
 
 use crate::rest::Call;
 use crate::status::Status;
 
+mod attributes;
 mod escalation;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod rules;
 mod service_account;
 mod tolerations;
+mod webhook;
 
-/// Plugins that change the object.
-pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+pub use attributes::{Attributes, Operation};
+use webhook::Reinvocation;
+pub use webhook::{Hooks, WebhookMetrics};
+
+/// Plugins that change the object, first Kubernetes' own and then the cluster's. Whether any of the latter changed it.
+pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<bool, Status> {
+    builtin(call, object, old).await?;
+    let is_scale = call.info.subresource == "scale";
+    // The workload carries out what the Scale, which is what was sent, says.
+    let mut spoken = if is_scale { scale::read(object) } else { object.clone() };
+    let before = old.filter(|_| is_scale).map(scale::read);
+    let attributes = Attributes::of_write(call, &spoken, before.as_ref().or(old))?;
+    let mut reinvocation = Reinvocation::default();
+    dynamic(&attributes, &mut spoken, &mut reinvocation).await?;
+    if !reinvocation.needed {
+        return Ok(false);
+    }
+    if !is_scale {
+        builtin(call, &mut spoken, old).await?;
+    }
+    reinvocation.begin(&spoken);
+    dynamic(&attributes, &mut spoken, &mut reinvocation).await?;
+    if is_scale {
+        scale::write(object, &spoken);
+    } else {
+        *object = spoken;
+    }
+    Ok(true)
+}
+
+/// Mutating plugins for what is not stored: a deletion (`object` is null), a connection, a `Binding`.
+pub async fn mutate_other(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
+    let mut reinvocation = Reinvocation::default();
+    dynamic(attributes, object, &mut reinvocation).await?;
+    if reinvocation.needed {
+        reinvocation.begin(object);
+        dynamic(attributes, object, &mut reinvocation).await?;
+    }
+    Ok(())
+}
+
+/// Plugins that the cluster's owner configures.
+async fn dynamic(
+    attributes: &Attributes<'_>,
+    object: &mut Value,
+    reinvocation: &mut Reinvocation,
+) -> Result<(), Status> {
+    webhook::mutate(attributes, object, reinvocation).await
+}
+
+/// Kubernetes' own plugins that change the object.
+async fn builtin(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     if old.is_some() || call.resource.storage != "pods" || !call.info.subresource.is_empty() {
         return Ok(());
     }
@@ -27,9 +81,42 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
     priority::mutate(call, object).await
 }
 
-/// Plugins that only say yes or no. Without `object` it is a deletion, without `old` a creation.
-pub async fn validate(call: &Arc<Call>, object: Option<&Value>, old: Option<&Value>) -> Result<(), Status> {
-    namespace_lifecycle::validate(call, object, old).await?;
-    node_restriction::validate(call, object, old)?;
-    escalation::validate(call, object, old)
+/// Plugins that only say yes or no to a creation (without `old`) or an update.
+pub async fn validate(call: &Arc<Call>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    namespace_lifecycle::validate(call, Some(object), old).await?;
+    node_restriction::validate(call, Some(object), old)?;
+    escalation::validate(call, Some(object), old)?;
+    if call.info.subresource == "scale" {
+        let (spoken, before) = (scale::read(object), old.map(scale::read));
+        return validate_other(&Attributes::of_write(call, &spoken, before.as_ref())?, &spoken).await;
+    }
+    validate_other(&Attributes::of_write(call, object, old)?, object).await
+}
+
+/// All plugins for a deletion.
+pub async fn delete(call: &Arc<Call>, old: &Value, options: Value, dry_run: bool) -> Result<(), Status> {
+    let attributes = Attributes::new(call, Operation::Delete, &Value::Null, Some(old), options, dry_run);
+    mutate_other(&attributes, &mut Value::Null).await?;
+    namespace_lifecycle::validate(call, None, Some(old)).await?;
+    node_restriction::validate(call, None, Some(old))?;
+    validate_other(&attributes, &Value::Null).await
+}
+
+/// All plugins for something that is sent to an object and not stored itself (`Binding`, `Eviction`, `TokenRequest`).
+pub async fn create_other(call: &Arc<Call>, object: &mut Value) -> Result<(), Status> {
+    let attributes = Attributes::of_write(call, object, None)?;
+    mutate_other(&attributes, object).await?;
+    validate_other(&attributes, object).await
+}
+
+/// All plugins for a stream or a proxied request with its options.
+pub async fn connect(call: &Arc<Call>, mut options: Value) -> Result<(), Status> {
+    let attributes = Attributes::new(call, Operation::Connect, &options, None, Value::Null, false);
+    mutate_other(&attributes, &mut options).await?;
+    validate_other(&attributes, &options).await
+}
+
+/// Validating plugins that the cluster's owner configures.
+async fn validate_other(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    webhook::validate(attributes, object).await
 }

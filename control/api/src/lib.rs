@@ -31,11 +31,13 @@ mod rest;
 mod selector;
 mod serve;
 mod server;
+mod service_resolver;
 mod status;
 mod strategy;
 mod subresource;
 mod table;
 mod version;
+mod webhook;
 mod wire;
 
 pub use api_table::api_table;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::admission::WebhookMetrics;
 use crate::catalog::Catalog;
 use crate::request::RequestInfo;
 use crate::server::ApiServer;
@@ -66,6 +67,8 @@ pub struct Metrics {
     long_running: Family<Asked, Gauge>,
     objects: Family<Stored, Gauge>,
     resident: Gauge,
+    /// Of admission webhooks.
+    pub webhooks: WebhookMetrics,
 }
 
 /// One of the requests that last; it is counted until it is dropped.
@@ -80,8 +83,11 @@ impl Drop for LongRunning {
 impl Metrics {
     /// Nothing counted yet.
     pub fn new() -> Self {
+        let mut registry = Registry::default();
+        let webhooks = WebhookMetrics::new(&mut registry);
         let mut metrics = Self {
-            registry: Registry::default(),
+            registry,
+            webhooks,
             requests: Family::default(),
             durations: Family::new_with_constructor(Seconds),
             long_running: Family::default(),

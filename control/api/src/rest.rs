@@ -31,6 +31,7 @@ mod watch;
 pub use body::type_of;
 pub use delete::DeleteOptions;
 pub use metadata::{now, random_suffix};
+pub use patch::Patch;
 
 /// One authorized request for a resource.
 pub struct Call {

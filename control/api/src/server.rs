@@ -7,6 +7,7 @@ use orlop_auth::UserInfo;
 use orlop_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Hooks;
 use crate::allocation::Allocator;
 use crate::authenticate::Identity;
 use crate::authorize::Authorizer;
@@ -17,6 +18,7 @@ use crate::flow_control::FlowControl;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::status::Status;
+use crate::webhook::Webhooks;
 use crate::wire::{Body, BoxError};
 
 /// Why the server does not start, or ended.
@@ -50,6 +52,8 @@ pub struct ApiServer {
     allocator: Allocator,
     flow_control: FlowControl,
     metrics: Metrics,
+    webhooks: Webhooks,
+    hooks: Hooks,
     stop: CancellationToken,
 }
 
@@ -64,9 +68,21 @@ impl ApiServer {
         let hub = Arc::new(Hub::new(&catalog, observers));
         let stop = CancellationToken::new();
         hub.run(config.store.clone(), stop.clone()).await?;
+        let webhooks = Webhooks::new(hub.clone());
         let registry = Registry::new(config.store.clone(), hub);
-        let metrics = Metrics::new();
-        let server = Arc::new(Self { config, catalog, registry, authorizer, allocator, flow_control, metrics, stop });
+        let (metrics, hooks) = (Metrics::new(), Hooks::default());
+        let server = Arc::new(Self {
+            config,
+            catalog,
+            registry,
+            authorizer,
+            allocator,
+            flow_control,
+            metrics,
+            webhooks,
+            hooks,
+            stop,
+        });
         crate::bootstrap::run(&server).await?;
         Ok(server)
     }
@@ -136,5 +152,12 @@ impl ApiServer {
 
     pub(crate) fn allocator(&self) -> &Allocator {
         &self.allocator
+    }
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 }

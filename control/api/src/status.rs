@@ -1,6 +1,7 @@
 //! `metav1.Status`: how every refusal is told, with kube-apiserver's codes, reasons, messages and details, because clients
 //! decide by them and people read them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
@@ -13,7 +14,7 @@ pub struct Status {
     /// HTTP status code.
     pub code: u16,
     /// Machine-readable reason, for example `AlreadyExists`.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What a person reads.
     pub message: String,
     /// `details`, if there are any. Boxed: errors travel by value through every handler.
@@ -43,7 +44,7 @@ pub struct Cause {
 
 impl Status {
     fn plain(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, next: None }
+        Self { code, reason: Cow::Borrowed(reason), message: message.into(), details: None, next: None }
     }
 
     fn about(mut self, group: &str, kind: &str, name: &str) -> Self {

@@ -11,6 +11,7 @@ use crate::wire::{self, Body};
 
 mod binding;
 mod component_status;
+mod connection;
 mod eviction;
 mod links;
 mod log;

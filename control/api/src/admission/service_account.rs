@@ -12,6 +12,8 @@ use crate::status::Status;
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// An hour, and a little so that kubelets can tell these tokens apart (kube-apiserver's figure).
 const TOKEN_SECONDS: i64 = 3607;
+/// What the names of these volumes begin with.
+const VOLUME: &str = "kube-api-access-";
 const MIRROR: &str = "kubernetes.io/config.mirror";
 /// The default account of a new namespace is made by a controller: it is waited for so many times.
 const ATTEMPTS: usize = 10;
@@ -73,7 +75,10 @@ fn forbidden(pod: &Value, why: &str) -> Status {
 
 /// Adds the projected volume with token, CA and namespace, and mounts it into every container that mounts nothing there.
 fn mount_token(pod: &mut Value) {
-    let name = format!("kube-api-access-{}", random_suffix());
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let own = volumes.filter_map(|v| v["name"].as_str()).find(|name| name.starts_with(VOLUME)).map(str::to_owned);
+    let exists = own.is_some();
+    let name = own.unwrap_or_else(|| format!("{VOLUME}{}", random_suffix()));
     let mut used = false;
     for list in ["initContainers", "containers"] {
         for container in pod["spec"][list].as_array_mut().into_iter().flatten() {
@@ -93,7 +98,7 @@ fn mount_token(pod: &mut Value) {
     if let Some(spec) = pod["spec"].as_object_mut() {
         spec.retain(|key, value| key != "initContainers" || !value.is_null());
     }
-    if !used {
+    if !used || exists {
         return;
     }
     let volume = json!({

@@ -42,7 +42,7 @@ impl Call {
             match result {
                 Ok((code, object)) => return self.render_object(code, &object),
                 // It came or went in between.
-                Err(status) if matches!(status.reason, "AlreadyExists") => {}
+                Err(status) if status.reason == "AlreadyExists" => {}
                 Err(status) if status.code == 404 && self.info.subresource.is_empty() && self.is_there(&status) => {}
                 Err(status) => return Err(status),
             }

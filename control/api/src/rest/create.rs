@@ -42,12 +42,13 @@ impl Call {
         let cache = self.cache()?;
         let dry_run = self.dry_run()?;
         strategy::default(&self.resource, &mut object);
-        self.new_metadata(&mut object)?;
+        self.check_metadata(&mut object)?;
         self.server.registry().hub().fresh(&cache).await?;
         admission::mutate(self, &mut object, None).await?;
+        self.fill_metadata(&mut object)?;
         strategy::prepare_create(&self.resource, &mut object);
         strategy::validate_create(&self.resource, &object)?;
-        admission::validate(self, Some(&object), None).await?;
+        admission::validate(self, &object, None).await?;
         let reservation = self.allocate(&mut object, None)?;
         convert::to_storage(&self.resource, &mut object);
         let name = meta(&object, "name").to_owned();

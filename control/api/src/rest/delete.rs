@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::Response;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Call;
@@ -19,7 +19,7 @@ const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
 /// `metav1.DeleteOptions`, from the body or the query.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteOptions {
     grace_period_seconds: Option<i64>,
@@ -29,10 +29,12 @@ pub struct DeleteOptions {
     dry_run: Vec<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Preconditions {
+    #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     resource_version: Option<String>,
 }
 
@@ -54,6 +56,18 @@ impl DeleteOptions {
                 serde_json::from_value(value).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))
             }
         }
+    }
+
+    /// As the object that admission sees.
+    pub fn to_value(&self) -> Value {
+        let mut value = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        let fields = serde_json::to_value(self).unwrap_or_default();
+        for (field, set) in fields.as_object().into_iter().flatten() {
+            if !set.is_null() && *set != json!([]) {
+                value[field] = set.clone();
+            }
+        }
+        value
     }
 
     /// Nothing is to be stored.
@@ -154,7 +168,7 @@ impl Call {
             let old = old_object.value();
             self.check_preconditions(&old, options)?;
             let mut object = old.clone();
-            admission::validate(self, None, Some(&old)).await?;
+            admission::delete(self, &old, options.to_value(), options.is_dry_run()).await?;
             let dry_run = options.is_dry_run();
             self.mark_deleted(&mut object, options);
             let outcome = if is_finished(&object) {

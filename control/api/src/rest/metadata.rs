@@ -25,8 +25,8 @@ pub fn now() -> String {
 }
 
 impl Call {
-    /// Checks and fills a new object's metadata.
-    pub(super) fn new_metadata(&self, object: &mut Value) -> Result<(), Status> {
+    /// Checks a new object's metadata and drops from it what only the server sets.
+    pub(super) fn check_metadata(&self, object: &mut Value) -> Result<(), Status> {
         let resource = &self.resource;
         let namespace = self.namespace().to_owned();
         let Some(metadata) = metadata_mut(object) else {
@@ -52,6 +52,32 @@ impl Call {
         if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
             return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
         }
+        for unsettable in [
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "resourceVersion",
+            "uid",
+            "creationTimestamp",
+        ] {
+            metadata.shift_remove(unsettable);
+        }
+        if !self.applies() {
+            metadata.shift_remove("managedFields");
+        }
+        Ok(())
+    }
+
+    /// Fills a new object's metadata, after whoever may change it has seen it.
+    pub(super) fn fill_metadata(&self, object: &mut Value) -> Result<(), Status> {
+        let resource = &self.resource;
+        let namespace = self.namespace().to_owned();
+        let Some(metadata) = metadata_mut(object) else {
+            return Err(Status::bad_request("metadata must be an object"));
+        };
+        if resource.namespaced {
+            metadata.insert("namespace".into(), namespace.into());
+        }
         let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
         if name.is_empty() {
             let prefix = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default();
@@ -68,9 +94,6 @@ impl Call {
         }
         for unsettable in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             metadata.shift_remove(unsettable);
-        }
-        if !self.applies() {
-            metadata.shift_remove("managedFields");
         }
         metadata.insert("uid".into(), uuid::Uuid::new_v4().to_string().into());
         metadata.insert("creationTimestamp".into(), now().into());

@@ -56,12 +56,16 @@ impl Call {
                 keep_allocated(&mut object, &old);
             }
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
-            admission::mutate(self, &mut object, Some(&old)).await?;
+            if admission::mutate(self, &mut object, Some(&old)).await? {
+                // Whoever changed it may not change more than a client may.
+                self.keep_metadata(&mut object, &old)?;
+                strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
+            }
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.insert("resourceVersion".into(), old_object.revision.to_string().into());
             }
             strategy::validate_update(&self.resource, &self.info.subresource, &object, &old)?;
-            admission::validate(self, Some(&object), Some(&old)).await?;
+            admission::validate(self, &object, Some(&old)).await?;
             if object == old {
                 return Ok(old_object);
             }

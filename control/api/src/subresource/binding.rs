@@ -5,13 +5,15 @@ use std::sync::Arc;
 use http::Response;
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::object::meta;
 use crate::rest::{Call, now};
 use crate::status::{Cause, Status};
 use crate::wire::Body;
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
-    let binding = call.decode("v1", "Binding")?;
+    let mut binding = call.decode("v1", "Binding")?;
+    admission::create_other(call, &mut binding).await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default();
     if node.is_empty() {
         return Err(Status::invalid(&call.resource, &call.info.name, vec![Cause::required("target.name", "")]));

@@ -6,13 +6,15 @@ use http::Response;
 use orlop_kinds::LabelSelector;
 use serde_json::Value;
 
+use crate::admission;
 use crate::object::meta;
 use crate::rest::{Call, DeleteOptions};
 use crate::status::Status;
 use crate::wire::Body;
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
-    let eviction = call.decode("policy/v1", "Eviction")?;
+    let mut eviction = call.decode("policy/v1", "Eviction")?;
+    admission::create_other(call, &mut eviction).await?;
     let mut options = DeleteOptions::from_value(eviction["deleteOptions"].clone())?;
     if call.dry_run()? {
         options.only_try();

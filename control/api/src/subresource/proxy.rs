@@ -1,18 +1,18 @@
 //! `nodes/proxy`, `pods/proxy` and `services/proxy`: a request passed on as it is, without its credentials. Connections that
 //! are upgraded (WebSocket, SPDY) are not.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use rand::seq::IndexedRandom;
 use serde_json::Value;
 
 use super::links;
 use super::upstream::Upstream;
+use crate::admission;
 use crate::rest::Call;
+use crate::service_resolver::{endpoint, is_proxyable};
 use crate::status::Status;
 use crate::wire::{self, Body};
 
@@ -41,6 +41,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         None if matches!(method, Method::GET | Method::HEAD) => return Ok(redirect(&format!("{base}/"), &query)),
         rest => rest.unwrap_or_default(),
     };
+    admission::connect(call, super::connection::options(call)).await?;
     let upstream = target(call).await?;
     let path = if query.is_empty() { format!("/{rest}") } else { format!("/{rest}?{query}") };
     let mut request = Request::new(Full::new(call.body.clone()));
@@ -123,7 +124,7 @@ async fn target(call: &Call) -> Result<Upstream, Status> {
             let port = service_port(&object, &port).ok_or_else(|| {
                 Status::unavailable(format!("no service port \"{port}\" found for service \"{name}\""))
             })?;
-            endpoint(call, &name, &port).ok_or_else(none)?
+            endpoint(registry.hub(), call.namespace(), &name, &port).ok_or_else(none)?
         }
     };
     let anyone = || orlop_auth::to_anyone().map_err(|error| Status::internal(error.to_string()));
@@ -141,17 +142,6 @@ fn pod(pod: &Value, port: &str) -> Option<(String, u16)> {
     Some((ip.to_owned(), port))
 }
 
-/// Not this machine's own addresses: what listens there trusts who is local.
-fn is_proxyable(ip: &str) -> bool {
-    match ip.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => !(ip.is_loopback() || ip.is_link_local() || ip.is_multicast() || ip.is_unspecified()),
-        Ok(IpAddr::V6(ip)) => {
-            !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified())
-        }
-        Err(_) => false,
-    }
-}
-
 /// The name of a Service's port, asked for by name or number; without asking, its only one.
 fn service_port(service: &Value, asked: &str) -> Option<String> {
     let ports = service["spec"]["ports"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -163,29 +153,6 @@ fn service_port(service: &Value, asked: &str) -> Option<String> {
             .find(|p| name(p) == asked || p["port"].as_u64().is_some_and(|n| n.to_string() == asked))
             .map(name),
     }
-}
-
-/// A ready endpoint of a Service's port.
-fn endpoint(call: &Call, service: &str, port: &str) -> Option<(String, u16)> {
-    let cache = call.server.registry().hub().cache_at("endpointslices")?;
-    let prefix = format!("{}/", call.namespace());
-    let mut found = Vec::new();
-    let objects = cache.snapshot().0;
-    let of_namespace = objects.range(Arc::from(prefix.as_str())..).take_while(|(key, _)| key.starts_with(&prefix));
-    for (_, slice) in of_namespace.filter(|(_, s)| s.label("kubernetes.io/service-name") == Some(service)) {
-        let slice = slice.value();
-        let ports = slice["ports"].as_array().into_iter().flatten();
-        let number = ports.clone().find(|p| p["name"].as_str().unwrap_or_default() == port);
-        let Some(number) = number.and_then(|p| p["port"].as_u64()).and_then(|p| u16::try_from(p).ok()) else {
-            continue;
-        };
-        let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-        for endpoint in endpoints.filter(|e| e["conditions"]["ready"] != false) {
-            let addresses = endpoint["addresses"].as_array().into_iter().flatten().filter_map(Value::as_str);
-            found.extend(addresses.filter(|a| is_proxyable(a)).map(|a| (a.to_owned(), number)));
-        }
-    }
-    found.choose(&mut rand::rng()).cloned()
 }
 
 #[cfg(test)]

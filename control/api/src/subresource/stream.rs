@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::log::{container, refused};
 use super::upstream::Upstream;
+use crate::admission;
 use crate::object::meta;
 use crate::request::RequestInfo;
 use crate::rest::Call;
@@ -30,6 +31,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let creation = RequestInfo { verb: "create", ..call.info.clone() };
     call.server.authorizer().check(&call.user, &creation, &call.query)?;
     let client = call.upgrade().ok_or_else(|| Status::bad_request("Upgrade request required"))?;
+    admission::connect(call, super::connection::options(call)).await?;
     let pod = call.find().await?.value();
     let path = path(call, &pod)?;
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
