@@ -1,10 +1,11 @@
-//! Everything a developer types: setup, build-ebpf, codegen, up, down, outside, image, test, bench.
+//! Everything a developer types: setup, build-ebpf, codegen, up, down, outside, image, test, fuzz, bench.
 
 mod bench;
 mod build;
 mod build_ebpf;
 mod cluster;
 mod codegen;
+mod fuzz;
 mod image;
 mod run;
 mod setup;
@@ -37,6 +38,8 @@ enum Xtask {
     Outside(cluster::Passed),
     /// Set up, build, and run every test.
     Test(test::Test),
+    /// Build the fuzz targets and run each for a while.
+    Fuzz(fuzz::Fuzz),
     /// Set up, build the release profile, and measure: tables here, target/bench/NAME.json for machines.
     Bench(bench::Bench),
 }
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
         Xtask::Down(flags) => cluster::pass("down", &flags),
         Xtask::Outside(flags) => cluster::pass("outside", &flags),
         Xtask::Test(test) => test.run(),
+        Xtask::Fuzz(fuzz) => fuzz.run(),
         Xtask::Bench(bench) => bench.run(),
     }
 }
