@@ -1,0 +1,174 @@
+//! Tables named after k8s.io/apiserver/pkg/cel/library/*_test.go and apiextensions' cel/validation_test.go.
+use serde_json::json;
+
+use crate::program::{Environment, PER_CALL_LIMIT};
+use crate::types::Type;
+use crate::value::{EvalError, Value};
+
+fn run(source: &str) -> Result<String, String> {
+    let program = Environment::new(&()).with("x", Type::Dyn).compile(source).map_err(|e| e.to_string())?;
+    let object = json!({"a": 1, "s": "text", "l": [3, 1, 2], "m": {"k": "v"}, "n": null});
+    let variables: &[(&str, Value)] = &[("x", Value::from_json(&object))];
+    let (result, _) = program.evaluate(&Vars(variables), PER_CALL_LIMIT);
+    result.map(|v| crate::library::strings::show(&v)).map_err(|e| e.to_string())
+}
+
+struct Vars<'v, 'a>(&'v [(&'static str, Value<'a>)]);
+impl<'a> crate::Variables<'a> for Vars<'_, 'a> {
+    fn get(&self, name: &str) -> Option<Value<'a>> {
+        crate::Variables::get(self.0, name)
+    }
+}
+
+#[track_caller]
+fn all_true(table: &[&str]) {
+    for source in table {
+        assert_eq!(run(source), Ok("true".to_owned()), "{source}");
+    }
+}
+
+#[test]
+fn the_language() {
+    all_true(&[
+        "1 + 2 * 3 == 7 && -2 < 1 && 7 / 2 == 3 && -7 % 3 == -1",
+        "dyn(1) == 1.0 && dyn(1u) == 1 && 2 > 1.5 && [dyn(1), 2] == [dyn(1.0), 2u]",
+        "'a' + 'b' == 'ab' && b'a' + b'b' == b'ab' && r'\\n'.size() == 2 && '\\u00e9' == 'é'",
+        "x.a == 1 && x.m.k == 'v' && x['s'] == 'text' && x.l[0] == 3 && has(x.m.k) && !has(x.m.z)",
+        "(true ? 1 : 2) == 1 && !(false || false)",
+        "false && 1 / 0 == 1 || true || 1 / 0 == 1",
+        "1 / 0 == 1 || true",
+        "{'a': 1, 'b': 2}.all(k, k != 'c') && {'a': 1}['a'] == 1 && 'a' in {'a': 1} && 2 in [1, 2]",
+        "[1, 2, 3].map(i, i * 2) == [2, 4, 6] && [1, 2, 3].filter(i, i > 1) == [2, 3] && [1, 2].map(i, i > 1, i) == [2]",
+        "[1, 2].exists(i, i == 2) && [1, 2, 2].exists_one(i, i == 1) && [0, 1].exists(i, 1 / i == 1)",
+        "[3, 4].all(i, v, v == i + 3) && {'a': 1}.exists(k, v, v == 1) && [1, 2].transformList(i, v, i + v) == [1, 3]",
+        "{'a': 1}.transformMap(k, v, v + 1) == {'a': 2} && [1, 2].transformMapEntry(i, v, {v: i}) == {1: 0, 2: 1}",
+        "type(1) == int && type('a') == string && type([]) == list && string(1) == '1' && int('7') == 7 && double(1) == 1.0",
+        "duration('1h30m').getMinutes() == 90 && duration('1s') < duration('2s') && string(duration('90s')) == '90s'",
+        "timestamp('2011-10-05T14:48:00Z').getFullYear() == 2011 && timestamp('2011-10-05T14:48:00Z').getMonth() == 9",
+        "timestamp('2011-10-05T14:48:00Z') + duration('1h') == timestamp('2011-10-05T15:48:00Z')",
+    ]);
+}
+
+#[test]
+fn optional_values() {
+    all_true(&[
+        "x.?a.hasValue() && !x.?zz.hasValue() && x.?zz.orValue(5) == 5 && x.?m.?k.value() == 'v' && x.?zz.?k.orValue('d') == 'd'",
+        "optional.of(1).optMap(v, v + 1).value() == 2 && !optional.none().hasValue() && x[?'zz'].orValue(1) == 1",
+        "[1, ?optional.none(), ?optional.of(2)] == [1, 2] && {?'a': optional.none()} == {} && [1][?3].orValue(0) == 0",
+        "optional.of(1).optFlatMap(v, optional.of(v + 1)).value() == 2 && optional.none().or(optional.of(2)).value() == 2",
+    ]);
+}
+
+#[test]
+fn strings_and_format() {
+    all_true(&[
+        "'hello'.charAt(1) == 'e' && 'hello'.indexOf('l') == 2 && 'hello'.lastIndexOf('l') == 3 && 'Hi'.lowerAscii() == 'hi'",
+        "'a,b,c'.split(',') == ['a', 'b', 'c'] && 'a,b,c'.split(',', 2) == ['a', 'b,c'] && ['a', 'b'].join('-') == 'a-b'",
+        "'tacocat'.substring(4) == 'cat' && 'tacocat'.substring(0, 4) == 'taco' && '  x '.trim() == 'x' && 'aaa'.replace('a', 'b', 2) == 'bba'",
+        "'%s is %d, %.2f, %x, %b, %e'.format([dyn('a'), 1, 1.234, 255, 5, 1234.5]) == 'a is 1, 1.23, ff, 101, 1.234500e+03'",
+        "'%s'.format([[dyn(1), 'a']]) == '[1, a]' && '%s'.format([{'k': true}]) == '{k: true}' && '%%'.format([]) == '%'",
+        "strings.quote('a\"b\\n') == '\"a\\\\\"b\\\\n\"' && 'héllo'.size() == 5 && 'abc'.startsWith('ab') && 'abc'.endsWith('bc') && 'abc'.contains('b')",
+    ]);
+    assert_eq!(run("'ab'.substring(3)"), Err("index out of range: 3".into()));
+}
+
+#[test]
+fn lists_test() {
+    all_true(&[
+        "[1, 2, 3].isSorted() && !['b', 'a'].isSorted() && [1, 3].sum() == 4 && [].sum() == 0 && [1.5, 2.0].sum() == 3.5",
+        "[1, 3].min() == 1 && [1, 3].max() == 3 && ['a', 'b', 'b'].indexOf('b') == 1 && ['a', 'b', 'b'].lastIndexOf('b') == 2 && [1].indexOf(2) == -1",
+        "[1, 2, 3].slice(1, 3) == [2, 3] && [[1], [2, 3]].flatten() == [1, 2, 3] && [3, 1].sort() == [1, 3] && [1, 1, 2].distinct() == [1, 2]",
+        "lists.range(3) == [0, 1, 2] && [1, 2].reverse() == [2, 1] && ['bb', 'a'].sortBy(s, s.size()) == ['a', 'bb'] && [1].first().value() == 1",
+        "sets.contains([1, 2, 3], [2, 3]) && sets.equivalent([1, 2], [2, 1, 1]) && sets.intersects([1], [1, 2]) && !sets.intersects([1], [2])",
+    ]);
+    assert_eq!(run("[].min()"), Err("min called on empty list".into()));
+}
+
+#[test]
+fn regex_url_ip_cidr_quantity_semver_format() {
+    all_true(&[
+        "'abc 123'.find('[0-9]+') == '123' && '1 2 3'.findAll('[0-9]') == ['1', '2', '3'] && '1 2 3'.findAll('[0-9]', 2).size() == 2 && 'ab'.matches('^a')",
+        "url('https://user@example.com:80/path?k=a&k=b').getHost() == 'example.com:80' && url('https://[::1]:80/').getHostname() == '::1'",
+        "url('https://e.com/a b').getEscapedPath() == '/a%20b' && url('https://e.com/?k=a&k=b').getQuery()['k'] == ['a', 'b'] && isURL('/path') && !isURL('../x')",
+        "ip('127.0.0.1').isLoopback() && ip('::1').family() == 6 && isIP('1.2.3.4') && !isIP('1.2.3.400') && !isIP('::ffff:1.2.3.4') && ip.isCanonical('::1')",
+        "cidr('192.168.0.0/16').containsIP('192.168.1.1') && cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16') && cidr('10.1.2.3/8').masked() == cidr('10.0.0.0/8')",
+        "cidr('10.0.0.0/8').prefixLength() == 8 && cidr('10.0.0.1/8').ip() == ip('10.0.0.1') && string(ip('::1')) == '::1'",
+        "quantity('1Gi').isGreaterThan(quantity('1M')) && quantity('50k').add(20).sub(quantity('20')) == quantity('50k') && isQuantity('1.3Gi') && !isQuantity('1,3G')",
+        "quantity('1k').asInteger() == 1000 && !quantity('1m').isInteger() && quantity('1m').asApproximateFloat() == 0.001 && sign(quantity('-1')) == -1",
+        "semver('1.2.3').major() == 1 && semver('1.2.3').isLessThan(semver('1.10.0')) && isSemver('v1.0', true) && !isSemver('v1.0.0') && semver('v01.1', true) == semver('1.1.0')",
+        "!format.dns1123Label().validate('my-label').hasValue() && format.dns1123Label().validate('My_label').value().size() == 1 && format.named('uuid').hasValue()",
+    ]);
+}
+
+#[test]
+fn errors_are_told_as_cel_go_tells_them() {
+    for (source, wanted) in [
+        ("foo.bar", "ERROR: <input>:1:1: undeclared reference to 'foo' (in container '')\n | foo.bar\n | ^"),
+        (
+            "1 > '1'",
+            "ERROR: <input>:1:3: found no matching overload for '_>_' applied to '(int, string)'\n | 1 > '1'\n | ..^",
+        ),
+        ("'a' + 1", "found no matching overload for '_+_' applied to '(string, int)'"),
+        ("'a'.contains(1)", "ERROR: <input>:1:13: found no matching overload for 'contains' applied to 'string.(int)'"),
+        ("[1, 'a']", "ERROR: <input>:1:5: expected type 'int' but found 'string'"),
+        ("'a'.matches(')')", "ERROR: <input>:1:13: invalid matches argument"),
+        ("duration('1')", "ERROR: <input>:1:10: invalid duration argument"),
+        ("timestamp('1000-00-00T00:00:00Z')", "ERROR: <input>:1:11: invalid timestamp"),
+        ("'asdf'.contains('x'", "Syntax error: missing ')' at"),
+        ("1 +", "Syntax error: mismatched input '<EOF>' expecting"),
+        (
+            "1.all(y, true)",
+            "expression of type 'int' cannot be range of a comprehension (must be list, map, or dynamic)",
+        ),
+        ("x.all(1, true)", "argument must be a simple name"),
+        ("a.b() && 1", "expected type 'bool' but found 'int'"),
+    ] {
+        let told = run(source).expect_err(source);
+        assert!(told.contains(wanted), "{source}:\n{told}");
+    }
+}
+
+#[test]
+fn failures_while_evaluating() {
+    for (source, wanted) in [
+        ("x.zz == 1", "no such key: zz"),
+        ("x.l[7] == 1", "index out of bounds: 7"),
+        ("1 / 0 == 1", "division by zero"),
+        ("9223372036854775807 + 1 == 0", "integer overflow"),
+        ("x.s + 1 == 2", "no such overload"),
+        ("dyn('a') < 1", "no such overload"),
+        ("quantity('x').isInteger()", "quantities must match the regular expression"),
+        ("optional.none().value() == 1", "optional.none() dereference"),
+    ] {
+        let told = run(source).expect_err(source);
+        assert!(told.contains(wanted), "{source}: {told}");
+    }
+}
+
+#[test]
+fn hostile_expressions_end_in_bounded_time_and_stack() {
+    let list: String = format!("[{}]", vec!["1"; 400].join(","));
+    let within = |f: &dyn Fn()| {
+        let start = std::time::Instant::now();
+        f();
+        assert!(start.elapsed() < std::time::Duration::from_secs(8), "{:?}", start.elapsed());
+    };
+    within(&|| assert!(run(&format!("{}1{}", "(".repeat(5000), ")".repeat(5000))).is_err()));
+    within(&|| assert!(run(&format!("{}1{}", "[".repeat(240), "]".repeat(240))).is_ok()));
+    within(&|| assert!(run(&format!("1{}", "+1".repeat(20_000))).is_err()));
+    within(&|| assert!(run(&format!("true{}", "&&true".repeat(10_000))).is_ok()));
+    within(&|| assert!(run(&format!("x{}", ".optMap(a, a)".repeat(200))).is_err()));
+    within(&|| assert!(run(&format!("{}true", "!".repeat(90_000))).is_ok()));
+    within(&|| assert!(run(&"[".repeat(90_000)).is_err()));
+    within(&|| assert!(run(&vec!["[]"; 30_000].join(",").replacen("[]", "[[]", 1)).is_err()));
+    within(&|| assert!(run(&format!("[{}]", vec!["[]"; 30_000].join(","))).is_ok()));
+    let nested = format!("{list}.all(a, {list}.all(b, {list}.all(c, a == b)))");
+    within(&|| assert_eq!(run(&nested), Err(EvalError::CostLimit.to_string())));
+    within(&|| assert_eq!(run("lists.range(9000000000).size() == 1"), Err(EvalError::CostLimit.to_string())));
+    within(&|| assert!(run("'a'.matches('(a{1000}){1000}')").is_err()));
+    let mut deep = "true".to_owned();
+    for n in 0..60 {
+        deep = format!("[1].all(v{n}, {deep})");
+    }
+    within(&|| assert!(run(&deep).is_ok()));
+}
