@@ -11,15 +11,18 @@ use crate::status::Status;
 
 mod attributes;
 mod escalation;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
+mod resource_quota;
 mod rules;
 mod service_account;
 mod tolerations;
 mod webhook;
 
 pub use attributes::{Attributes, Operation};
+pub use resource_quota::Turns;
 use webhook::Reinvocation;
 pub use webhook::{Hooks, WebhookMetrics};
 
@@ -76,6 +79,7 @@ async fn builtin(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> R
     }
     // As in kube-apiserver, a missing namespace is what is told first, and not that it has no service account.
     namespace_lifecycle::validate(call, Some(object), old).await?;
+    limit_ranger::mutate(call, object).await?;
     service_account::mutate(call, object).await?;
     tolerations::mutate(object);
     priority::mutate(call, object).await
@@ -86,11 +90,15 @@ pub async fn validate(call: &Arc<Call>, object: &Value, old: Option<&Value>) -> 
     namespace_lifecycle::validate(call, Some(object), old).await?;
     node_restriction::validate(call, Some(object), old)?;
     escalation::validate(call, Some(object), old)?;
+    limit_ranger::validate(call, object, old).await?;
     if call.info.subresource == "scale" {
         let (spoken, before) = (scale::read(object), old.map(scale::read));
         return validate_other(&Attributes::of_write(call, &spoken, before.as_ref())?, &spoken).await;
     }
-    validate_other(&Attributes::of_write(call, object, old)?, object).await
+    let attributes = Attributes::of_write(call, object, old)?;
+    validate_other(&attributes, object).await?;
+    // Last, for nothing that is refused is charged.
+    resource_quota::charge(&attributes, object).await
 }
 
 /// All plugins for a deletion.

@@ -82,6 +82,14 @@ impl Cache {
         self.read().objects.get(key).cloned()
     }
 
+    /// The objects of one namespace, by name.
+    pub fn of_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
+        let prefix = format!("{namespace}/");
+        let state = self.read();
+        let of_it = state.objects.range(Arc::from(prefix.as_str())..).take_while(|(key, _)| key.starts_with(&prefix));
+        of_it.map(|(_, object)| object.clone()).collect()
+    }
+
     /// Remembers that this server wrote `revision`: later reads wait for it.
     pub fn wrote(&self, revision: i64) {
         self.written.fetch_max(revision, Ordering::AcqRel);

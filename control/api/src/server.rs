@@ -7,7 +7,7 @@ use orlop_auth::UserInfo;
 use orlop_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::Hooks;
+use crate::admission::{Hooks, Turns};
 use crate::allocation::Allocator;
 use crate::authenticate::Identity;
 use crate::authorize::Authorizer;
@@ -54,6 +54,7 @@ pub struct ApiServer {
     metrics: Metrics,
     webhooks: Webhooks,
     hooks: Hooks,
+    quota_turns: Turns,
     stop: CancellationToken,
 }
 
@@ -81,6 +82,7 @@ impl ApiServer {
             metrics,
             webhooks,
             hooks,
+            quota_turns: Turns::default(),
             stop,
         });
         crate::bootstrap::run(&server).await?;
@@ -159,5 +161,9 @@ impl ApiServer {
 
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.hooks
+    }
+
+    pub(crate) fn quota_turns(&self) -> &Turns {
+        &self.quota_turns
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! Here: workloads (ReplicationController, ReplicaSet, Deployment, DaemonSet, StatefulSet, Job), Services (EndpointSlice, its
 //! mirroring, Endpoints, those of cluster DNS), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
-//! garbage (owner references, pods, finished Jobs) and disruption budgets. Not here: CronJobs, autoscaling, quotas, volumes,
+//! garbage (owner references, pods, finished Jobs), disruption budgets and quotas. Not here: CronJobs, autoscaling, volumes,
 //! certificate requests, cloud routes and load balancers.
 
 mod cluster_dns;
@@ -35,6 +35,7 @@ mod pod_control;
 mod pod_gc;
 mod replicas;
 mod replication;
+mod resource_quota;
 mod run;
 mod service;
 mod stateful_set;

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, Repl
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -20,7 +20,8 @@ use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
     ClusterDns, Informer, cluster_dns, daemon_set, deployment, disruption, endpoint_slice, endpoint_slice_mirroring,
-    endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, stateful_set, taint_eviction,
+    endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, resource_quota, stateful_set,
+    taint_eviction,
 };
 
 /// What the controllers must know.
@@ -89,6 +90,7 @@ pub async fn run(
     let revisions = Arc::new(Informer::<ControllerRevision>::default());
     let stateful_sets = Arc::new(Informer::<StatefulSet>::default());
     let budgets = Arc::new(Informer::<PodDisruptionBudget>::default());
+    let quotas = Arc::new(Informer::<ResourceQuota>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
 
     tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
@@ -123,6 +125,8 @@ pub async fn run(
         stateful_sets: stateful_sets.clone(),
     };
     tasks.spawn(disruption::run(account(disruption::NAME), views, stop.clone()));
+    let views = resource_quota::Views { quotas: quotas.clone(), pods: pods.clone(), services: services.clone() };
+    tasks.spawn(resource_quota::run(account(resource_quota::NAME), views, stop.clone()));
     let views = endpoint_slice::Views {
         services: services.clone(),
         pods: pods.clone(),
@@ -183,6 +187,7 @@ pub async fn run(
     tasks.spawn(revisions.run(reader.clone(), stop.clone()));
     tasks.spawn(stateful_sets.run(reader.clone(), stop.clone()));
     tasks.spawn(budgets.run(reader.clone(), stop.clone()));
+    tasks.spawn(quotas.run(reader.clone(), stop.clone()));
     tasks.spawn(replica_sets.run(reader, stop.clone()));
 
     while let Some(ended) = tasks.join_next().await {

@@ -17,6 +17,7 @@ mod namespaces;
 mod nodes;
 mod pods;
 mod protobuf;
+mod quotas;
 mod reviews;
 mod services;
 mod tokens;

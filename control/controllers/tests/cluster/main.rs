@@ -10,6 +10,7 @@ mod deletion;
 mod deployments;
 mod jobs;
 mod nodes;
+mod quotas;
 mod settled;
 mod stateful;
 mod walk;
