@@ -36,12 +36,18 @@ impl Fuzz {
         let wanted = |name: &str| self.target.as_deref().is_none_or(|wanted| wanted == name);
         let targets: Vec<&str> = TARGETS.into_iter().filter(|name| wanted(name)).collect();
         ensure!(!targets.is_empty(), "no such target; there are {}", TARGETS.join(", "));
-        ensure!(run::succeeds(Command::new("c++").arg("--version")), "libFuzzer is C++: install a compiler (apt-get install g++)");
+        ensure!(
+            run::succeeds(Command::new("c++").arg("--version")),
+            "libFuzzer is C++: install a compiler (apt-get install g++)"
+        );
         let folder = run::target().join("fuzz");
         let sources = run::root().join("tests/fuzz");
         run::step("building the fuzz targets (some minutes the first time)");
         let mut build = run::cargo_build();
-        build.current_dir(&sources).args(["--release", "--target", "x86_64-unknown-linux-gnu", "--target-dir"]).arg(&folder);
+        build
+            .current_dir(&sources)
+            .args(["--release", "--target", "x86_64-unknown-linux-gnu", "--target-dir"])
+            .arg(&folder);
         run::run(build.env("RUSTFLAGS", COUNTERS))?;
         for name in targets {
             run::step(&format!("{name}, for {} s", self.seconds));
@@ -56,7 +62,9 @@ impl Fuzz {
             let mut fuzz = Command::new(folder.join("x86_64-unknown-linux-gnu/release").join(name));
             fuzz.arg(&corpus).arg(sources.join("seeds").join(name)).env("TMPDIR", &scratch);
             fuzz.arg(format!("-artifact_prefix={}/", found.display())).arg(format!("-max_total_time={}", self.seconds));
-            fuzz.arg(format!("-rss_limit_mb={MEMORY}")).arg(format!("-max_len={LENGTH}")).arg(format!("-timeout={TIMEOUT}"));
+            fuzz.arg(format!("-rss_limit_mb={MEMORY}"))
+                .arg(format!("-max_len={LENGTH}"))
+                .arg(format!("-timeout={TIMEOUT}"));
             run::run(fuzz.args(["-print_final_stats=1", "-verbosity=0"]))
                 .with_context(|| format!("the input that did it is in {}", found.display()))?;
             let _ = std::fs::remove_dir_all(&scratch);

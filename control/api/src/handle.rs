@@ -29,7 +29,7 @@ impl ApiServer {
         let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
         let long_running = is_long_running(&request);
         let mut flow = None;
-        let answer = self.answer(request, &mut flow);
+        let answer = self.answer(request, long_running, &mut flow);
         let result = if long_running {
             answer.await
         } else {
@@ -48,6 +48,7 @@ impl ApiServer {
     async fn answer(
         self: Arc<Self>,
         request: Request<Body>,
+        long_running: bool,
         flow: &mut Option<Flow>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
@@ -62,6 +63,8 @@ impl ApiServer {
         *flow = self.flow_control().classify(&user, &info);
         let started = std::time::Instant::now();
         let about = info.clone();
+        let read_only = matches!(parts.method, Method::GET | Method::HEAD);
+        let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
         let result = match self.authorizer().check(&user, &info, &query) {
             Err(refused) => Err(refused),
             Ok(()) if info.is_resource => self.clone().resource(user.clone(), info, query, parts, body).await,
@@ -69,7 +72,9 @@ impl ApiServer {
         };
         let code = result.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
         let took = started.elapsed();
-        self.metrics().answered(self.catalog(), &about, code, took);
+        drop(in_flight);
+        let bytes = result.as_ref().ok().and_then(|answer| http_body::Body::size_hint(answer.body()).exact());
+        self.metrics().answered(self.catalog(), &about, code, took, bytes);
         tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }

@@ -19,6 +19,12 @@ use crate::server::ApiServer;
 use crate::status::Status;
 use crate::wire::{self, Body};
 
+mod storage;
+mod traffic;
+
+pub use storage::StorageMetrics;
+pub use traffic::{Events, Traffic};
+
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Seconds; kube-apiserver's buckets, thinned out.
@@ -50,7 +56,7 @@ struct Stored {
     resource: String,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Seconds;
 
 impl MetricConstructor<Histogram> for Seconds {
@@ -69,6 +75,8 @@ pub struct Metrics {
     resident: Gauge,
     /// Of admission webhooks.
     pub webhooks: WebhookMetrics,
+    /// What is under way and what goes out.
+    pub traffic: Traffic,
 }
 
 /// One of the requests that last; it is counted until it is dropped.
@@ -81,13 +89,14 @@ impl Drop for LongRunning {
 }
 
 impl Metrics {
-    /// Nothing counted yet.
-    pub fn new() -> Self {
+    /// Nothing counted yet; what the store is asked is counted elsewhere.
+    pub fn new(storage: &StorageMetrics) -> Self {
         let mut registry = Registry::default();
         let webhooks = WebhookMetrics::new(&mut registry);
         let mut metrics = Self {
             registry,
             webhooks,
+            traffic: Traffic::default(),
             requests: Family::default(),
             durations: Family::new_with_constructor(Seconds),
             long_running: Family::default(),
@@ -95,6 +104,8 @@ impl Metrics {
             resident: Gauge::default(),
         };
         let registry = &mut metrics.registry;
+        storage.register(registry);
+        metrics.traffic.register(registry);
         registry.register("apiserver_request", "Requests by verb, resource and HTTP code", metrics.requests.clone());
         registry.register(
             "apiserver_request_duration_seconds",
@@ -111,8 +122,11 @@ impl Metrics {
         metrics
     }
 
-    /// Counts a request that was answered.
-    pub fn answered(&self, catalog: &Catalog, info: &RequestInfo, code: u16, took: Duration) {
+    /// Counts a request that was answered, with so many bytes if that is known yet.
+    pub fn answered(&self, catalog: &Catalog, info: &RequestInfo, code: u16, took: Duration, bytes: Option<u64>) {
+        if let Some(bytes) = bytes {
+            self.traffic.answered(catalog, info, bytes);
+        }
         let asked = asked(catalog, info);
         self.durations.get_or_create(&asked).observe(took.as_secs_f64());
         let Asked { verb, group, version, resource, subresource, scope } = asked;

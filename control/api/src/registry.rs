@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 
 use crate::cache::{Cache, Hub};
 use crate::catalog::Resource;
+use crate::metrics::StorageMetrics;
 use crate::object::{MAX_DEPTH, Object, nests_within};
 use crate::status::Status;
 
@@ -35,17 +36,23 @@ pub struct Registry {
     store: Arc<dyn Store>,
     hub: Arc<Hub>,
     event_lease: Mutex<Option<(LeaseId, Instant)>>,
+    metrics: StorageMetrics,
 }
 
 impl Registry {
     /// Over a store and the caches that its feed fills.
     pub fn new(store: Arc<dyn Store>, hub: Arc<Hub>) -> Self {
-        Self { store, hub, event_lease: Mutex::new(None) }
+        Self { store, hub, event_lease: Mutex::new(None), metrics: StorageMetrics::default() }
     }
 
     /// The caches.
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
+    }
+
+    /// What the store is asked through this.
+    pub fn metrics(&self) -> &StorageMetrics {
+        &self.metrics
     }
 
     /// The store itself.
@@ -76,7 +83,9 @@ impl Registry {
             success: vec![Op::Put { key: key.clone(), value: encode(&value), lease }],
             failure: vec![Op::Range(RangeRequest::now(KeyRange::one(key.clone())))],
         };
+        let begun = Instant::now();
         let answer = self.store.txn(txn).await.map_err(store_failed)?;
+        self.metrics.done(if expected == 0 { "create" } else { "update" }, resource, begun);
         if !answer.succeeded {
             return Ok(Outcome::Stale(self.found(resource, answer.responses)?));
         }
@@ -94,7 +103,9 @@ impl Registry {
             success: vec![Op::Delete(KeyRange::one(key.clone()))],
             failure: vec![Op::Range(RangeRequest::now(KeyRange::one(key)))],
         };
+        let begun = Instant::now();
         let answer = self.store.txn(txn).await.map_err(store_failed)?;
+        self.metrics.done("delete", resource, begun);
         if !answer.succeeded {
             return Ok(Outcome::Stale(self.found(resource, answer.responses)?));
         }

@@ -71,7 +71,7 @@ impl ApiServer {
         hub.run(config.store.clone(), stop.clone()).await?;
         let webhooks = Webhooks::new(hub.clone());
         let registry = Registry::new(config.store.clone(), hub);
-        let (metrics, hooks) = (Metrics::new(), Hooks::default());
+        let (metrics, hooks) = (Metrics::new(registry.metrics()), Hooks::default());
         let server = Arc::new(Self {
             config,
             catalog,

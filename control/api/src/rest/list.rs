@@ -1,6 +1,7 @@
 //! `GET` of a collection, in one piece or in pages that all show the same revision.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Response;
@@ -169,7 +170,9 @@ impl Call {
         let mut page = Page { objects: Vec::new(), revision, next: None, remaining: None };
         loop {
             let request = RangeRequest { range: range.clone(), revision, limit: STORE_PAGE, count_only: false };
-            let read = self.server.registry().store().range(request).await.map_err(store_failed)?;
+            let (registry, begun) = (self.server.registry(), Instant::now());
+            let read = registry.store().range(request).await.map_err(store_failed)?;
+            registry.metrics().done("list", &cache.resource, begun);
             for (i, kv) in read.kvs.iter().enumerate() {
                 let object = decode(&cache.resource, kv)?;
                 if !selectors.matches(&object) {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 
 use super::{Call, read::parse_version};
 use crate::cache::{EventType, Subscription};
-use crate::metrics::LongRunning;
+use crate::metrics::{Events, LongRunning};
 use crate::object::Object;
 use crate::selector::Selectors;
 use crate::status::Status;
@@ -46,6 +46,7 @@ struct Watch {
     deadline: Instant,
     bookmark: tokio::time::Interval,
     done: bool,
+    events: Events,
     _counted: LongRunning,
 }
 
@@ -109,6 +110,7 @@ impl Call {
             deadline: Instant::now() + Duration::from_secs(seconds),
             bookmark,
             done: false,
+            events: self.server.metrics().traffic.events(&self.resource),
             _counted: self.server.metrics().long_running(self.server.catalog(), &self.info),
         };
         let frames = stream::unfold(watch, |mut watch| async move {
@@ -161,7 +163,9 @@ impl Watch {
         if !self.initial.is_empty() {
             let mut bytes = Vec::new();
             while let Some(object) = self.initial.pop_front() {
-                bytes.extend_from_slice(&self.event(EventType::Added, &object));
+                let event = self.event(EventType::Added, &object);
+                self.events.sent(event.len());
+                bytes.extend_from_slice(&event);
                 if bytes.len() > 64 << 10 {
                     break;
                 }
@@ -181,7 +185,8 @@ impl Watch {
                         let status = Status::expired("too old resource version: the watch fell behind and was cut off");
                         return Some(self.fail(&status));
                     };
-                    let mut bytes = Vec::new();
+                    // One event alone, as it mostly comes, is sent as all watchers share it.
+                    let (mut alone, mut bytes) = (Bytes::new(), Vec::new());
                     for change in changes {
                         let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
                         let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { continue };
@@ -193,13 +198,22 @@ impl Watch {
                             },
                             _ => change.frame(event, &object),
                         };
-                        bytes.extend_from_slice(&frame);
+                        self.events.sent(frame.len());
+                        if alone.is_empty() && bytes.is_empty() {
+                            alone = frame;
+                        } else {
+                            bytes.extend_from_slice(&std::mem::take(&mut alone));
+                            bytes.extend_from_slice(&frame);
+                        }
                         if self.done {
                             break;
                         }
                     }
                     if !bytes.is_empty() {
                         return Some(bytes.into());
+                    }
+                    if !alone.is_empty() {
+                        return Some(alone);
                     }
                 }
                 _ = self.bookmark.tick(), if self.bookmarks => {

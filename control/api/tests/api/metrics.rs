@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::WatchParams;
 use kube::{Api, api::ListParams};
@@ -13,7 +14,8 @@ async fn requests_watches_and_objects_are_counted() {
     assert!(cluster.kubectl_as("eve", "get namespaces", "").await.is_err());
     let namespaces: Api<Namespace> = Api::all(cluster.admin());
     namespaces.list(&ListParams::default()).await.unwrap();
-    let watch = namespaces.watch(&WatchParams::default(), "0").await.unwrap();
+    let mut watch = namespaces.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    assert!(watch.next().await.unwrap().is_ok());
     let page = cluster.kubectl("get --raw /metrics").await.unwrap();
     let sample = |name: &str, labels: &[&str]| {
         let line = page.lines().find(|l| l.starts_with(name) && labels.iter().all(|label| l.contains(label)));
@@ -29,6 +31,10 @@ async fn requests_watches_and_objects_are_counted() {
     assert!(sample("apiserver_request_total{", &["verb=\"LIST\"", of, "code=\"403\""]) >= 1.0);
     assert!((sample("apiserver_longrunning_requests{", &["verb=\"WATCH\"", of]) - 1.0).abs() < 0.1);
     assert!((sample("apiserver_storage_objects{", &[of]) - 4.0).abs() < 0.1);
+    assert!(sample("etcd_request_duration_seconds_count{", &["operation=\"create\"", of]) >= 4.0);
+    assert!(sample("apiserver_watch_events_total{", &[of]) >= 4.0);
+    assert!(sample("apiserver_response_sizes_sum{", &["verb=\"LIST\"", of]) > 1000.0);
+    assert!((sample("apiserver_current_inflight_requests{", &["readOnly"]) - 1.0).abs() < 0.1, "this one");
     assert!(sample("process_resident_memory_bytes", &[]) > 1e6);
     drop(watch);
     for _ in 0..50 {
