@@ -85,8 +85,9 @@ async fn ensure(server: &Arc<ApiServer>, mut object: Value) -> Result<(), ApiErr
 pub(crate) async fn write(server: &Arc<ApiServer>, object: &mut Value) -> Result<(), Status> {
     let (api_version, kind) =
         (object["apiVersion"].as_str().unwrap_or_default(), object["kind"].as_str().unwrap_or_default());
+    let catalog = server.catalog();
     let resource =
-        server.catalog().by_kind(api_version, kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
+        catalog.by_kind(api_version, kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
     let cache = server.registry().hub().cache(resource)?;
     let registry = server.registry();
     if let Some(found) = registry.get(&cache, meta(object, "namespace"), meta(object, "name")).await? {

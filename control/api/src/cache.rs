@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use imbl::OrdMap;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::Resource;
 use crate::object::Object;
@@ -41,6 +42,10 @@ pub struct Cache {
     sequence: watch::Sender<u64>,
     /// The newest revision that this server wrote to this resource.
     written: AtomicI64,
+    /// Everything up to this revision was read from the store when the cache was filled.
+    since: AtomicI64,
+    /// Cancelled when this cache is not fed any more.
+    gone: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +65,19 @@ struct State {
 
 impl Cache {
     fn new(resource: Arc<Resource>) -> Self {
-        Self { resource, state: RwLock::default(), sequence: watch::Sender::new(0), written: AtomicI64::new(0) }
+        Self {
+            resource,
+            state: RwLock::default(),
+            sequence: watch::Sender::new(0),
+            written: AtomicI64::new(0),
+            since: AtomicI64::new(0),
+            gone: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when the resource is served no more, or from another cache.
+    pub fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -120,6 +137,7 @@ impl Cache {
 
     /// Replaces everything with a fresh read of the store; watches that run are cut.
     fn reset(&self, objects: Objects, revision: i64) {
+        self.since.store(revision, Ordering::Release);
         let mut state = self.write();
         let next = state.first + state.history.len() as u64 + 1;
         *state = State {

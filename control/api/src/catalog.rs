@@ -4,10 +4,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::custom::Custom;
+
 mod table;
+mod versions;
+
+pub use versions::newest_first;
 
 /// One resource in one API version.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Resource {
     /// API group, empty for core.
     pub group: String,
@@ -33,6 +38,8 @@ pub struct Resource {
     pub storage: String,
     /// `apiVersion` in which objects are stored.
     pub storage_version: String,
+    /// What its CustomResourceDefinition says, if it has one.
+    pub custom: Option<Arc<Custom>>,
 }
 
 /// A subresource of a [`Resource`].
@@ -70,6 +77,11 @@ impl Resource {
         }
     }
 
+    /// Kind of a list of these objects.
+    pub fn list_kind(&self) -> String {
+        self.custom.as_ref().map_or_else(|| format!("{}List", self.kind), |custom| custom.list_kind.clone())
+    }
+
     /// Whether a verb is served.
     pub fn serves(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)
@@ -104,6 +116,21 @@ impl Catalog {
             catalog.by_path.insert(path, resource.clone());
             catalog.by_kind.entry((resource.api_version(), resource.kind.clone())).or_insert_with(|| resource.clone());
             catalog.resources.push(resource);
+        }
+        catalog
+    }
+
+    /// The built-in resources with custom ones behind them; what is built in is not replaced.
+    pub fn with(custom: &[Arc<Resource>]) -> Self {
+        let mut catalog = Self::builtin();
+        for resource in custom {
+            let path = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+            if catalog.by_path.contains_key(&path) {
+                continue;
+            }
+            catalog.by_path.insert(path, resource.clone());
+            catalog.by_kind.entry((resource.api_version(), resource.kind.clone())).or_insert_with(|| resource.clone());
+            catalog.resources.push(resource.clone());
         }
         catalog
     }

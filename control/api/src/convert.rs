@@ -56,6 +56,9 @@ pub fn to_storage(resource: &Resource, object: &mut Value) {
     if is_old_autoscaler(resource) {
         return conversion::to_v2(object);
     }
+    if resource.custom.is_some() {
+        object["apiVersion"] = resource.storage_version.as_str().into();
+    }
     if !is_new_event(resource) {
         return;
     }
@@ -67,6 +70,9 @@ pub fn to_storage(resource: &Resource, object: &mut Value) {
 pub fn from_storage(resource: &Resource, object: &mut Value) {
     if is_old_autoscaler(resource) {
         return conversion::to_v1(object);
+    }
+    if let Some(custom) = resource.custom.as_ref().filter(|_| object["apiVersion"] != resource.api_version()) {
+        custom.read(object);
     }
     if !is_new_event(resource) {
         return;

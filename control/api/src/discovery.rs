@@ -14,7 +14,7 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 
 /// Answers `/api…` and `/apis…`.
 pub fn answer(server: &ApiServer, segments: &[&str], headers: &HeaderMap) -> Result<Response<Body>, Status> {
-    let catalog = server.catalog();
+    let catalog = &*server.catalog();
     if matches!(segments, ["api"] | ["apis"]) && wants_aggregated(headers) {
         return Ok(tagged(headers, &aggregated(catalog, segments[0] == "api")));
     }

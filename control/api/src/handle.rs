@@ -74,7 +74,7 @@ impl ApiServer {
         let took = started.elapsed();
         drop(in_flight);
         let bytes = result.as_ref().ok().and_then(|answer| http_body::Body::size_hint(answer.body()).exact());
-        self.metrics().answered(self.catalog(), &about, code, took, bytes);
+        self.metrics().answered(&self.catalog(), &about, code, took, bytes);
         tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }
@@ -97,8 +97,8 @@ impl ApiServer {
         mut parts: http::request::Parts,
         body: Body,
     ) -> Result<Response<Body>, Status> {
-        let resource =
-            self.catalog().get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+        let catalog = self.catalog();
+        let resource = catalog.get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };
         let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -128,9 +128,9 @@ impl ApiServer {
             [".well-known", "openid-configuration"] => Ok(crate::openid::configuration(self)),
             ["openid", "v1", "jwks"] => Ok(crate::openid::key_set(self)),
             ["metrics"] => self.metrics().answer(self),
-            ["openapi", rest @ ..] => crate::openapi::answer(self.catalog(), rest, query, &parts.headers).await,
+            ["openapi", rest @ ..] => crate::openapi::answer(&self.catalog(), rest, query, &parts.headers).await,
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
-            [""] => Ok(wire::json(200, &crate::discovery::paths(self.catalog()))),
+            [""] => Ok(wire::json(200, &crate::discovery::paths(&self.catalog()))),
             _ => Err(Status::no_such_path()),
         }
     }

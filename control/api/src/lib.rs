@@ -15,6 +15,7 @@ mod cache;
 mod catalog;
 mod config;
 mod convert;
+mod custom;
 mod discovery;
 mod fields;
 mod flow_control;

@@ -1,6 +1,8 @@
 //! One object as the cache holds it: its encoded bytes, shared by everyone who reads or watches it, and the few values that
 //! selectors and preconditions ask for. The decoded tree is not kept; who needs it decodes.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -33,7 +35,7 @@ pub struct Object {
     /// JSON in the stored version, `resourceVersion` included.
     pub json: Bytes,
     labels: Box<[(Box<str>, Box<str>)]>,
-    fields: Box<[(&'static str, Box<str>)]>,
+    fields: Box<[(Cow<'static, str>, Box<str>)]>,
 }
 
 /// Why stored bytes are no object.
@@ -55,8 +57,11 @@ impl Object {
         revision: i64,
         created: i64,
     ) -> Result<Self, DecodeError> {
-        let value: Value = serde_json::from_slice(value)
+        let mut value: Value = serde_json::from_slice(value)
             .map_err(|e| DecodeError { key: String::from_utf8_lossy(key).into_owned(), reason: e.to_string() })?;
+        if let Some(custom) = &resource.custom {
+            custom.read(&mut value);
+        }
         Ok(Self::from_value(resource, value, revision, created))
     }
 

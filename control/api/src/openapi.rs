@@ -1,11 +1,14 @@
 //! `/openapi/v2` and `/openapi/v3`: the schema's documents, made when first asked for and compressed by the client's wish.
 
+use std::sync::Arc;
+
 use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use orlop_schema::Schema;
 use orlop_schema::openapi::{v2, v3};
 
 use crate::catalog::Catalog;
+use crate::custom::Custom;
 use crate::request::Query;
 use crate::status::Status;
 use crate::wire::{self, Body};
@@ -24,14 +27,15 @@ pub async fn answer(
             let path = path.join("/");
             let (group, version) =
                 group_versions(catalog).find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
-            let hash = v3::hash(Schema::builtin(), &group, &version);
+            let schemas = schemas(catalog);
+            let hash = v3::hash(&schemas.refs(), &group, &version);
             let tag = format!("\"{hash}\"");
             if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
                 let mut response = wire::respond(304, "application/json", "");
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 return Ok(response);
             }
-            let document = blocking(move || v3::document(Schema::builtin(), &group, &version))
+            let document = blocking(move || v3::document(&schemas.refs(), &group, &version))
                 .await?
                 .ok_or_else(Status::no_such_path)?;
             let mut response = wire::respond(200, "application/json", document);
@@ -45,21 +49,47 @@ pub async fn answer(
             Ok(response)
         }
         ["v2"] if accept.contains("proto-openapi.spec.v2") => {
-            Ok(wire::respond(200, v2::PROTOBUF, blocking(|| v2::protobuf(Schema::builtin())).await?))
+            let schemas = schemas(catalog);
+            Ok(wire::respond(200, v2::PROTOBUF, blocking(move || v2::protobuf(&schemas.refs())).await?))
         }
-        ["v2"] => Ok(wire::respond(200, "application/json", blocking(|| v2::json(Schema::builtin())).await?)),
+        ["v2"] => {
+            let schemas = schemas(catalog);
+            Ok(wire::respond(200, "application/json", blocking(move || v2::json(&schemas.refs())).await?))
+        }
         _ => Err(Status::no_such_path()),
     }
 }
 
-/// Those that are served.
+/// The built-in schema and those of custom resources.
+struct Schemas(Vec<Arc<Custom>>);
+
+impl Schemas {
+    fn refs(&self) -> Vec<&Schema> {
+        std::iter::once(Schema::builtin()).chain(self.0.iter().map(|custom| custom.schema())).collect()
+    }
+}
+
+fn schemas(catalog: &Catalog) -> Schemas {
+    Schemas(catalog.iter().filter_map(|r| r.custom.clone()).collect())
+}
+
+/// Those that are served and that a schema describes.
 fn group_versions(catalog: &Catalog) -> impl Iterator<Item = (String, String)> {
-    v3::group_versions(Schema::builtin()).into_iter().filter(|(g, v)| catalog.of(g, v).next().is_some())
+    let mut found: Vec<_> = v3::group_versions(Schema::builtin())
+        .into_iter()
+        .filter(|(g, v)| catalog.of(g, v).next().is_some())
+        .chain(catalog.iter().filter(|r| r.custom.is_some()).map(|r| (r.group.clone(), r.version.clone())))
+        .collect();
+    found.sort();
+    found.dedup();
+    found.into_iter()
 }
 
 fn index(catalog: &Catalog) -> Vec<u8> {
+    let schemas = schemas(catalog);
+    let refs = schemas.refs();
     let documents: Vec<(String, String)> =
-        group_versions(catalog).map(|(g, v)| (v3::path(&g, &v), v3::hash(Schema::builtin(), &g, &v))).collect();
+        group_versions(catalog).map(|(g, v)| (v3::path(&g, &v), v3::hash(&refs, &g, &v))).collect();
     v3::index(documents.iter().map(|(path, hash)| (path.as_str(), hash.as_str())))
 }
 

@@ -71,7 +71,10 @@ impl Call {
         closing: CancellationToken,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Self, Status> {
-        let accept = Accept::from_headers(&headers)?;
+        let accept = match resource.custom {
+            Some(_) => Accept::without_protobuf(&headers)?,
+            None => Accept::from_headers(&headers)?,
+        };
         Ok(Self {
             server,
             user,
@@ -94,6 +97,9 @@ impl Call {
 
     async fn carry_out(self) -> Result<Response<Body>, Status> {
         let call = Arc::new(self);
+        if let Some(warning) = call.resource.custom.as_ref().and_then(|custom| custom.warning.as_deref()) {
+            call.warn(warning);
+        }
         let mut response = call.route().await?;
         for warning in std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {
             let clean: String = warning.chars().filter(|c| !c.is_control()).collect();

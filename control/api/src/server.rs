@@ -1,6 +1,6 @@
 //! The API server as a whole: its parts, its start and its end.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{Request, Response};
 use orlop_auth::UserInfo;
@@ -46,7 +46,7 @@ pub enum ApiError {
 /// A running API server.
 pub struct ApiServer {
     config: Config,
-    catalog: Catalog,
+    catalog: RwLock<Arc<Catalog>>,
     registry: Registry,
     authorizer: Authorizer,
     allocator: Allocator,
@@ -72,6 +72,7 @@ impl ApiServer {
         let webhooks = Webhooks::new(hub.clone());
         let registry = Registry::new(config.store.clone(), hub);
         let (metrics, hooks) = (Metrics::new(registry.metrics()), Hooks::default());
+        let catalog = RwLock::new(Arc::new(catalog));
         let server = Arc::new(Self {
             config,
             catalog,
@@ -86,6 +87,9 @@ impl ApiServer {
             stop,
         });
         crate::bootstrap::run(&server).await?;
+        crate::custom::start(&server)
+            .await
+            .map_err(|status| ApiError::Bootstrap { what: "status of CustomResourceDefinitions".into(), status })?;
         Ok(server)
     }
 
@@ -132,8 +136,14 @@ impl ApiServer {
         &self.config
     }
 
-    pub(crate) fn catalog(&self) -> &Catalog {
-        &self.catalog
+    /// What is served now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves something else from now on.
+    pub(crate) fn publish(&self, catalog: Catalog) {
+        *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
     }
 
     pub(crate) fn registry(&self) -> &Registry {

@@ -168,6 +168,12 @@ impl Status {
             .about(&resource.group, &resource.plural, "")
     }
 
+    /// 405 for objects of a custom resource whose definition is being deleted.
+    pub fn not_while_terminating(verb: &str) -> Self {
+        let message = format!("{verb} not allowed while custom resource definition is terminating");
+        Self { details: Some(Box::default()), ..Self::plain(405, "MethodNotAllowed", message) }
+    }
+
     /// 405 for a path that is no resource.
     pub fn method_not_allowed() -> Self {
         Self::plain(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")

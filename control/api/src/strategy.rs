@@ -8,21 +8,30 @@ use crate::convert;
 use crate::object::meta;
 use crate::status::{Cause, Status};
 
-static NAMESPACED: Kind = Kind::custom(true, true);
-static CLUSTER: Kind = Kind::custom(false, true);
+/// By whether objects live in namespaces, then by whether they have a status of their own.
+static CUSTOM: [[Kind; 2]; 2] =
+    [[Kind::custom(false, false), Kind::custom(false, true)], [Kind::custom(true, false), Kind::custom(true, true)]];
 
 /// The rules of a resource's kind; the general ones if it has none of its own.
 pub fn rules(resource: &Resource) -> &'static Kind {
-    let kind = orlop_kinds::kind(&resource.group, &resource.kind);
-    match kind.is_known() {
-        true => kind,
-        false if resource.namespaced => &NAMESPACED,
-        false => &CLUSTER,
-    }
+    let status = match &resource.custom {
+        Some(custom) => custom.status,
+        None => {
+            let kind = orlop_kinds::kind(&resource.group, &resource.kind);
+            if kind.is_known() {
+                return kind;
+            }
+            true
+        }
+    };
+    &CUSTOM[usize::from(resource.namespaced)][usize::from(status)]
 }
 
 /// Fills in defaults, as decoding does in kube-apiserver.
 pub fn default(resource: &Resource, object: &mut Value) {
+    if let Some(custom) = &resource.custom {
+        return custom.default(object);
+    }
     rules(resource).default(&resource.version, object);
     // What a conversion fills in is a default, too.
     convert::with_rules_form(resource, object, |_| ());
@@ -39,18 +48,32 @@ pub fn prepare_update(resource: &Resource, subresource: &str, object: &mut Value
     convert::with_rules_form(resource, object, |object| {
         rules(resource).prepare_update(object, &old, kind_of(subresource));
     });
+    if resource.custom.is_some() && subresource == "status" {
+        crate::custom::keep_metadata(object, &old);
+    }
 }
 
 /// 422 with everything that is wrong with a new object.
 pub fn validate_create(resource: &Resource, object: &Value) -> Result<(), Status> {
     let object = convert::in_rules_form(resource, object);
-    check(resource, &object, &rules(resource).validate_create(&object))
+    let mut errors = rules(resource).validate_create(&object);
+    if let Some(custom) = &resource.custom {
+        errors.0.extend(custom.rules().validate_create(&object).0);
+    }
+    check(resource, &object, &errors)
 }
 
 /// 422 with everything that is wrong with an update.
 pub fn validate_update(resource: &Resource, subresource: &str, object: &Value, old: &Value) -> Result<(), Status> {
     let (object, old) = (convert::in_rules_form(resource, object), convert::in_rules_form(resource, old));
-    check(resource, &object, &rules(resource).validate_update(&object, &old, kind_of(subresource)))
+    let mut errors = rules(resource).validate_update(&object, &old, kind_of(subresource));
+    if let Some(custom) = &resource.custom {
+        errors.0.extend(match subresource {
+            "status" => custom.rules().validate_status_update(&object, &old).0,
+            _ => custom.rules().validate_update(&object, &old).0,
+        });
+    }
+    check(resource, &object, &errors)
 }
 
 /// `Ok`, or 422 with the causes.
@@ -76,8 +99,12 @@ fn kind_of(subresource: &str) -> Subresource {
 
 /// Applies a strategic merge patch.
 pub fn strategic_merge(resource: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
-    let Some(ty) = crate::rest::type_of(&resource.api_version(), &resource.kind) else {
-        return Err(Status::unsupported_media_type(&["application/json-patch+json", "application/merge-patch+json"]));
+    let ty = match &resource.custom {
+        Some(_) => None,
+        None => crate::rest::type_of(&resource.api_version(), &resource.kind),
+    };
+    let Some(ty) = ty else {
+        return Err(Status::unsupported_media_type(crate::custom::PATCHES));
     };
     ty.strategic_merge(object, patch).map_err(|error| Status::bad_request(error.to_string()))
 }

@@ -47,9 +47,11 @@ pub fn row(resource: &Resource, value: &Value, include: Include) -> Value {
         Include::Object => value.clone(),
     };
     let rules = strategy::rules(resource);
-    let mut row = json!({
-        "cells": rules.cells(&convert::in_rules_form(resource, value), Timestamp::now()), "object": object,
-    });
+    let cells = match &resource.custom {
+        Some(custom) => custom.cells(value, Timestamp::now()),
+        None => rules.cells(&convert::in_rules_form(resource, value), Timestamp::now()),
+    };
+    let mut row = json!({"cells": cells, "object": object});
     let conditions = rules.row_conditions(value);
     if !conditions.is_empty() {
         row["conditions"] = conditions.into();
@@ -58,5 +60,8 @@ pub fn row(resource: &Resource, value: &Value, include: Include) -> Value {
 }
 
 fn definitions(resource: &Resource) -> Value {
+    if let Some(custom) = &resource.custom {
+        return custom.columns();
+    }
     strategy::rules(resource).columns().iter().map(orlop_kinds::Column::to_value).collect()
 }

@@ -176,7 +176,7 @@ impl Kind {
             _ => {}
         }
         (self.prepare_update)(new, old, subresource);
-        if self.generation && subresource != Subresource::Status && desired_changed(new, old) {
+        if self.generation && subresource != Subresource::Status && desired_changed(new, old, self.status) {
             let generation = int(&old["metadata"]["generation"]) + 1;
             if let Some(meta) = new.get_mut("metadata") {
                 set(meta, "generation", generation);
@@ -271,9 +271,9 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
     }
 }
 
-/// Whether anything but metadata and status differs.
-fn desired_changed(new: &Value, old: &Value) -> bool {
-    let desired = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata" | "status");
+/// Whether anything but metadata (and a status that is written apart) differs.
+fn desired_changed(new: &Value, old: &Value, status_apart: bool) -> bool {
+    let desired = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata") && !(status_apart && key == "status");
     let keys = crate::value::entries(new).chain(crate::value::entries(old)).map(|(key, _)| key);
     keys.filter(|key| desired(key)).any(|key| !same(&new[key], &old[key]))
 }

@@ -8,6 +8,7 @@
 pub mod autoscaling;
 mod config;
 mod coordination;
+pub mod custom;
 mod diff;
 mod dynamic_resources;
 mod endpoints;

@@ -31,7 +31,7 @@ pub(crate) static KINDS: &[Kind] = &[
     certificates::REQUEST,
     COMPONENT_STATUS,
     API_SERVICE,
-    CUSTOM_RESOURCE_DEFINITION,
+    crate::custom::CUSTOM_RESOURCE_DEFINITION,
 ];
 
 const POD_TEMPLATE: Kind = Kind {
@@ -133,17 +133,6 @@ const COMPONENT_STATUS: Kind = Kind {
 
 const API_SERVICE: Kind =
     Kind { group: "apiregistration.k8s.io", kind: "APIService", namespaced: false, status: true, ..GENERAL };
-
-const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
-    group: "apiextensions.k8s.io",
-    kind: "CustomResourceDefinition",
-    namespaced: false,
-    status: true,
-    generation: true,
-    columns: &[NAME, Column { format: "date", ..Column::text("Created At", "When the object was created.") }],
-    cells: |definition, _| vec![name(definition), definition["metadata"]["creationTimestamp"].clone()],
-    ..GENERAL
-};
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,7 @@ pub mod quantity;
 mod resource;
 mod schema;
 pub mod strategic;
+pub mod structural;
 mod table;
 mod time;
 mod types;

@@ -15,9 +15,11 @@ pub mod v3;
 use serde_json::{Value, json};
 
 /// The two generations of the specification, as far as they differ here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// Swagger.
     V2,
+    /// OpenAPI v3.
     V3,
 }
 
@@ -26,7 +28,7 @@ const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "applica
 
 impl Dialect {
     /// A reference to a named type.
-    fn reference(self, name: &str) -> Value {
+    pub(crate) fn reference(self, name: &str) -> Value {
         match self {
             Dialect::V2 => json!({ "$ref": format!("#/definitions/{name}") }),
             Dialect::V3 => json!({ "$ref": format!("#/components/schemas/{name}") }),

@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::LazyLock;
 
+use serde_json::Value;
+
+use crate::openapi::Dialect;
 use crate::table::{self, Table};
 use crate::{Field, GroupVersionKind, Resource, Str, Ty, Type, TypeId};
 
@@ -23,6 +26,7 @@ pub struct Schema {
     by_name: HashMap<Str, TypeId>,
     by_kind: HashMap<GroupVersionKind, TypeId>,
     by_plural: HashMap<(Str, Str, Str), usize>,
+    definitions: HashMap<(Dialect, Str), Value>,
 }
 
 /// A type together with the schema that resolves its references. Dereferences to the [`Type`].
@@ -68,7 +72,27 @@ impl Schema {
             .enumerate()
             .map(|(at, r)| ((r.group.clone(), r.version.clone(), r.plural.clone()), at))
             .collect();
-        Schema { base, minor: table.minor, types: table.types, resources: table.resources, by_name, by_kind, by_plural }
+        Schema {
+            base,
+            minor: table.minor,
+            types: table.types,
+            resources: table.resources,
+            by_name,
+            by_kind,
+            by_plural,
+            definitions: HashMap::new(),
+        }
+    }
+
+    /// The same with OpenAPI definitions, by type name, that are published as they stand.
+    pub(crate) fn with_definitions(mut self, definitions: HashMap<(Dialect, Str), Value>) -> Schema {
+        self.definitions = definitions;
+        self
+    }
+
+    /// The definition that is published for a type, if it does not follow from the type.
+    pub(crate) fn definition(&self, dialect: Dialect, name: &str) -> Option<&Value> {
+        self.definitions.get(&(dialect, name.into()))
     }
 
     /// The Kubernetes minor the table describes, such as `v1.36`.

@@ -83,10 +83,9 @@ pub async fn reconcile(server: &ApiServer) -> Result<(), Status> {
 async fn write(server: &ApiServer, mut wanted: Value, fields: &[&str]) -> Result<(), Status> {
     let kind = wanted["kind"].as_str().unwrap_or_default().to_owned();
     let api_version = wanted["apiVersion"].as_str().unwrap_or_default();
-    let resource = server
-        .catalog()
-        .by_kind(api_version, &kind)
-        .ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
+    let catalog = server.catalog();
+    let resource =
+        catalog.by_kind(api_version, &kind).ok_or_else(|| Status::internal(format!("{kind} is not served")))?;
     let registry = server.registry();
     let cache = registry.hub().cache(resource)?;
     let Some(found) = registry.get(&cache, "default", "kubernetes").await? else {

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::StreamExt;
 use orlop_store::{Event, KeyRange, RangeRequest, Store, StoreError, WatchBatch, WatchStream};
 use tokio_util::sync::CancellationToken;
 
+use super::hub::Command;
 use super::{Cache, Change, ChangeKind, Hub, Objects};
+use crate::catalog::Resource;
 use crate::object::Object;
 
 const REGISTRY: &str = "/registry/";
@@ -23,7 +26,7 @@ impl Hub {
             loop {
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    why = hub.follow(&mut watch) => tracing::warn!(error = ?why, "the store's watch ended; listing again"),
+                    why = hub.follow(&mut watch, &*store) => tracing::warn!(error = ?why, "the store's watch ended; listing again"),
                 }
                 watch = loop {
                     match hub.fill(&*store).await {
@@ -72,21 +75,50 @@ impl Hub {
         Ok(watch)
     }
 
-    async fn follow(&self, watch: &mut WatchStream) -> Option<StoreError> {
-        while let Some(batch) = watch.next().await {
-            match batch {
-                Ok(WatchBatch::Events(events)) => self.apply(&events),
-                Ok(WatchBatch::Progress(revision)) => self.advance(revision),
-                Err(error) => return Some(error),
+    async fn follow(&self, watch: &mut WatchStream, store: &dyn Store) -> Option<StoreError> {
+        let mut orders = self.orders.lock().await;
+        loop {
+            tokio::select! {
+                batch = watch.next() => match batch? {
+                    Ok(WatchBatch::Events(events)) => self.apply(&events),
+                    Ok(WatchBatch::Progress(revision)) => self.advance(revision),
+                    Err(error) => return Some(error),
+                },
+                Some(Command { resource, done }) = orders.recv() => {
+                    let filled = self.fill_one(resource, store).await;
+                    // Whoever asked may have gone; the cache is there all the same.
+                    let _ = done.send(filled);
+                }
             }
         }
-        None
+    }
+
+    /// Reads one resource as of now. The watch is still to tell of changes up to then: the cache passes over those.
+    async fn fill_one(&self, resource: Arc<Resource>, store: &dyn Store) -> Result<(), StoreError> {
+        let range = KeyRange::prefix(format!("{REGISTRY}{}/", resource.storage));
+        let read = store.range(RangeRequest::now(range)).await?;
+        let cache = Cache::new(resource);
+        let mut objects = Objects::new();
+        for kv in &read.kvs {
+            match Object::decode(&cache.resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision) {
+                Ok(object) => {
+                    objects.insert(object.key().into(), Arc::new(object));
+                }
+                Err(error) => tracing::error!(%error, "left out"),
+            }
+        }
+        cache.reset(objects, read.revision);
+        self.insert(cache);
+        Ok(())
     }
 
     fn apply(&self, events: &[Event]) {
         let mut changes: Vec<(Arc<Cache>, Vec<Change>)> = Vec::new();
         for event in events {
             let Some(cache) = self.cache_of(&event.kv.key) else { continue };
+            if event.kv.mod_revision <= cache.since.load(Ordering::Acquire) {
+                continue;
+            }
             let pending = changes.iter().position(|(c, _)| Arc::ptr_eq(c, &cache));
             let position = pending.unwrap_or_else(|| {
                 changes.push((cache.clone(), Vec::new()));

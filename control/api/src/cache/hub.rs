@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use orlop_store::StoreError;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
 use super::{Cache, Change};
 use crate::catalog::{Catalog, Resource};
+use crate::registry::store_failed;
 use crate::status::Status;
 
 /// How long a read waits for the caches to catch up.
@@ -28,6 +29,14 @@ pub struct Hub {
     pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) revision: watch::Sender<i64>,
     pub(super) failure: OnceLock<StoreError>,
+    commands: mpsc::UnboundedSender<Command>,
+    pub(super) orders: Mutex<mpsc::UnboundedReceiver<Command>>,
+}
+
+/// A cache that is to be filled, and whom to tell.
+pub(super) struct Command {
+    pub(super) resource: Arc<Resource>,
+    pub(super) done: oneshot::Sender<Result<(), StoreError>>,
 }
 
 impl Hub {
@@ -37,7 +46,40 @@ impl Hub {
         for resource in catalog.iter().filter(|r| !r.storage.is_empty() && r.is_storage_version()) {
             caches.insert(resource.storage.clone(), Arc::new(Cache::new(resource.clone())));
         }
-        Self { caches: RwLock::new(caches), observers, revision: watch::Sender::new(0), failure: OnceLock::new() }
+        let (commands, orders) = mpsc::unbounded_channel();
+        Self {
+            caches: RwLock::new(caches),
+            observers,
+            revision: watch::Sender::new(0),
+            failure: OnceLock::new(),
+            commands,
+            orders: Mutex::new(orders),
+        }
+    }
+
+    /// Adds a cache for a resource while the feed runs, filled from the store when this returns; it takes the place of a former
+    /// one, whose watches end.
+    pub async fn add(&self, resource: Arc<Resource>) -> Result<(), Status> {
+        let (done, answer) = oneshot::channel();
+        let stopped = || Status::unavailable("the server is shutting down");
+        self.commands.send(Command { resource, done }).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?.map_err(store_failed)
+    }
+
+    /// Drops the cache of a resource that is served no more; its watches end.
+    pub fn remove(&self, storage: &str) {
+        let removed = self.caches.write().unwrap_or_else(PoisonError::into_inner).remove(storage);
+        if let Some(cache) = removed {
+            cache.gone.cancel();
+        }
+    }
+
+    pub(super) fn insert(&self, cache: Cache) {
+        let storage = cache.resource.storage.clone();
+        let former = self.caches.write().unwrap_or_else(PoisonError::into_inner).insert(storage, Arc::new(cache));
+        if let Some(former) = former {
+            former.gone.cancel();
+        }
     }
 
     /// The cache of a resource, in whichever version.

@@ -64,6 +64,7 @@ const CLUSTER: &[Row] = &[
     ("", "v1", "persistentvolumes", "persistentvolume", "PersistentVolume", "pv", "", "status", "persistentvolumes"),
     ("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration", "MutatingWebhookConfiguration", "", "api-extensions", "", "mutatingwebhookconfigurations"),
     ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "validatingwebhookconfiguration", "ValidatingWebhookConfiguration", "", "api-extensions", "", "validatingwebhookconfigurations"),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "customresourcedefinition", "CustomResourceDefinition", "crd crds", "api-extensions", "status", "apiextensions.k8s.io/customresourcedefinitions"),
     ("certificates.k8s.io", "v1", "certificatesigningrequests", "certificatesigningrequest", "CertificateSigningRequest", "csr", "", "approval status", "certificatesigningrequests"),
     ("networking.k8s.io", "v1", "ingressclasses", "ingressclass", "IngressClass", "", "", "", "ingressclasses"),
     ("networking.k8s.io", "v1", "ipaddresses", "ipaddress", "IPAddress", "ip", "", "", "ipaddresses"),
@@ -109,6 +110,7 @@ const GROUP_ORDER: &[&str] = &[
     "rbac.authorization.k8s.io",
     "storage.k8s.io",
     "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
     "apps",
     "node.k8s.io",
     "discovery.k8s.io",
@@ -135,6 +137,7 @@ pub(super) fn resources() -> Vec<Resource> {
         subresources: vec![],
         storage: String::new(),
         storage_version: if group.is_empty() { "v1".into() } else { format!("{group}/v1") },
+        custom: None,
     }));
     all.push(Resource {
         version: "v1".into(),
@@ -172,6 +175,7 @@ fn stored(row: &Row, namespaced: bool) -> Resource {
             ("autoscaling", _) => "autoscaling/v2".into(),
             _ => api_version,
         },
+        custom: None,
     }
 }
 

@@ -11,7 +11,7 @@ use orlop_schema::TypeRef;
 use orlop_schema::apply::{Applied, Conflict, Manager, Operation, Who};
 use serde_json::Value;
 
-use super::{Call, now, type_of};
+use super::{Call, now};
 use crate::object::{Object, meta, metadata_mut};
 use crate::status::{Cause, Status};
 use crate::strategy;
@@ -29,7 +29,7 @@ impl Call {
 
     pub(super) async fn apply(self: &Arc<Self>) -> Result<Response<Body>, Status> {
         let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
-        let ty = type_of(&api_version, kind).ok_or_else(|| Status::unsupported_media_type(&[]))?;
+        let ty = self.ty().ok_or_else(|| Status::unsupported_media_type(&[]))?;
         let who = self.applier(&api_version)?;
         let config = self.config(&api_version, kind)?;
         let cache = self.cache()?;
@@ -103,12 +103,7 @@ impl Call {
         Ok(config)
     }
 
-    async fn apply_new(
-        self: &Arc<Self>,
-        ty: TypeRef<'static>,
-        config: &Value,
-        who: &Who,
-    ) -> Result<Arc<Object>, Status> {
+    async fn apply_new(self: &Arc<Self>, ty: TypeRef<'_>, config: &Value, who: &Who) -> Result<Arc<Object>, Status> {
         let creation = crate::request::RequestInfo { verb: "create", ..self.info.clone() };
         self.server.authorizer().check(&self.user, &creation, &self.query)?;
         let object = self.applied(ty, &Value::Null, config, who)?;
@@ -116,7 +111,7 @@ impl Call {
     }
 
     /// What the config makes of the live object.
-    fn applied(&self, ty: TypeRef<'static>, live: &Value, config: &Value, who: &Who) -> Result<Value, Status> {
+    fn applied(&self, ty: TypeRef<'_>, live: &Value, config: &Value, who: &Who) -> Result<Value, Status> {
         let managers = Manager::read(&live["metadata"]["managedFields"]);
         let applied = ty.apply(live, config, managers, who, self.query.flag("force"));
         match applied.map_err(|e| Status::bad_request(format!("failed to create typed patch object: {e}")))? {
@@ -140,7 +135,7 @@ impl Call {
             return;
         }
         let api_version = self.resource.api_version();
-        let Some(ty) = type_of(&api_version, &self.resource.kind) else { return };
+        let Some(ty) = self.ty() else { return };
         let agent = self.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let name = match self.query.text("fieldManager") {
             "" => agent.split('/').next().filter(|n| !n.is_empty()).unwrap_or("unknown"),

@@ -13,6 +13,10 @@ impl Call {
     /// Decodes the body as `kind`.
     pub fn decode(&self, api_version: &str, kind: &str) -> Result<Value, Status> {
         let format = BodyFormat::from_headers(&self.headers)?;
+        let custom = self.resource.custom.as_deref().filter(|_| kind == self.resource.kind);
+        if custom.is_some() && format == BodyFormat::Protobuf {
+            return Err(Status::unsupported_media_type(&["application/json", "application/yaml"]));
+        }
         let cannot = |error: &DecodeError| cannot_be_handled(api_version, kind, error);
         let (mut object, mut strict) = match format {
             BodyFormat::Json => {
@@ -30,7 +34,9 @@ impl Call {
         }
         expect(&mut object, "apiVersion", api_version, "the API version in the data", "the expected API version")?;
         expect(&mut object, "kind", kind, "the kind in the data", "the expected kind")?;
-        if let Some(ty) = type_of(api_version, kind) {
+        if let Some(custom) = custom {
+            strict.extend(custom.prune(&mut object).map_err(|e| cannot(&e))?);
+        } else if let Some(ty) = type_of(api_version, kind) {
             strict.extend(ty.prune(&mut object).map_err(|e| cannot(&e))?);
         }
         self.report(api_version, kind, strict)?;
@@ -40,8 +46,12 @@ impl Call {
     /// Brings a patched object into its type's form again.
     pub(super) fn prune(&self, object: &mut Value) -> Result<(), Status> {
         let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
-        let Some(ty) = type_of(&api_version, kind) else { return Ok(()) };
-        let strict = ty.prune(object).map_err(|e| cannot_be_handled(&api_version, kind, &e))?;
+        let strict = match (&self.resource.custom, type_of(&api_version, kind)) {
+            (Some(custom), _) => custom.prune(object),
+            (None, Some(ty)) => ty.prune(object),
+            (None, None) => return Ok(()),
+        };
+        let strict = strict.map_err(|e| cannot_be_handled(&api_version, kind, &e))?;
         self.report(&api_version, kind, strict)
     }
 
@@ -65,7 +75,17 @@ impl Call {
     }
 }
 
-/// The schema's type of a kind.
+impl Call {
+    /// The type of the resource's objects.
+    pub(super) fn ty(&self) -> Option<TypeRef<'_>> {
+        match &self.resource.custom {
+            Some(custom) => custom.ty(),
+            None => type_of(&self.resource.api_version(), &self.resource.kind),
+        }
+    }
+}
+
+/// The schema's type of a built-in kind.
 pub fn type_of(api_version: &str, kind: &str) -> Option<TypeRef<'static>> {
     Schema::builtin().type_by_kind(&GroupVersionKind::from_api_version(api_version, kind))
 }

@@ -27,6 +27,9 @@ impl Call {
         if self.resource.namespaced && self.info.namespace.is_empty() {
             return Err(Status::method_not_supported(&self.resource, "create"));
         }
+        if self.resource.custom.as_ref().is_some_and(|custom| custom.is_terminating()) {
+            return Err(Status::not_while_terminating("create"));
+        }
         let generated = meta(&object, "name").is_empty();
         for _ in 0..NAME_ATTEMPTS {
             match self.try_create(object.clone()).await {
@@ -48,6 +51,7 @@ impl Call {
         self.fill_metadata(&mut object)?;
         strategy::prepare_create(&self.resource, &mut object);
         strategy::validate_create(&self.resource, &object)?;
+        crate::custom::warn(self, &object, &Value::Null);
         admission::validate(self, &object, None).await?;
         let reservation = self.allocate(&mut object, None)?;
         convert::to_storage(&self.resource, &mut object);

@@ -262,6 +262,9 @@ impl Call {
         if self.resource.plural == "namespaces" && self.resource.group.is_empty() {
             object["status"]["phase"] = "Terminating".into();
         }
+        if self.resource.storage == crate::custom::DEFINITIONS && !being_deleted {
+            crate::custom::mark_deleted(object);
+        }
     }
 
     /// Kinds older than the garbage collector leave their pods behind unless the client says what it wants; kubectl does.

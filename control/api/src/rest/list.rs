@@ -58,7 +58,8 @@ impl Call {
         crate::convert::selector(&self.resource, &mut selectors.fields);
         let rules = crate::strategy::rules(&self.resource);
         for path in selectors.fields.paths() {
-            if !rules.supports_field(path) {
+            let selectable = self.resource.custom.as_ref().is_some_and(|custom| custom.selects_by(path));
+            if !selectable && !rules.supports_field(path) {
                 return Err(Status::bad_request(format!("field label not supported: {path}")));
             }
         }

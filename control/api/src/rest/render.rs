@@ -68,7 +68,7 @@ impl Call {
         }
         let (kind, api_version) = match self.accept.shape {
             Shape::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            _ => (format!("{}List", self.resource.kind), self.resource.api_version()),
+            _ => (self.resource.list_kind(), self.resource.api_version()),
         };
         if self.accept.encoding == Encoding::Yaml {
             let items = page.objects.iter().map(|o| self.shaped(o)).collect::<Result<Vec<_>, _>>()?;

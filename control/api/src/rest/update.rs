@@ -50,6 +50,13 @@ impl Call {
             if !based_on.is_empty() && based_on != "0" && based_on != old_object.revision.to_string() {
                 return Err(Status::modified(&self.resource, name));
             }
+            if self.resource.custom.is_some()
+                && self.info.verb == "update"
+                && self.info.subresource != "scale"
+                && matches!(based_on.as_str(), "" | "0")
+            {
+                return Err(crate::custom::must_name_version(&self.resource, name));
+            }
             self.keep_metadata(&mut object, &old)?;
             strategy::default(&self.resource, &mut object);
             if self.is_service() {
@@ -65,6 +72,7 @@ impl Call {
                 metadata.insert("resourceVersion".into(), old_object.revision.to_string().into());
             }
             strategy::validate_update(&self.resource, &self.info.subresource, &object, &old)?;
+            crate::custom::warn(self, &object, &old);
             admission::validate(self, &object, Some(&old)).await?;
             if object == old {
                 return Ok(old_object);

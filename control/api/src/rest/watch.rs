@@ -13,6 +13,7 @@ use orlop_schema::protobuf::WATCH_MEDIA_TYPE;
 use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::{Call, read::parse_version};
 use crate::cache::{EventType, Subscription};
@@ -43,6 +44,8 @@ struct Watch {
     bookmarks: bool,
     /// Whether a Table event still has to carry its columns.
     columns: bool,
+    /// Ends the watch of a custom resource that is served no more, or otherwise than it was.
+    gone: CancellationToken,
     deadline: Instant,
     bookmark: tokio::time::Interval,
     done: bool,
@@ -107,11 +110,12 @@ impl Call {
             changes,
             bookmarks,
             columns: true,
+            gone: cache.gone(),
             deadline: Instant::now() + Duration::from_secs(seconds),
             bookmark,
             done: false,
             events: self.server.metrics().traffic.events(&self.resource),
-            _counted: self.server.metrics().long_running(self.server.catalog(), &self.info),
+            _counted: self.server.metrics().long_running(&self.server.catalog(), &self.info),
         };
         let frames = stream::unfold(watch, |mut watch| async move {
             watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch))
@@ -216,6 +220,7 @@ impl Watch {
                         return Some(alone);
                     }
                 }
+                () = self.gone.cancelled() => return None,
                 _ = self.bookmark.tick(), if self.bookmarks => {
                     // Everything up to `standing` was in the history before it was read to its end above.
                     return Some(self.bookmark(standing, false));

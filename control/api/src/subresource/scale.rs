@@ -23,7 +23,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
             let patch = call.decode_patch()?;
             let inner = call.clone();
             call.change(&mut |old| {
-                let mut shown = scale::read(old);
+                let mut shown = shown(&inner, old)?;
                 let version = shown["metadata"]["resourceVersion"].clone();
                 patch.apply_to(&mut shown, "autoscaling/v1", "Scale")?;
                 // A patch builds on what is there now, unless it names a resourceVersion itself.
@@ -35,7 +35,15 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
             .await?
         }
     };
-    call.render_value(200, scale::read(&call.value_of(&object)))
+    call.render_value(200, shown(call, &call.value_of(&object))?)
+}
+
+/// The Scale that an object shows.
+fn shown(call: &Call, object: &Value) -> Result<Value, Status> {
+    match call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => crate::custom::scale::read(paths, object),
+        None => Ok(scale::read(object)),
+    }
 }
 
 fn rescaled(call: &Call, old: &Value, wanted: &Value) -> Result<Value, Status> {
@@ -44,6 +52,9 @@ fn rescaled(call: &Call, old: &Value, wanted: &Value) -> Result<Value, Status> {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.shift_remove("resourceVersion");
     }
-    scale::write(&mut object, wanted);
+    match call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => crate::custom::scale::write(paths, &mut object, wanted),
+        None => scale::write(&mut object, wanted),
+    }
     Ok(object)
 }

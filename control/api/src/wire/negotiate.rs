@@ -57,12 +57,21 @@ impl Accept {
 
     /// Chooses from the `Accept` headers; without one, JSON.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Status> {
+        Self::choose(headers, |_| true)
+    }
+
+    /// Likewise for custom objects, whose only protobuf form is that of their metadata.
+    pub fn without_protobuf(headers: &HeaderMap) -> Result<Self, Status> {
+        Self::choose(headers, |accept| accept.encoding != Encoding::Protobuf || accept.shape == Shape::Metadata)
+    }
+
+    fn choose(headers: &HeaderMap, can: impl Fn(&Self) -> bool) -> Result<Self, Status> {
         let mut clauses: Vec<(u32, Self)> = Vec::new();
         let mut any = false;
         for header in headers.get_all(ACCEPT) {
             for clause in header.to_str().unwrap_or_default().split(',').filter(|c| !c.trim().is_empty()) {
                 any = true;
-                clauses.extend(parse(clause));
+                clauses.extend(parse(clause).filter(|(_, accept)| can(accept)));
             }
         }
         if !any {

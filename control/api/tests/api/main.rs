@@ -4,6 +4,7 @@
 mod apply;
 mod cluster;
 mod concurrency;
+mod custom_resources;
 mod full_disk;
 mod helm;
 mod hook_server;

@@ -42,6 +42,9 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// The schema of a type.
     pub(super) fn definition(&self, ty: &Type) -> Value {
+        if let Some(published) = self.schema.definition(self.dialect, &ty.name) {
+            return published.clone();
+        }
         let mut out = match ty.special {
             Some(special) => self.special(special),
             None => self.object(ty),

@@ -6,7 +6,7 @@ use super::*;
 use crate::Schema;
 
 fn document(group: &str, version: &str) -> Value {
-    let bytes = v3::document(Schema::builtin(), group, version).expect("a served group version");
+    let bytes = v3::document(&[Schema::builtin()], group, version).expect("a served group version");
     serde_json::from_slice(&bytes).expect("JSON")
 }
 
@@ -87,18 +87,18 @@ fn operation_ids_are_unique_within_a_document() {
 #[test]
 fn the_index_names_each_document_with_its_hash() {
     let schema = Schema::builtin();
-    let hash = v3::hash(schema, "apps", "v1");
-    assert_ne!(hash, v3::hash(schema, "batch", "v1"));
-    assert_eq!(hash, v3::hash(schema, "apps", "v1"));
+    let hash = v3::hash(&[schema], "apps", "v1");
+    assert_ne!(hash, v3::hash(&[schema], "batch", "v1"));
+    assert_eq!(hash, v3::hash(&[schema], "apps", "v1"));
     let index: Value = serde_json::from_slice(&v3::index([(&*v3::path("apps", "v1"), &*hash)])).expect("JSON");
     assert_eq!(index["paths"]["apis/apps/v1"]["serverRelativeURL"], format!("/openapi/v3/apis/apps/v1?hash={hash}"));
     assert_eq!(v3::path("", "v1"), "api/v1");
-    assert!(v3::document(schema, "apps", "v2").is_none());
+    assert!(v3::document(&[schema], "apps", "v2").is_none());
 }
 
 #[test]
 fn the_v2_document_is_whole_in_both_encodings() {
-    let bytes = v2::json(Schema::builtin());
+    let bytes = v2::json(&[Schema::builtin()]);
     let document: Value = serde_json::from_slice(&bytes).expect("JSON");
     let mut found = BTreeSet::new();
     references(&document, &mut found);
@@ -106,7 +106,7 @@ fn the_v2_document_is_whole_in_both_encodings() {
         let name = reference.strip_prefix("#/definitions/").expect("a reference to a definition");
         assert!(document["definitions"].get(name).is_some(), "v2 lacks {name}");
     }
-    let protobuf = v2::protobuf(Schema::builtin());
+    let protobuf = v2::protobuf(&[Schema::builtin()]);
     assert!(protobuf.starts_with(b"\x0a\x032.0\x12"));
     assert!(protobuf.len() < bytes.len());
 }

@@ -1,5 +1,7 @@
 //! `/openapi/v2`: one document for everything, in JSON or in the protobuf form of gnostic.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::definitions::{self, Writer};
@@ -10,12 +12,12 @@ use crate::{Resource, Schema};
 /// The media type kubectl asks for. An `@` in it would break Go's parser.
 pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// The document in JSON.
-pub fn json(schema: &Schema) -> Vec<u8> {
+/// The document in JSON, of the built-in schema and its overlays.
+pub fn json(schemas: &[&Schema]) -> Vec<u8> {
+    let minor = Schema::builtin().minor();
     let mut out =
-        format!(r#"{{"swagger":"2.0","info":{{"title":"Kubernetes","version":"{}"}},"paths":{{"#, schema.minor())
-            .into_bytes();
-    let mut parts = Parts::new(schema);
+        format!(r#"{{"swagger":"2.0","info":{{"title":"Kubernetes","version":"{minor}"}},"paths":{{"#).into_bytes();
+    let parts = Parts::new(schemas);
     v3::entries(&mut out, parts.paths());
     out.extend_from_slice(br#"},"definitions":{"#);
     v3::entries(&mut out, parts.definitions());
@@ -24,9 +26,9 @@ pub fn json(schema: &Schema) -> Vec<u8> {
 }
 
 /// The document in the form of [`PROTOBUF`].
-pub fn protobuf(schema: &Schema) -> Vec<u8> {
-    let mut parts = Parts::new(schema);
-    let mut out = gnostic::Document::new("Kubernetes", schema.minor());
+pub fn protobuf(schemas: &[&Schema]) -> Vec<u8> {
+    let parts = Parts::new(schemas);
+    let mut out = gnostic::Document::new("Kubernetes", Schema::builtin().minor());
     for (path, item) in parts.paths() {
         out.path(&path, &item);
     }
@@ -38,28 +40,35 @@ pub fn protobuf(schema: &Schema) -> Vec<u8> {
 
 /// The parts of the document, made one at a time.
 struct Parts<'a> {
-    schema: &'a Schema,
-    resources: Vec<&'a Resource>,
+    schemas: &'a [&'a Schema],
     texts: Texts,
 }
 
 impl<'a> Parts<'a> {
-    fn new(schema: &'a Schema) -> Self {
-        Self { schema, resources: schema.resources().collect(), texts: Texts::load() }
+    fn new(schemas: &'a [&'a Schema]) -> Self {
+        Self { schemas, texts: Texts::load() }
     }
 
-    fn paths(&mut self) -> impl Iterator<Item = (String, Value)> {
-        let schema = self.schema;
-        let discovery = v3::group_versions(schema).into_iter().map(|(g, v)| paths::discovery(&g, &v, Dialect::V2));
-        let resources = self.resources.clone();
+    fn paths(&self) -> impl Iterator<Item = (String, Value)> {
+        let group_versions: BTreeSet<_> = self.schemas.iter().flat_map(|s| v3::group_versions(s)).collect();
+        let discovery = group_versions.into_iter().map(|(g, v)| paths::discovery(&g, &v, Dialect::V2));
+        let resources = self.schemas.iter().flat_map(|schema| schema.resources().map(move |r| (*schema, r)));
         // Resources of one name under two versions have paths of their own: no path comes twice.
-        discovery.chain(resources.into_iter().flat_map(|r| paths::of_resource(schema, r, Dialect::V2)))
+        discovery.chain(resources.flat_map(|(schema, r)| paths::of_resource(schema, r, Dialect::V2)))
     }
 
-    fn definitions(&mut self) -> impl Iterator<Item = (String, Value)> {
-        let writer = Writer { schema: self.schema, texts: &self.texts, dialect: Dialect::V2 };
-        let types = definitions::closure(self.schema, v3::roots(self.schema, &self.resources));
-        types.into_iter().map(move |(name, ty)| (name.to_owned(), sorted(writer.definition(ty))))
+    fn definitions(&self) -> impl Iterator<Item = (String, Value)> {
+        let mut all = BTreeMap::new();
+        for schema in self.schemas {
+            let resources: Vec<&Resource> = schema.resources().collect();
+            for (name, ty) in definitions::closure(schema, v3::roots(schema, &resources)) {
+                all.entry(name).or_insert((*schema, ty));
+            }
+        }
+        all.into_iter().map(|(name, (schema, ty))| {
+            let writer = Writer { schema, texts: &self.texts, dialect: Dialect::V2 };
+            (name.to_owned(), sorted(writer.definition(ty)))
+        })
     }
 }
 

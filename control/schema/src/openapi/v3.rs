@@ -1,5 +1,7 @@
 //! `/openapi/v3`: an index of group versions, and one document for each.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use super::definitions::{self, Writer};
@@ -21,16 +23,21 @@ pub fn path(group: &str, version: &str) -> String {
 }
 
 /// A hash that changes whenever the group version's document does: what stands behind `?hash=`, and the ETag.
-pub fn hash(schema: &Schema, group: &str, version: &str) -> String {
+pub fn hash(schemas: &[&Schema], group: &str, version: &str) -> String {
     // The built-in documents are a function of the table and of this crate: hashing those saves writing every document for the index.
     let mut of = crate::table::fingerprint();
     let mut mix = |text: &str| of = fnv(of, text.as_bytes());
     mix(env!("CARGO_PKG_VERSION"));
-    for resource in served(schema, group, version) {
-        mix(&format!("{resource:?}"));
-    }
-    for ty in schema.types().filter(|t| t.kinds.iter().any(|k| &*k.group == group && &*k.version == version)) {
-        mix(&format!("{:?}", ty.get()));
+    for schema in schemas {
+        for resource in served(schema, group, version) {
+            mix(&format!("{resource:?}"));
+        }
+        for ty in schema.types().filter(|t| t.kinds.iter().any(|k| &*k.group == group && &*k.version == version)) {
+            mix(&format!("{:?}", ty.get()));
+            if let Some(published) = schema.definition(Dialect::V3, &ty.name) {
+                mix(&published.to_string());
+            }
+        }
     }
     format!("{of:016X}")
 }
@@ -58,24 +65,35 @@ pub fn index<'a>(documents: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec
     json!({ "paths": paths }).to_string().into_bytes()
 }
 
-/// The document of a group version, in JSON; none if no resource of it is served.
-pub fn document(schema: &Schema, group: &str, version: &str) -> Option<Vec<u8>> {
-    let resources: Vec<_> = served(schema, group, version).collect();
-    if resources.is_empty() {
+/// The document of a group version, in JSON, from the built-in schema and its overlays; none if no resource of it is served.
+pub fn document(schemas: &[&Schema], group: &str, version: &str) -> Option<Vec<u8>> {
+    let parts: Vec<(&Schema, Vec<&Resource>)> = schemas
+        .iter()
+        .map(|s| (*s, served(s, group, version).collect::<Vec<_>>()))
+        .filter(|(_, r)| !r.is_empty())
+        .collect();
+    if parts.is_empty() {
         return None;
     }
     let texts = Texts::load();
-    let writer = Writer { schema, texts: &texts, dialect: Dialect::V3 };
     let mut out = br#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":""#.to_vec();
-    out.extend_from_slice(schema.minor().as_bytes());
+    out.extend_from_slice(Schema::builtin().minor().as_bytes());
     out.extend_from_slice(br#""},"paths":{"#);
     let mut all = vec![paths::discovery(group, version, Dialect::V3)];
-    all.extend(resources.iter().flat_map(|r| paths::of_resource(schema, r, Dialect::V3)));
+    let mut types = BTreeMap::new();
+    for (schema, resources) in &parts {
+        all.extend(resources.iter().flat_map(|r| paths::of_resource(schema, r, Dialect::V3)));
+        for (name, ty) in definitions::closure(schema, roots(schema, resources)) {
+            types.entry(name).or_insert((*schema, ty));
+        }
+    }
     all.sort_by(|a, b| a.0.cmp(&b.0));
     entries(&mut out, all.into_iter());
     out.extend_from_slice(br#"},"components":{"schemas":{"#);
-    let types = definitions::closure(schema, roots(schema, &resources));
-    entries(&mut out, types.into_iter().map(|(name, ty)| (name.to_owned(), writer.definition(ty))));
+    let definitions = types.into_iter().map(|(name, (schema, ty))| {
+        (name.to_owned(), Writer { schema, texts: &texts, dialect: Dialect::V3 }.definition(ty))
+    });
+    entries(&mut out, definitions);
     out.extend_from_slice(br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","description":"Bearer Token authentication","name":"authorization","in":"header"}}}}"#);
     Some(out)
 }

@@ -58,7 +58,9 @@ pub async fn mutate(
         return Err(Refused::Error(Status::internal(why)));
     }
     // What the type does not know is dropped, as Go's decoder drops it; what has another type is an error.
-    if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
+    if let Some(custom) = seen.resource.custom.as_ref().filter(|_| seen.kind.kind == seen.resource.kind) {
+        custom.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
+    } else if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
         ty.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
     }
     if attributes.subresource.is_empty() || seen.kind.kind == seen.resource.kind {
