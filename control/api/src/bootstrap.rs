@@ -12,6 +12,7 @@ use crate::server::{ApiError, ApiServer};
 use crate::status::Status;
 
 mod endpoint;
+mod extension;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -29,6 +30,9 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         ensure(server, object).await?;
     }
     ensure(server, service_cidr(&server.config().service_cidr.to_string())).await?;
+    for object in extension::objects(server.config()) {
+        ensure(server, object).await?;
+    }
     crate::flow_control::keep::reconcile(server)
         .await
         .map_err(|status| ApiError::Bootstrap { what: "flow control".into(), status })?;

@@ -8,6 +8,17 @@ use ipnet::IpNet;
 use orlop_auth::TokenAuthority;
 use orlop_store::Store;
 
+/// The front proxy's identity, PEM.
+#[derive(Clone)]
+pub struct FrontProxy {
+    /// The CA that aggregated servers are told to believe (`requestheader-client-ca-file`).
+    pub ca: String,
+    /// The client certificate (`--proxy-client-cert-file`).
+    pub certificate: String,
+    /// Its key (`--proxy-client-key-file`).
+    pub key: String,
+}
+
 /// Configuration of an [`crate::ApiServer`].
 #[derive(Clone)]
 pub struct Config {
@@ -27,6 +38,8 @@ pub struct Config {
     pub tokens: Arc<TokenAuthority>,
     /// How this server speaks to kubelets (their CA, its client certificate); without it, logs are refused.
     pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
+    /// How this server proves to aggregated servers that it speaks for others; without it they know nobody.
+    pub front_proxy: Option<FrontProxy>,
 }
 
 impl std::fmt::Debug for Config {

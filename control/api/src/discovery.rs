@@ -5,7 +5,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
+use crate::aggregator::merge;
 use crate::catalog::{Catalog, Resource, Subresource};
+use crate::object::meta;
 use crate::server::ApiServer;
 use crate::status::Status;
 use crate::wire::{self, Body};
@@ -16,7 +18,13 @@ const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
 pub fn answer(server: &ApiServer, segments: &[&str], headers: &HeaderMap) -> Result<Response<Body>, Status> {
     let catalog = &*server.catalog();
     if matches!(segments, ["api"] | ["apis"]) && wants_aggregated(headers) {
-        return Ok(tagged(headers, &aggregated(catalog, segments[0] == "api")));
+        let mut list = aggregated(catalog, segments[0] == "api");
+        if let (["apis"], Some(items)) = (segments, list["items"].as_array_mut()) {
+            let others = server.aggregator().groups(server);
+            let others = others.into_iter().map(|group| (group.priority, group.aggregated())).collect();
+            merge(items, others, |item| meta(item, "name").to_owned());
+        }
+        return Ok(tagged(headers, &list));
     }
     let value = match segments {
         ["api"] => json!({
@@ -29,11 +37,23 @@ pub fn answer(server: &ApiServer, segments: &[&str], headers: &HeaderMap) -> Res
         }),
         ["apis"] => {
             let groups = catalog.groups().into_iter().filter(|(g, _)| !g.is_empty()).map(|(g, v)| group(&g, &v));
-            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()})
+            let mut groups: Vec<Value> = groups.collect();
+            let others = server.aggregator().groups(server).into_iter().filter(|other| !other.available().is_empty());
+            let others = others.map(|other| (other.priority, group(&other.name, &other.available()))).collect();
+            merge(&mut groups, others, |group| group["name"].as_str().unwrap_or_default().to_owned());
+            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
         }
         ["apis", name] => {
-            let (name, versions) =
-                catalog.groups().into_iter().find(|(g, _)| g == name).ok_or_else(Status::no_such_path)?;
+            let others = || {
+                let others = server.aggregator().groups(server).into_iter();
+                others.map(|other| (other.name.clone(), other.available())).find(|(g, v)| g == name && !v.is_empty())
+            };
+            let (name, versions) = catalog
+                .groups()
+                .into_iter()
+                .find(|(g, _)| g == name)
+                .or_else(others)
+                .ok_or_else(Status::no_such_path)?;
             let mut value = group(&name, &versions);
             value["kind"] = "APIGroup".into();
             value["apiVersion"] = "v1".into();

@@ -67,6 +67,9 @@ impl ApiServer {
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
         let result = match self.authorizer().check(&user, &info, &query) {
             Err(refused) => Err(refused),
+            Ok(()) if let Some(route) = self.aggregator().route(&self, &info.path) => {
+                crate::aggregator::pass_on(&self, &route, &user, parts, body).await
+            }
             Ok(()) if info.is_resource => self.clone().resource(user.clone(), info, query, parts, body).await,
             Ok(()) => self.path(&parts, &info, &query).await,
         };

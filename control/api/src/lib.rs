@@ -6,6 +6,7 @@
 //! the shape of types in `orlop-schema`, and decisions about users in `orlop-auth`.
 
 mod admission;
+mod aggregator;
 mod allocation;
 mod api_table;
 mod authenticate;
@@ -43,6 +44,6 @@ mod wire;
 
 pub use api_table::api_table;
 pub use authenticate::Identity;
-pub use config::Config;
+pub use config::{Config, FrontProxy};
 pub use server::{ApiError, ApiServer};
 pub use status::Status;

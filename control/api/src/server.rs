@@ -8,6 +8,7 @@ use orlop_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{Hooks, Turns};
+use crate::aggregator::Aggregator;
 use crate::allocation::Allocator;
 use crate::authenticate::Identity;
 use crate::authorize::Authorizer;
@@ -55,6 +56,7 @@ pub struct ApiServer {
     webhooks: Webhooks,
     hooks: Hooks,
     quota_turns: Turns,
+    aggregator: Aggregator,
     stop: CancellationToken,
 }
 
@@ -84,12 +86,14 @@ impl ApiServer {
             webhooks,
             hooks,
             quota_turns: Turns::default(),
+            aggregator: Aggregator::default(),
             stop,
         });
         crate::bootstrap::run(&server).await?;
         crate::custom::start(&server)
             .await
             .map_err(|status| ApiError::Bootstrap { what: "status of CustomResourceDefinitions".into(), status })?;
+        crate::aggregator::keep(&server);
         Ok(server)
     }
 
@@ -175,5 +179,9 @@ impl ApiServer {
 
     pub(crate) fn quota_turns(&self) -> &Turns {
         &self.quota_turns
+    }
+
+    pub(crate) fn aggregator(&self) -> &Aggregator {
+        &self.aggregator
     }
 }

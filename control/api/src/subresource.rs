@@ -20,7 +20,7 @@ mod review;
 mod scale;
 mod stream;
 mod token;
-mod upstream;
+pub mod upstream;
 
 /// Carries out a call for a subresource other than `status`, or for a review.
 pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {

@@ -8,6 +8,7 @@ use crate::value::{at, default_to, default_zero, flag, int, is_empty, items, ite
 use serde_json::{Value, json};
 
 mod admission;
+mod api_service;
 mod certificates;
 mod networking;
 mod quota;
@@ -30,7 +31,7 @@ pub(crate) static KINDS: &[Kind] = &[
     admission::POLICY_BINDING,
     certificates::REQUEST,
     COMPONENT_STATUS,
-    API_SERVICE,
+    api_service::API_SERVICE,
     crate::custom::CUSTOM_RESOURCE_DEFINITION,
 ];
 
@@ -131,8 +132,6 @@ const COMPONENT_STATUS: Kind = Kind {
     ..GENERAL
 };
 
-const API_SERVICE: Kind =
-    Kind { group: "apiregistration.k8s.io", kind: "APIService", namespaced: false, status: true, ..GENERAL };
 
 #[cfg(test)]
 mod tests {

@@ -59,6 +59,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let addresses: Vec<IpAddr> = loopback.into_iter().chain([config.advertise_address, first_service]).collect();
     let serving = pki.apiserver(&[], &addresses)?;
     let calling = pki.kubelet_client()?;
+    let proxying = pki.front_proxy_client()?;
+    let front_proxy = orlop_api::FrontProxy {
+        ca: pki.front_proxy_ca()?.certificate().to_owned(),
+        certificate: proxying.certificate,
+        key: proxying.key,
+    };
     let roots = Arc::new(roots(pki.ca().certificate())?);
 
     let mut kubelet_client = rustls::ClientConfig::builder()
@@ -86,6 +92,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         ca_pem: pki.ca().certificate().to_owned(),
         tokens: Arc::new(tokens),
         kubelet_client: Some(Arc::new(kubelet_client)),
+        front_proxy: Some(front_proxy),
     })
     .await
     .context("starting the API server")?;

@@ -65,6 +65,7 @@ const CLUSTER: &[Row] = &[
     ("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "mutatingwebhookconfiguration", "MutatingWebhookConfiguration", "", "api-extensions", "", "mutatingwebhookconfigurations"),
     ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "validatingwebhookconfiguration", "ValidatingWebhookConfiguration", "", "api-extensions", "", "validatingwebhookconfigurations"),
     ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "customresourcedefinition", "CustomResourceDefinition", "crd crds", "api-extensions", "status", "apiextensions.k8s.io/customresourcedefinitions"),
+    ("apiregistration.k8s.io", "v1", "apiservices", "apiservice", "APIService", "", "api-extensions", "status", "apiregistration.k8s.io/apiservices"),
     ("certificates.k8s.io", "v1", "certificatesigningrequests", "certificatesigningrequest", "CertificateSigningRequest", "csr", "", "approval status", "certificatesigningrequests"),
     ("networking.k8s.io", "v1", "ingressclasses", "ingressclass", "IngressClass", "", "", "", "ingressclasses"),
     ("networking.k8s.io", "v1", "ipaddresses", "ipaddress", "IPAddress", "ip", "", "", "ipaddresses"),
@@ -99,6 +100,7 @@ const REVIEWS: &[(&str, &str, &str, &str, bool)] = &[
 /// Order in which discovery lists groups (kube-apiserver's group priorities).
 const GROUP_ORDER: &[&str] = &[
     "",
+    "apiregistration.k8s.io",
     "events.k8s.io",
     "authentication.k8s.io",
     "authorization.k8s.io",

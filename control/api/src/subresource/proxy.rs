@@ -128,7 +128,7 @@ async fn target(call: &Call) -> Result<Upstream, Status> {
         }
     };
     let anyone = || orlop_auth::to_anyone().map_err(|error| Status::internal(error.to_string()));
-    Ok(Upstream { host, port, tls: tls.then(anyone).transpose()? })
+    Ok(Upstream { host, port, tls: tls.then(anyone).transpose()?, name: None })
 }
 
 /// A pod's address, and the port asked for or the first that it declares.

@@ -30,6 +30,8 @@ pub struct Upstream {
     pub port: u16,
     /// How to speak TLS; `None` is plain HTTP.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Whom its certificate must name, if not the host.
+    pub name: Option<String>,
 }
 
 impl Upstream {
@@ -47,7 +49,7 @@ impl Upstream {
         })?;
         let port = &status["daemonEndpoints"]["kubeletEndpoint"]["Port"];
         let port = port.as_u64().and_then(|p| u16::try_from(p).ok()).filter(|p| *p != 0);
-        Ok(Self { host: host.to_owned(), port: port.unwrap_or(KUBELET_PORT), tls: Some(tls) })
+        Ok(Self { host: host.to_owned(), port: port.unwrap_or(KUBELET_PORT), tls: Some(tls), name: None })
     }
 
     /// The URL of a path there, for error texts.
@@ -73,7 +75,7 @@ impl Upstream {
         let response = match self.tls.clone() {
             None => exchange(TokioIo::new(stream), request).await?,
             Some(tls) => {
-                let name = ServerName::try_from(self.host.clone())?;
+                let name = ServerName::try_from(self.name.clone().unwrap_or_else(|| self.host.clone()))?;
                 let stream = TlsConnector::from(tls).connect(name, stream);
                 exchange(TokioIo::new(tokio::time::timeout(PATIENCE, stream).await??), request).await?
             }

@@ -60,6 +60,7 @@ impl Cluster {
             ca_pem: pki.ca().certificate().to_owned(),
             tokens: Arc::new(tokens),
             kubelet_client: None,
+            front_proxy: None,
         };
         change(&mut config);
         let server = ApiServer::start(config).await.unwrap();

@@ -100,6 +100,26 @@ impl ClusterPki {
         Ok(issued)
     }
 
+    /// The CA of the front proxy, which is none of the cluster's: who has its certificate may speak for anybody to aggregated
+    /// servers. Made once (`front-proxy-ca.crt/key`).
+    pub fn front_proxy_ca(&self) -> Result<CertificateAuthority, PkiError> {
+        let (crt, key) = (self.directory.join("front-proxy-ca.crt"), self.directory.join("front-proxy-ca.key"));
+        if crt.exists() && key.exists() {
+            return CertificateAuthority::from_pem(read(&crt)?, read(&key)?);
+        }
+        let ca = CertificateAuthority::generate("front-proxy-ca")?;
+        write_private(&key, ca.key())?;
+        write_public(&crt, ca.certificate())?;
+        Ok(ca)
+    }
+
+    /// The client certificate with which the API server calls aggregated servers, as kubeadm names it.
+    pub fn front_proxy_client(&self) -> Result<Issued, PkiError> {
+        let issued = self.front_proxy_ca()?.issue(&Subject::new("front-proxy-client", &[]), &Usage::Client)?;
+        self.write("front-proxy-client", &issued)?;
+        Ok(issued)
+    }
+
     fn write(&self, name: &str, issued: &Issued) -> Result<(), PkiError> {
         write_private(&self.directory.join(format!("{name}.key")), &issued.key)?;
         write_public(&self.directory.join(format!("{name}.crt")), &issued.certificate)

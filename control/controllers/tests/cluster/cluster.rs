@@ -44,6 +44,7 @@ impl Cluster {
             ca_pem: pki.ca().certificate().to_owned(),
             tokens: Arc::new(tokens),
             kubelet_client: None,
+            front_proxy: None,
         })
         .await
         .unwrap();

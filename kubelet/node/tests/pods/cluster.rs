@@ -81,6 +81,7 @@ impl Cluster {
             ca_pem: pki.ca().certificate().to_owned(),
             tokens: Arc::new(tokens),
             kubelet_client: Some(client_tls(&pki, "kube-apiserver-kubelet-client", &["system:masters"])),
+            front_proxy: None,
         })
         .await
         .unwrap();
