@@ -17,7 +17,7 @@ mod local;
 mod pass_on;
 mod tls;
 
-pub use discovery::merge;
+pub use discovery::{merge, with_others};
 pub use keep::keep;
 pub use pass_on::pass_on;
 

@@ -131,7 +131,10 @@ impl ApiServer {
             [".well-known", "openid-configuration"] => Ok(crate::openid::configuration(self)),
             ["openid", "v1", "jwks"] => Ok(crate::openid::key_set(self)),
             ["metrics"] => self.metrics().answer(self),
-            ["openapi", rest @ ..] => crate::openapi::answer(&self.catalog(), rest, query, &parts.headers).await,
+            ["openapi", rest @ ..] => {
+                let own = crate::openapi::answer(&self.catalog(), rest, query, &parts.headers).await?;
+                crate::aggregator::with_others(self, rest, own).await
+            }
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
             [""] => Ok(wire::json(200, &crate::discovery::paths(&self.catalog()))),
             _ => Err(Status::no_such_path()),

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
+use http::Response;
 use serde_json::{Value, json};
 
 use super::{Aggregator, Route, Routes, local};
 use crate::server::ApiServer;
+use crate::status::Status;
+use crate::wire::{self, Body};
 
 /// What one of them said of itself.
 pub struct Discovered {
@@ -82,7 +85,7 @@ impl Aggregator {
     }
 
     /// Paths of OpenAPI v3 documents of others, with their hashes.
-    pub fn open_api(&self, server: &ApiServer) -> Vec<(String, String)> {
+    fn open_api(&self, server: &ApiServer) -> Vec<(String, String)> {
         let mut documents = Vec::new();
         for group in self.groups(server) {
             for version in group.versions {
@@ -96,6 +99,19 @@ impl Aggregator {
         }
         documents
     }
+}
+
+/// The index of OpenAPI v3 documents with those of others; any other answer as it is.
+pub async fn with_others(server: &ApiServer, path: &[&str], own: Response<Body>) -> Result<Response<Body>, Status> {
+    let others = server.aggregator().open_api(server);
+    if path != ["v3"] || others.is_empty() {
+        return Ok(own);
+    }
+    let mut index: Value = serde_json::from_slice(&wire::read(own.into_body()).await?).map_err(Status::internal)?;
+    for (path, hash) in others {
+        index["paths"][&path] = json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")});
+    }
+    Ok(wire::json(200, &index))
 }
 
 /// Puts the groups of others among our own; each of `own` is named by `name`.

@@ -1,6 +1,7 @@
 //! The API server as its users see it: the real kubectl over TLS, and kube-rs in process.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod aggregation;
 mod apply;
 mod cluster;
 mod concurrency;
