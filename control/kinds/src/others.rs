@@ -132,7 +132,6 @@ const COMPONENT_STATUS: Kind = Kind {
     ..GENERAL
 };
 
-
 #[cfg(test)]
 mod tests {
     use crate::all;
