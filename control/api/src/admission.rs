@@ -14,6 +14,7 @@ mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
+mod policy;
 mod priority;
 mod resource_quota;
 mod rules;
@@ -22,9 +23,28 @@ mod tolerations;
 mod webhook;
 
 pub use attributes::{Attributes, Operation};
+pub use policy::{Policies, TypeChecker};
 pub use resource_quota::Turns;
 use webhook::Reinvocation;
 pub use webhook::{Hooks, WebhookMetrics};
+
+/// What a first round of mutating plugins leaves for a second one.
+#[derive(Default)]
+struct Rounds {
+    policies: policy::Again,
+    webhooks: Reinvocation,
+}
+
+impl Rounds {
+    fn needed(&self) -> bool {
+        self.policies.needed || self.webhooks.needed
+    }
+
+    fn begin(&mut self, object: &Value) {
+        self.policies.begin(object);
+        self.webhooks.begin(object);
+    }
+}
 
 /// Plugins that change the object, first Kubernetes' own and then the cluster's. Whether any of the latter changed it.
 pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<bool, Status> {
@@ -34,16 +54,16 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
     let mut spoken = if is_scale { scale::read(object) } else { object.clone() };
     let before = old.filter(|_| is_scale).map(scale::read);
     let attributes = Attributes::of_write(call, &spoken, before.as_ref().or(old))?;
-    let mut reinvocation = Reinvocation::default();
-    dynamic(&attributes, &mut spoken, &mut reinvocation).await?;
-    if !reinvocation.needed {
+    let mut rounds = Rounds::default();
+    dynamic(&attributes, &mut spoken, &mut rounds).await?;
+    if !rounds.needed() {
         return Ok(false);
     }
     if !is_scale {
         builtin(call, &mut spoken, old).await?;
     }
-    reinvocation.begin(&spoken);
-    dynamic(&attributes, &mut spoken, &mut reinvocation).await?;
+    rounds.begin(&spoken);
+    dynamic(&attributes, &mut spoken, &mut rounds).await?;
     if is_scale {
         scale::write(object, &spoken);
     } else {
@@ -54,22 +74,19 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
 
 /// Mutating plugins for what is not stored: a deletion (`object` is null), a connection, a `Binding`.
 pub async fn mutate_other(attributes: &Attributes<'_>, object: &mut Value) -> Result<(), Status> {
-    let mut reinvocation = Reinvocation::default();
-    dynamic(attributes, object, &mut reinvocation).await?;
-    if reinvocation.needed {
-        reinvocation.begin(object);
-        dynamic(attributes, object, &mut reinvocation).await?;
+    let mut rounds = Rounds::default();
+    dynamic(attributes, object, &mut rounds).await?;
+    if rounds.needed() {
+        rounds.begin(object);
+        dynamic(attributes, object, &mut rounds).await?;
     }
     Ok(())
 }
 
 /// Plugins that the cluster's owner configures.
-async fn dynamic(
-    attributes: &Attributes<'_>,
-    object: &mut Value,
-    reinvocation: &mut Reinvocation,
-) -> Result<(), Status> {
-    webhook::mutate(attributes, object, reinvocation).await
+async fn dynamic(attributes: &Attributes<'_>, object: &mut Value, rounds: &mut Rounds) -> Result<(), Status> {
+    policy::mutate(attributes, object, &mut rounds.policies).await?;
+    webhook::mutate(attributes, object, &mut rounds.webhooks).await
 }
 
 /// Kubernetes' own plugins that change the object.
@@ -126,5 +143,6 @@ pub async fn connect(call: &Arc<Call>, mut options: Value) -> Result<(), Status>
 
 /// Validating plugins that the cluster's owner configures.
 async fn validate_other(attributes: &Attributes<'_>, object: &Value) -> Result<(), Status> {
+    policy::validate(attributes, object).await?;
     webhook::validate(attributes, object).await
 }

@@ -7,7 +7,7 @@ use orlop_auth::UserInfo;
 use orlop_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::admission::{Hooks, Turns};
+use crate::admission::{Hooks, Policies, Turns, TypeChecker};
 use crate::aggregator::Aggregator;
 use crate::allocation::Allocator;
 use crate::authenticate::Identity;
@@ -55,6 +55,7 @@ pub struct ApiServer {
     metrics: Metrics,
     webhooks: Webhooks,
     hooks: Hooks,
+    policies: Policies,
     quota_turns: Turns,
     aggregator: Aggregator,
     stop: CancellationToken,
@@ -85,6 +86,7 @@ impl ApiServer {
             metrics,
             webhooks,
             hooks,
+            policies: Policies::default(),
             quota_turns: Turns::default(),
             aggregator: Aggregator::default(),
             stop,
@@ -94,6 +96,7 @@ impl ApiServer {
             .await
             .map_err(|status| ApiError::Bootstrap { what: "status of CustomResourceDefinitions".into(), status })?;
         crate::aggregator::keep(&server);
+        TypeChecker::start(&server);
         Ok(server)
     }
 
@@ -171,6 +174,10 @@ impl ApiServer {
     }
     pub(crate) fn webhooks(&self) -> &Webhooks {
         &self.webhooks
+    }
+
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.policies
     }
 
     pub(crate) fn hooks(&self) -> &Hooks {

@@ -232,7 +232,7 @@ impl Checker<'_> {
 
     fn select(&mut self, expr: &mut Expr) -> Type {
         if let Some(name) = expr.qualified_name()
-            && type_named(&name).is_some()
+            && (type_named(&name).is_some() || self.scopes[..self.globals].iter().any(|(n, _)| **n == *name))
         {
             expr.kind = Kind::Ident(name.as_str().into());
             return self.ident(expr, &name);

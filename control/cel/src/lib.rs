@@ -4,6 +4,7 @@
 //! what it costs is bounded before ([`cost::estimate`]) and while it runs. [`crd`] evaluates `x-kubernetes-validations`.
 //! Nothing here does IO, reads a clock or panics on an expression: a hostile one gets an error in bounded time.
 
+pub mod admission;
 mod ast;
 pub mod authorizer;
 mod check;

@@ -29,6 +29,8 @@ pub(crate) static KINDS: &[Kind] = &[
     webhooks::MUTATING,
     admission::POLICY,
     admission::POLICY_BINDING,
+    admission::MUTATING_POLICY,
+    admission::MUTATING_POLICY_BINDING,
     certificates::REQUEST,
     COMPONENT_STATUS,
     api_service::API_SERVICE,

@@ -17,8 +17,9 @@ use crate::status::Status;
 mod call;
 mod hooks;
 mod metrics;
-mod review;
+pub(super) mod review;
 
+pub(super) use call::versioned;
 pub use hooks::Hooks;
 use hooks::{Hook, Type};
 pub use metrics::WebhookMetrics;
@@ -132,7 +133,9 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
 
 /// Whether a webhook is to be asked, and as what it sees the request.
 async fn should_call(hook: &Hook, attributes: &Attributes<'_>, object: &Value) -> Result<Option<Seen>, Status> {
-    hook.criteria.seen(attributes, object)
+    let Some(seen) = hook.criteria.seen(attributes, object)? else { return Ok(None) };
+    let chosen = hook.conditions.choose(attributes, &seen, object, hook.ignores_failure)?;
+    Ok(chosen.then_some(seen))
 }
 
 /// What a webhook's answer means for the request.

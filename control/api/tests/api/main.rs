@@ -18,6 +18,7 @@ mod metrics;
 mod namespaces;
 mod nodes;
 mod pods;
+mod policies;
 mod protobuf;
 mod quotas;
 mod reviews;

@@ -1,5 +1,7 @@
 //! The kinds of admissionregistration.k8s.io.
+use super::webhooks::validation::policies;
 use super::*;
+use crate::kind::Subresource;
 
 pub(super) const ADMISSION: Kind =
     Kind { group: "admissionregistration.k8s.io", namespaced: false, generation: true, ..GENERAL };
@@ -29,6 +31,12 @@ pub(super) const POLICY: Kind = Kind {
             }
         }
     },
+    validate: |policy, errors| policies::validate_validating(policy, None, errors),
+    validate_update: |new, old, part, errors| {
+        if part == Subresource::None {
+            policies::validate_validating(new, Some(old), errors);
+        }
+    },
     columns: &[
         NAME,
         Column::integer(
@@ -39,12 +47,7 @@ pub(super) const POLICY: Kind = Kind {
         AGE,
     ],
     cells: |policy, now| {
-        let kind = &policy["spec"]["paramKind"];
-        let shown = match kind {
-            Value::Null => "<unset>".to_owned(),
-            _ => format!("{}/{}", text(&kind["apiVersion"]), text(&kind["kind"])),
-        };
-        vec![name(policy), items(&policy["spec"]["validations"]).len().into(), shown.into(), age(policy, now)]
+        vec![name(policy), items(&policy["spec"]["validations"]).len().into(), param_kind(policy), age(policy, now)]
     },
     ..ADMISSION
 };
@@ -56,6 +59,8 @@ pub(super) const POLICY_BINDING: Kind = Kind {
             default_constraints(resources);
         }
     },
+    validate: |binding, errors| policies::validate_binding(binding, true, errors),
+    validate_update: |new, _, _, errors| policies::validate_binding(new, true, errors),
     columns: &[
         NAME,
         Column::text("PolicyName", "PolicyName indicates the policy definition which the policy binding binded to"),
@@ -72,4 +77,35 @@ pub(super) const POLICY_BINDING: Kind = Kind {
         vec![name(binding), text(&spec["policyName"]).into(), shown.into(), age(binding, now)]
     },
     ..ADMISSION
+};
+
+fn param_kind(policy: &Value) -> Value {
+    match &policy["spec"]["paramKind"] {
+        Value::Null => "<unset>".into(),
+        kind => format!("{}/{}", text(&kind["apiVersion"]), text(&kind["kind"])).into(),
+    }
+}
+
+pub(super) const MUTATING_POLICY: Kind = Kind {
+    kind: "MutatingAdmissionPolicy",
+    defaults: POLICY.defaults,
+    validate: |policy, errors| policies::validate_mutating(policy, None, errors),
+    validate_update: |new, old, _, errors| policies::validate_mutating(new, Some(old), errors),
+    columns: &[
+        NAME,
+        Column::integer("Mutations", "Mutations indicates the number of mutations rules defined in this configuration"),
+        Column::text("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
+        AGE,
+    ],
+    cells: |policy, now| {
+        vec![name(policy), items(&policy["spec"]["mutations"]).len().into(), param_kind(policy), age(policy, now)]
+    },
+    ..ADMISSION
+};
+
+pub(super) const MUTATING_POLICY_BINDING: Kind = Kind {
+    kind: "MutatingAdmissionPolicyBinding",
+    validate: |binding, errors| policies::validate_binding(binding, false, errors),
+    validate_update: |new, _, _, errors| policies::validate_binding(new, false, errors),
+    ..POLICY_BINDING
 };

@@ -2,7 +2,7 @@
 use super::admission::{ADMISSION, default_match};
 use super::*;
 
-mod validation;
+pub(super) mod validation;
 
 const WEBHOOK_COLUMNS: &[Column] = &[
     NAME,

@@ -78,7 +78,7 @@ pub async fn mutate(
 }
 
 /// The object in the version that the webhook asked for.
-fn versioned(attributes: &Attributes<'_>, seen: &Seen, object: &Value) -> Value {
+pub fn versioned(attributes: &Attributes<'_>, seen: &Seen, object: &Value) -> Value {
     let mut object = object.clone();
     // What a subresource speaks is the same in every version.
     if seen.resource != attributes.resource && object.is_object() && seen.kind.kind == seen.resource.kind {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::admission::policy::Conditions;
 use crate::admission::rules::Criteria;
 use crate::cache::Cache;
 use crate::object::meta;
@@ -46,6 +47,7 @@ pub struct Hook {
     /// Tells it from all others.
     pub uid: String,
     pub criteria: Criteria,
+    pub conditions: Conditions,
     pub client: Result<ClientConfig, String>,
     pub timeout: Duration,
     pub ignores_failure: bool,
@@ -89,6 +91,7 @@ fn read(configuration: &Value, ty: Type) -> Vec<Hook> {
             configuration: meta(configuration, "name").to_owned(),
             uid: format!("{}/{name}/{index}", meta(configuration, "name")),
             criteria: Criteria::of_webhook(webhook),
+            conditions: Conditions::of_webhook(webhook),
             client: ClientConfig::read(&webhook["clientConfig"]),
             timeout: Duration::from_secs(webhook["timeoutSeconds"].as_u64().unwrap_or(10)),
             ignores_failure: webhook["failurePolicy"] == "Ignore",

@@ -3,10 +3,12 @@ use crate::field::{Errors, Path};
 use crate::labels::validate_selector;
 use crate::names;
 use crate::value::{int, items, same, strings, text};
+use orlop_cel::admission::Compiler;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
 mod client_config;
+pub(crate) mod policies;
 mod rules;
 
 const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
@@ -83,7 +85,9 @@ fn validate_webhook(hook: &Value, options: &Options, path: &Path<'_>, errors: &m
     one_of(hook, "reinvocationPolicy", &["IfNeeded", "Never"], path, errors);
     client_config::validate(&hook["clientConfig"], &path.child("clientConfig"), errors);
     if options.conditions {
-        validate_conditions(&hook["matchConditions"], &path.child("matchConditions"), errors);
+        let path = path.child("matchConditions");
+        validate_conditions(&hook["matchConditions"], &path, errors);
+        policies::compile_conditions(&hook["matchConditions"], &Compiler::new(false), &path, errors);
     }
 }
 
@@ -127,7 +131,7 @@ fn validate_review_versions(hook: &Value, options: &Options, path: &Path<'_>, er
     }
 }
 
-/// The form of match conditions; what their expressions say is the CEL compiler's business.
+/// The form of match conditions.
 fn validate_conditions(conditions: &Value, path: &Path<'_>, errors: &mut Errors) {
     let conditions = items(conditions);
     if conditions.len() > MAX_CONDITIONS {
