@@ -7,7 +7,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use orlop_kinds::custom::{CustomRules, JsonPath, Scale, check_finalizers, set_condition, unrecognized_formats};
+use orlop_kinds::Errors;
+use orlop_kinds::custom::{CustomRules, JsonPath, Rules, Scale, check_finalizers, set_condition, unrecognized_formats};
 use orlop_schema::decode::DecodeError;
 use orlop_schema::structural::Structural;
 use orlop_schema::{GroupVersionKind, Schema, TypeRef};
@@ -22,6 +23,7 @@ mod build;
 mod cleanup;
 mod columns;
 mod controller;
+mod conversion;
 pub mod scale;
 
 pub use controller::start;
@@ -48,11 +50,14 @@ pub struct Custom {
     kind: GroupVersionKind,
     structural: Structural,
     schema: Schema,
+    /// The rules of `x-kubernetes-validations`.
+    expressions: Option<Rules>,
     columns: Vec<columns::Column>,
     selectable: Vec<(String, JsonPath)>,
     /// What any version can be selected by: the cache holds objects for all of them.
     indexed: Arc<[(String, JsonPath)]>,
     terminating: Arc<AtomicBool>,
+    conversion: Option<Arc<conversion::Conversion>>,
 }
 
 /// Versions of one name are the same to whoever compares resources.
@@ -66,6 +71,13 @@ impl Custom {
     /// What the schema asks of objects.
     pub fn rules(&self) -> CustomRules<'_> {
         CustomRules { schema: &self.structural, scale: self.scale.as_ref() }
+    }
+
+    /// Adds what the schema's expressions say of an object.
+    pub fn judge(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if let Some(expressions) = &self.expressions {
+            expressions.validate(object, old, errors);
+        }
     }
 
     /// The schema as the engine knows it.
@@ -100,6 +112,13 @@ impl Custom {
         object["apiVersion"] = self.kind.api_version().into();
         self.structural.prune(object);
         self.structural.fill_defaults(object);
+    }
+
+    /// Brings an object out of the store into the version that is stored now, unless that takes a webhook.
+    pub fn load(&self, object: &mut Value) {
+        if self.conversion.is_none() || object["apiVersion"] == self.kind.api_version() {
+            self.read(object);
+        }
     }
 
     /// Whether a field selector may name a path.

@@ -60,7 +60,7 @@ impl Object {
         let mut value: Value = serde_json::from_slice(value)
             .map_err(|e| DecodeError { key: String::from_utf8_lossy(key).into_owned(), reason: e.to_string() })?;
         if let Some(custom) = &resource.custom {
-            custom.read(&mut value);
+            custom.load(&mut value);
         }
         Ok(Self::from_value(resource, value, revision, created))
     }

@@ -230,6 +230,11 @@ impl Status {
         Self::plain(503, "ServiceUnavailable", message)
     }
 
+    /// 500 of no reason that anybody has named.
+    pub fn unknown(message: impl Into<String>) -> Self {
+        Self::plain(500, "", message)
+    }
+
     /// 500 `InternalError`.
     pub fn internal(why: impl fmt::Display) -> Self {
         Self::plain(500, "InternalError", format!("Internal error occurred: {why}"))

@@ -59,6 +59,7 @@ pub fn validate_create(resource: &Resource, object: &Value) -> Result<(), Status
     let mut errors = rules(resource).validate_create(&object);
     if let Some(custom) = &resource.custom {
         errors.0.extend(custom.rules().validate_create(&object).0);
+        custom.judge(&object, None, &mut errors);
     }
     check(resource, &object, &errors)
 }
@@ -72,6 +73,7 @@ pub fn validate_update(resource: &Resource, subresource: &str, object: &Value, o
             "status" => custom.rules().validate_status_update(&object, &old).0,
             _ => custom.rules().validate_update(&object, &old).0,
         });
+        custom.judge(&object, Some(&old), &mut errors);
     }
     check(resource, &object, &errors)
 }

@@ -9,6 +9,7 @@ mod json_path;
 mod lists;
 mod metadata;
 mod objects;
+mod rules;
 mod value;
 
 pub(crate) use definition::CUSTOM_RESOURCE_DEFINITION;
@@ -16,3 +17,4 @@ pub use definition::{accepted_names, condition, has_condition, set_condition};
 pub use formats::unrecognized_formats;
 pub use json_path::JsonPath;
 pub use objects::{CustomRules, Scale, check_finalizers};
+pub use rules::Rules;

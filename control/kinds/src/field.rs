@@ -13,6 +13,8 @@ pub enum ErrorType {
     Duplicate,
     /// The value is malformed.
     Invalid,
+    /// The value is malformed and too large to be repeated.
+    InvalidUnshown,
     /// The value is none of an enumeration.
     NotSupported,
     /// The value would be accepted under other conditions.
@@ -35,7 +37,7 @@ impl ErrorType {
         match self {
             Self::Required => "FieldValueRequired",
             Self::Duplicate => "FieldValueDuplicate",
-            Self::Invalid => "FieldValueInvalid",
+            Self::Invalid | Self::InvalidUnshown => "FieldValueInvalid",
             Self::NotSupported => "FieldValueNotSupported",
             Self::Forbidden => "FieldValueForbidden",
             Self::TooLong => "FieldValueTooLong",
@@ -50,7 +52,7 @@ impl ErrorType {
         match self {
             Self::Required => "Required value",
             Self::Duplicate => "Duplicate value",
-            Self::Invalid | Self::TypeInvalid => "Invalid value",
+            Self::Invalid | Self::InvalidUnshown | Self::TypeInvalid => "Invalid value",
             Self::NotSupported => "Unsupported value",
             Self::Forbidden => "Forbidden",
             Self::TooLong => "Too long",
@@ -61,7 +63,7 @@ impl ErrorType {
     }
 
     fn shows_value(self) -> bool {
-        !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::Internal)
+        !matches!(self, Self::Required | Self::Forbidden | Self::TooLong | Self::Internal | Self::InvalidUnshown)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use orlop_kinds::custom::{JsonPath, Scale};
+use orlop_kinds::custom::{JsonPath, Rules, Scale};
 use orlop_schema::GroupVersionKind;
 use orlop_schema::structural::{CustomType, Structural, overlay};
 use serde_json::Value;
 
+use super::conversion::Conversion;
 use super::{Custom, columns};
 use crate::catalog::{Resource, Subresource, newest_first};
 
@@ -122,10 +123,12 @@ fn resource(
             kind,
             structural,
             schema,
+            expressions: raw.and_then(Rules::new),
             columns: columns::of(version),
             selectable: selectable(version).collect(),
             indexed: indexed.clone(),
             terminating: terminating.clone(),
+            conversion: Conversion::of(definition),
         })),
     })
 }

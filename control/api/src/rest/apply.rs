@@ -40,7 +40,7 @@ impl Call {
                 _ => self.change(&mut |live| self.applied(ty, live, &config, &who)).await.map(|o| (200, o)),
             };
             match result {
-                Ok((code, object)) => return self.render_object(code, &object),
+                Ok((code, object)) => return self.render_object(code, object).await,
                 // It came or went in between.
                 Err(status) if status.reason == "AlreadyExists" => {}
                 Err(status) if status.code == 404 && self.info.subresource.is_empty() && self.is_there(&status) => {}

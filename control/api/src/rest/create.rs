@@ -10,7 +10,7 @@ use crate::object::{Object, meta};
 use crate::registry::Outcome;
 use crate::status::Status;
 use crate::wire::Body;
-use crate::{admission, convert, strategy};
+use crate::{admission, strategy};
 
 /// A generated name that is taken is drawn again so often (kube-apiserver: 8 attempts in all).
 const NAME_ATTEMPTS: usize = 8;
@@ -19,7 +19,7 @@ impl Call {
     pub(super) async fn create(self: &Arc<Self>) -> Result<Response<Body>, Status> {
         let object = self.decode(&self.resource.api_version(), &self.resource.kind)?;
         let created = self.create_object(object).await?;
-        self.render_object(201, &created)
+        self.render_object(201, created).await
     }
 
     /// Creates a decoded object.
@@ -54,7 +54,7 @@ impl Call {
         crate::custom::warn(self, &object, &Value::Null);
         admission::validate(self, &object, None).await?;
         let reservation = self.allocate(&mut object, None)?;
-        convert::to_storage(&self.resource, &mut object);
+        self.stored(&mut object).await?;
         let name = meta(&object, "name").to_owned();
         if dry_run {
             if cache.get(&crate::registry::cache_key(&self.resource, self.namespace(), &name)).is_some() {

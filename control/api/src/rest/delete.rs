@@ -98,7 +98,7 @@ impl Call {
                     | "resourcequotas"
             );
         if returns_object {
-            return self.render_object(200, &object);
+            return self.render_object(200, object).await;
         }
         let value = object.value();
         let mut details = json!({"name": &*object.name, "kind": self.resource.plural, "uid": meta(&value, "uid")});
@@ -121,7 +121,7 @@ impl Call {
                 Err(status) => return Err(status),
             }
         }
-        page.objects = deleted;
+        page.objects = self.present(deleted).await?;
         self.render_list(page)
     }
 

@@ -48,7 +48,8 @@ struct Continue {
 
 impl Call {
     pub(super) async fn list(&self) -> Result<Response<Body>, Status> {
-        let page = self.page().await?;
+        let mut page = self.page().await?;
+        page.objects = self.present(page.objects).await?;
         self.render_list(page)
     }
 

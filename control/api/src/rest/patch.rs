@@ -45,7 +45,7 @@ impl Call {
                 Ok(object)
             })
             .await?;
-        self.render_object(200, &changed)
+        self.render_object(200, changed).await
     }
 
     /// The body as the patch that its media type says.

@@ -12,7 +12,7 @@ use crate::wire::Body;
 impl Call {
     pub(super) async fn get(&self) -> Result<Response<Body>, Status> {
         let object = self.find().await?;
-        self.render_object(200, &object)
+        self.render_object(200, object).await
     }
 
     /// The object that the request names, as new as `resourceVersion` asks for.

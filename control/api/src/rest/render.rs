@@ -1,5 +1,7 @@
 //! Objects into answers: the version asked for, the shape asked for (object, Table, metadata only), the encoding asked for.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use http::Response;
 use serde_json::{Value, json};
@@ -13,7 +15,8 @@ use crate::wire::{self, Body, Encoding, Shape};
 
 impl Call {
     /// One object as the answer.
-    pub fn render_object(&self, code: u16, object: &Object) -> Result<Response<Body>, Status> {
+    pub async fn render_object(&self, code: u16, object: Arc<Object>) -> Result<Response<Body>, Status> {
+        let object = &*self.present_one(object).await?;
         if self.accept.shape == Shape::Object
             && self.accept.encoding == Encoding::Json
             && self.resource.is_storage_version()

@@ -11,7 +11,7 @@ use crate::object::{Object, meta};
 use crate::registry::Outcome;
 use crate::status::Status;
 use crate::wire::Body;
-use crate::{admission, convert, strategy};
+use crate::{admission, strategy};
 
 /// A change that does not say on which `resourceVersion` it builds is tried again so often when others write in between.
 const ATTEMPTS: usize = 32;
@@ -28,7 +28,7 @@ impl Call {
             }));
         }
         let changed = self.change(&mut |_| Ok(object.clone())).await?;
-        self.render_object(200, &changed)
+        self.render_object(200, changed).await
     }
 
     /// Changes the object that the request names into what `next` makes of it. `next` sees the current object in the
@@ -44,7 +44,7 @@ impl Call {
         let mut current = registry.get(&cache, namespace, name).await?;
         for _ in 0..ATTEMPTS {
             let Some(old_object) = current else { return Err(Status::not_found(&self.resource, name)) };
-            let old = self.value_of(&old_object);
+            let old = self.value_of(&*self.present_one(old_object.clone()).await?);
             let mut object = next(&old)?;
             let based_on = meta(&object, "resourceVersion").to_owned();
             if !based_on.is_empty() && based_on != "0" && based_on != old_object.revision.to_string() {
@@ -79,7 +79,7 @@ impl Call {
             }
             self.track(&mut object, &old);
             let reservation = self.allocate(&mut object, Some(&old))?;
-            convert::to_storage(&self.resource, &mut object);
+            self.stored(&mut object).await?;
             if self.dry_run()? {
                 return Ok(Arc::new(Object::from_value(
                     &cache.resource,

@@ -95,6 +95,7 @@ impl Call {
                 .watch_after(revision)
                 .map_err(|floor| Status::expired(format!("too old resource version: {revision} ({floor})")))?
         };
+        let initial: VecDeque<_> = self.present(initial.into()).await?.into();
         let seconds = match self.query.integer("timeoutSeconds")? {
             Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST),
             _ => rand::rng().random_range(TIMEOUT),
@@ -194,6 +195,14 @@ impl Watch {
                     for change in changes {
                         let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
                         let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { continue };
+                        let object = match self.call.present_one(object).await {
+                            Ok(object) => object,
+                            Err(status) => {
+                                bytes.extend_from_slice(&std::mem::take(&mut alone));
+                                bytes.extend_from_slice(&self.fail(&status));
+                                break;
+                            }
+                        };
                         let frame = match self.call.accept.encoding {
                             _ if !self.is_shared() => self.event(event, &object),
                             Encoding::Protobuf => match change.protobuf_frame(event, &object) {
@@ -239,7 +248,8 @@ impl Watch {
 
     /// Whether events are the same bytes for every watcher.
     fn is_shared(&self) -> bool {
-        self.call.accept.shape == Shape::Object && self.call.resource.is_storage_version()
+        let converts = self.call.resource.custom.as_ref().is_some_and(|custom| custom.converts());
+        self.call.accept.shape == Shape::Object && self.call.resource.is_storage_version() && !converts
     }
 
     fn event(&mut self, event: EventType, object: &Object) -> Bytes {

@@ -35,6 +35,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
             .await?
         }
     };
+    let object = call.present_one(object).await?;
     call.render_value(200, shown(call, &call.value_of(&object))?)
 }
 

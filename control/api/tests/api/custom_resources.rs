@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
-const CRONTABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
+pub const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub const CRONTABS: &str = "/apis/stable.example.com/v1/namespaces/default/crontabs";
 
 pub fn definition(schema: Value) -> Value {
     json!({
@@ -227,4 +227,34 @@ async fn a_watch_tells_of_custom_objects_and_ends_with_their_definition() {
         all
     });
     assert!(rest.await.expect("the watch ends").contains("\"type\":\"DELETED\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_the_schema_are_checked_when_written_and_evaluated_on_objects() {
+    let cluster = Cluster::start().await;
+    let mut ruled = schema();
+    ruled["properties"]["spec"]["x-kubernetes-validations"] = json!([{"rule": "self.replicas <= 5", "message": "at most five"}, {"rule": "!has(oldSelf.image) || self.image == oldSelf.image", "fieldPath": ".image"}]);
+    define(&cluster, definition(ruled)).await;
+    let (code, status) = cluster.json("POST", CRONTABS, crontab("a", json!({"replicas": 6}))).await;
+    assert_eq!(
+        (code, &status["message"]),
+        (422, &json!("CronTab.stable.example.com \"a\" is invalid: spec: Invalid value: at most five")),
+        "{status}"
+    );
+    assert_eq!(cluster.json("POST", CRONTABS, crontab("a", json!({"replicas": 1}))).await.0, 201);
+    let (code, status) = cluster.json("PATCH", &format!("{CRONTABS}/a"), json!({"spec": {"image": "other"}})).await;
+    assert_eq!(code, 422, "{status}");
+    let mut wrong = schema();
+    wrong["properties"]["spec"]["x-kubernetes-validations"] = json!([{"rule": "self.nothing == 1"}]);
+    let mut bad = definition(wrong);
+    bad["metadata"]["name"] = "others.stable.example.com".into();
+    bad["spec"]["names"] = json!({"plural": "others", "kind": "Other"});
+    let (code, status) = cluster.json("POST", DEFINITIONS, bad).await;
+    assert_eq!(code, 422);
+    let message = status["message"].as_str().unwrap();
+    assert!(
+        message.contains("spec.validation.openAPIV3Schema.properties[spec].x-kubernetes-validations[0].rule"),
+        "{message}"
+    );
+    assert!(message.contains("undefined field 'nothing'"), "{message}");
 }

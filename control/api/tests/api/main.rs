@@ -6,6 +6,7 @@ mod apply;
 mod cluster;
 mod concurrency;
 mod custom_resources;
+mod custom_versions;
 mod full_disk;
 mod helm;
 mod hook_server;

@@ -5,6 +5,7 @@ use orlop_schema::structural::{META_FIELDS, Structural};
 use serde_json::{Map, Value};
 
 use super::{structural, values};
+use crate::custom::rules;
 use crate::field::{Errors, Path};
 use crate::value::{flag, is_empty, strings, text};
 
@@ -68,10 +69,12 @@ pub(super) fn validate(schema: &Value, status: bool, path: &Path<'_>, errors: &m
     }
     let scope = Scope { root: true, ..Scope::default() };
     walk(map, scope, path, errors);
-    if errors.0.len() == before
-        && let Err(unsupported) = parsed
-    {
-        errors.invalid(path, "", unsupported.to_string());
+    if errors.0.len() > before {
+        return;
+    }
+    match parsed {
+        Err(unsupported) => errors.invalid(path, "", unsupported.to_string()),
+        Ok(_) => rules::check(schema, path, errors),
     }
 }
 
@@ -154,7 +157,6 @@ fn walk(map: &Map<String, Value>, scope: Scope<'_>, path: &Path<'_>, errors: &mu
     }
     map_type(map, path, errors);
     list_type(map, path, errors);
-    rules(get("x-kubernetes-validations"), path, errors);
 }
 
 fn keywords(map: &Map<String, Value>, scope: Scope<'_>, path: &Path<'_>, errors: &mut Errors) {
@@ -294,40 +296,6 @@ fn map_keys(item: &Value, keys: &[&str], list: &Value, path: &Path<'_>, errors: 
         }
         if !seen.insert(*key) {
             errors.invalid(&keys_path, list.clone(), "must not contain duplicate entries");
-        }
-    }
-}
-
-/// The form of `x-kubernetes-validations`; what the expressions say is for the evaluator.
-fn rules(rules: &Value, path: &Path<'_>, errors: &mut Errors) {
-    const REASONS: &[&str] = &["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
-    let has_newline = |text: &str| text.contains(['\n', '\r']);
-    for (at, rule) in rules.as_array().into_iter().flatten().enumerate() {
-        let path = path.child("x-kubernetes-validations");
-        let path = path.index(at);
-        let (expression, message) = (text(&rule["rule"]), text(&rule["message"]));
-        if expression.trim().is_empty() {
-            errors.required(&path.child("rule"), "rule is not specified");
-        } else if !message.is_empty() && message.trim().is_empty() {
-            errors.invalid(&path.child("message"), message, "must be non-empty if specified");
-        } else if has_newline(message.trim()) {
-            errors.invalid(&path.child("message"), message, "must not contain line breaks");
-        } else if has_newline(expression.trim()) && message.trim().is_empty() {
-            errors.required(&path.child("message"), "message must be specified if rule contains line breaks");
-        }
-        let message_expression = text(&rule["messageExpression"]);
-        if !message_expression.is_empty() && message_expression.trim().is_empty() {
-            errors.required(&path.child("messageExpression"), "messageExpression must be non-empty if specified");
-        }
-        if let Some(reason) = rule["reason"].as_str().filter(|r| !REASONS.contains(r)) {
-            errors.not_supported(&path.child("reason"), reason, REASONS);
-        }
-        let field_path = text(&rule["fieldPath"]);
-        if !field_path.is_empty() && field_path.trim().is_empty() {
-            errors.invalid(&path.child("fieldPath"), field_path, "must be non-empty if specified");
-        }
-        if has_newline(field_path) {
-            errors.invalid(&path.child("fieldPath"), field_path, "must not contain line breaks");
         }
     }
 }
