@@ -10,6 +10,7 @@ use crate::rest::Call;
 use crate::status::Status;
 
 mod attributes;
+mod certificates;
 mod escalation;
 mod limit_ranger;
 mod namespace_lifecycle;
@@ -91,6 +92,7 @@ async fn dynamic(attributes: &Attributes<'_>, object: &mut Value, rounds: &mut R
 
 /// Kubernetes' own plugins that change the object.
 async fn builtin(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
+    certificates::mutate(call, object, old);
     if old.is_some() || call.resource.storage != "pods" || !call.info.subresource.is_empty() {
         return Ok(());
     }
@@ -106,6 +108,7 @@ async fn builtin(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> R
 pub async fn validate(call: &Arc<Call>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     namespace_lifecycle::validate(call, Some(object), old).await?;
     node_restriction::validate(call, Some(object), old)?;
+    certificates::validate(call, object, old)?;
     escalation::validate(call, Some(object), old)?;
     limit_ranger::validate(call, object, old).await?;
     if call.info.subresource == "scale" {

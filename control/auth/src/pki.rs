@@ -6,7 +6,9 @@
 mod ca;
 mod files;
 mod kubeconfig;
+mod request;
 
 pub use ca::{CertificateAuthority, Issued, Subject, Usage};
 pub use files::{ClusterPki, PkiError};
 pub use kubeconfig::kubeconfig;
+pub use request::{CertificateRequest, RequestError, check_certificates};

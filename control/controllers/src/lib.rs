@@ -10,9 +10,10 @@
 //!
 //! Here: workloads (ReplicationController, ReplicaSet, Deployment, DaemonSet, StatefulSet, Job), Services (EndpointSlice, its
 //! mirroring, Endpoints, those of cluster DNS), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
-//! garbage (owner references, pods, finished Jobs), disruption budgets and quotas. Not here: CronJobs, autoscaling, volumes,
-//! certificate requests, cloud routes and load balancers.
+//! garbage (owner references, pods, finished Jobs), disruption budgets, quotas and certificate requests. Not here: CronJobs,
+//! autoscaling, volumes, cloud routes and load balancers.
 
+mod certificates;
 mod cluster_dns;
 mod controller;
 mod daemon_set;

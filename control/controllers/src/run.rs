@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
@@ -13,19 +14,20 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
+use orlop_auth::pki::CertificateAuthority;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    ClusterDns, Informer, cluster_dns, daemon_set, deployment, disruption, endpoint_slice, endpoint_slice_mirroring,
-    endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc, resource_quota, stateful_set,
-    taint_eviction,
+    ClusterDns, Informer, certificates, cluster_dns, daemon_set, deployment, disruption, endpoint_slice,
+    endpoint_slice_mirroring, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc,
+    resource_quota, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Config {
     /// Pods' addresses, from which each Node gets a part (`--cluster-cidr`).
     pub cluster_cidr: Ipv4Net,
@@ -37,6 +39,8 @@ pub struct Config {
     pub node_monitor_grace_period: Duration,
     /// How often silence is looked for (`--node-monitor-period`).
     pub node_monitor_period: Duration,
+    /// Signs approved certificate requests; without it, Kubernetes' own signers do nothing here.
+    pub signing_ca: Option<Arc<CertificateAuthority>>,
     /// Cluster DNS as the nodes' proxies answer it; none leaves it to others.
     pub cluster_dns: Option<ClusterDns>,
 }
@@ -50,6 +54,7 @@ impl Config {
             root_ca: root_ca.into(),
             node_monitor_grace_period: Duration::from_secs(50),
             node_monitor_period: Duration::from_secs(5),
+            signing_ca: None,
             cluster_dns: None,
         }
     }
@@ -92,6 +97,7 @@ pub async fn run(
     let budgets = Arc::new(Informer::<PodDisruptionBudget>::default());
     let quotas = Arc::new(Informer::<ResourceQuota>::default());
     let replica_sets = Arc::new(Informer::<ReplicaSet>::default());
+    let requests = Arc::new(Informer::<CertificateSigningRequest>::default());
 
     tasks.spawn(node_ipam::run(account("node-controller"), nodes.clone(), config.clone(), stop.clone()));
     tasks.spawn(replication::run(
@@ -141,6 +147,10 @@ pub async fn run(
     let client = account(endpoint_slice_mirroring::NAME);
     tasks.spawn(endpoint_slice_mirroring::run(client, mirroring, stop.clone()));
     tasks.spawn(endpoint_slice::run(account(endpoint_slice::NAME), views, stop.clone()));
+    if let Some(ca) = config.signing_ca.clone() {
+        tasks.spawn(certificates::run(account(certificates::NAME), requests.clone(), ca, stop.clone()));
+        tasks.spawn(requests.run(reader.clone(), stop.clone()));
+    }
     if let Some(dns) = config.cluster_dns {
         let views = cluster_dns::Views { services: services.clone(), nodes: nodes.clone(), slices: slices.clone() };
         tasks.spawn(cluster_dns::run(account(cluster_dns::NAME), views, dns, stop.clone()));

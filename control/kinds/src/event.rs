@@ -6,9 +6,13 @@ use crate::value::{int, text};
 use jiff::Timestamp;
 use serde_json::Value;
 
+mod validation;
+
 const EVENT: Kind = Kind {
     kind: "Event",
     name: NameRule::Any,
+    validate: validation::core,
+    validate_update: |new, _, _, errors| validation::core(new, errors),
     columns: COLUMNS,
     cells,
     fields: FIELDS,
@@ -16,7 +20,15 @@ const EVENT: Kind = Kind {
     ..GENERAL
 };
 
-pub(crate) static KINDS: &[Kind] = &[EVENT, Kind { group: "events.k8s.io", ..EVENT }];
+pub(crate) static KINDS: &[Kind] = &[
+    EVENT,
+    Kind {
+        group: "events.k8s.io",
+        validate: validation::new_create,
+        validate_update: |new, old, _, errors| validation::new_update(new, old, errors),
+        ..EVENT
+    },
+];
 
 const COLUMNS: &[Column] = &[
     Column::text("Last Seen", "When the event last happened."),

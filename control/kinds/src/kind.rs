@@ -172,6 +172,8 @@ impl Kind {
         }
         match subresource {
             Subresource::Status => keep_all_but_status(new, old),
+            // An approval writes a part of the status, which its kind knows.
+            Subresource::Approval => {}
             _ if self.status => copy(new, old, "status"),
             _ => {}
         }

@@ -6,6 +6,7 @@
 //! Texts, field paths and canonical forms are those of Kubernetes v1.36, so that clients which parse them keep working.
 
 pub mod autoscaling;
+mod certificates;
 mod config;
 mod coordination;
 pub mod custom;
@@ -24,6 +25,7 @@ pub mod meta;
 pub mod names;
 mod namespace;
 mod net;
+mod networking;
 mod node;
 mod others;
 mod pod;
@@ -65,6 +67,8 @@ static FAMILIES: &[&[Kind]] = &[
     event::KINDS,
     rbac::KINDS,
     autoscaling::KINDS,
+    certificates::KINDS,
+    networking::KINDS,
     flow_control::KINDS,
     dynamic_resources::KINDS,
     others::KINDS,

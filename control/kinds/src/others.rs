@@ -1,16 +1,13 @@
 //! Kinds whose own rules are few: defaults, what they count as a change, and their columns. Their specs are not validated yet.
-use crate::kind::{FieldLabel, GENERAL, Kind};
-use crate::labels::{format_labels, format_selector};
-use crate::names::NameRule;
+use crate::kind::{GENERAL, Kind};
+use crate::labels::format_labels;
 use crate::pod::defaults::template;
-use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, age, containers, name, or_none};
-use crate::value::{at, default_to, default_zero, flag, int, is_empty, items, items_at, object_at, set, strings, text};
+use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, age, containers, name};
+use crate::value::{at, default_to, flag, int, items, items_at, object_at, set, text};
 use serde_json::{Value, json};
 
 mod admission;
 mod api_service;
-mod certificates;
-mod networking;
 mod quota;
 mod webhooks;
 
@@ -20,18 +17,12 @@ pub(crate) static KINDS: &[Kind] = &[
     RUNTIME_CLASS,
     quota::RESOURCE_QUOTA,
     quota::LIMIT_RANGE,
-    networking::INGRESS,
-    networking::INGRESS_CLASS,
-    networking::NETWORK_POLICY,
-    networking::IP_ADDRESS,
-    networking::SERVICE_CIDR,
     webhooks::VALIDATING,
     webhooks::MUTATING,
     admission::POLICY,
     admission::POLICY_BINDING,
     admission::MUTATING_POLICY,
     admission::MUTATING_POLICY_BINDING,
-    certificates::REQUEST,
     COMPONENT_STATUS,
     api_service::API_SERVICE,
     crate::custom::CUSTOM_RESOURCE_DEFINITION,

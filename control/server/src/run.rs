@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use ipnet::{IpNet, Ipv4Net};
 use orlop_api::ApiServer;
-use orlop_auth::pki::{ClusterPki, Subject, kubeconfig};
+use orlop_auth::pki::{CertificateAuthority, ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
@@ -120,6 +120,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         node_monitor_grace_period: config.node_monitor_grace_period,
         node_monitor_period: config.node_monitor_period,
         cluster_dns: config.cluster_dns.map(orlop_controllers::ClusterDns::new),
+        signing_ca: Some(Arc::new(CertificateAuthority::from_pem(
+            pki.ca().certificate().to_owned(),
+            pki.ca().key().to_owned(),
+        )?)),
         ..orlop_controllers::Config::new(config.cluster_cidr, pki.ca().certificate())
     };
     let clients = {

@@ -25,6 +25,9 @@ pub enum PkiError {
     /// A certificate can carry one organisation (group) only.
     #[error("a certificate with the groups {0:?}: only one is supported")]
     ManyOrganizations(Vec<String>),
+    /// A key or a certificate is of a kind that cannot be used here.
+    #[error("{0}")]
+    Unsupported(String),
 }
 
 /// A cluster's keys in one directory (`ca.crt`, `ca.key`, `apiserver.*`, `apiserver-kubelet-client.*`, `sa.key`, `sa.pub`).

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Node, Pod, ServiceAccount};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use orlop_api::{ApiServer, Config};
-use orlop_auth::pki::ClusterPki;
+use orlop_auth::pki::{CertificateAuthority, ClusterPki};
 use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_store::{Embedded, Options};
 use serde_json::{Value, json};
@@ -57,10 +57,16 @@ impl Cluster {
         config.node_monitor_grace_period = Duration::from_secs(1);
         config.node_monitor_period = Duration::from_millis(200);
         config.cluster_dns = Some(orlop_controllers::ClusterDns::new("10.96.0.10".parse().unwrap()));
+        let ca = CertificateAuthority::from_pem(pki.ca().certificate().to_owned(), pki.ca().key().to_owned());
+        config.signing_ca = Some(Arc::new(ca.unwrap()));
         let token = stop.clone();
         tokio::spawn(async move { orlop_controllers::run(clients, config, token).await.unwrap() });
         tokio::spawn(orlop_scheduler::run(server.client(user_of("system:kube-scheduler")), stop.clone()));
         Self { server, _directory: directory, stop }
+    }
+
+    pub fn client_of(&self, name: &str, groups: &[&str]) -> Client {
+        self.server.client(UserInfo::new(name, groups.iter().copied()))
     }
 
     pub fn client(&self) -> Client {

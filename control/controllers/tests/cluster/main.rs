@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod budgets;
+mod certificates;
 mod cluster;
 mod cluster_dns;
 mod daemons;

@@ -8,7 +8,7 @@ pub(super) const API_SERVICE: Kind = Kind {
     kind: "APIService",
     namespaced: false,
     status: true,
-    name: NameRule::PathSegment,
+    name: crate::names::NameRule::PathSegment,
     defaults: |_, service| {
         if let Some(service) = at(service, &["spec", "service"]) {
             default_to(service, "port", 443);

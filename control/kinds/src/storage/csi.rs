@@ -23,6 +23,16 @@ pub(super) const DRIVER: Kind = Kind {
             default_zero(spec, "volumeLifecycleModes", json!(["Persistent"]));
         }
     },
+    validate: validate_driver,
+    validate_update: |new, old, _, errors| {
+        validate_driver(new, errors);
+        let path = Path::new("spec");
+        for (member, shown) in
+            [("attachRequired", "attachedRequired"), ("volumeLifecycleModes", "volumeLifecycleModes")]
+        {
+            crate::meta::immutable(&new["spec"][member], &old["spec"][member], &path.child(shown), errors);
+        }
+    },
     columns: &[
         NAME,
         Column::boolean("AttachRequired", "Whether volumes are attached before they are mounted."),
@@ -75,6 +85,19 @@ pub(super) const STORAGE_CAPACITY: Kind = Kind {
             if let Some(size) = at(capacity, &[member]) {
                 crate::resources::canonical(size);
             }
+        }
+    },
+    validate: |capacity, errors| {
+        crate::labels::validate_selector(&capacity["nodeTopology"], &Path::new("nodeTopology"), errors);
+        let class = text(&capacity["storageClassName"]);
+        errors.invalid_each(&Path::new("storageClassName"), class, names::dns1123_subdomain(class));
+        if crate::Quantity::from_value(&capacity["capacity"]).is_ok_and(|size| size.is_negative()) {
+            errors.invalid(&Path::new("capacity"), text(&capacity["capacity"]), crate::meta::NEGATIVE);
+        }
+    },
+    validate_update: |new, old, _, errors| {
+        for member in ["nodeTopology", "storageClassName"] {
+            crate::meta::immutable(&new[member], &old[member], &Path::new(member), errors);
         }
     },
     columns: &[
@@ -136,6 +159,62 @@ pub(super) const VOLUME_ATTACHMENT: Kind = Kind {
     ..STORAGE
 };
 
+fn validate_driver(driver: &Value, errors: &mut Errors) {
+    let (spec, path) = (&driver["spec"], Path::new("spec"));
+    let name = text(&driver["metadata"]["name"]);
+    if name.len() > 63 {
+        errors.too_long(&Path::new("metadata.name"), 63);
+    }
+    for (member, shown) in [
+        ("attachRequired", "attachedRequired"),
+        ("podInfoOnMount", "podInfoOnMount"),
+        ("storageCapacity", "storageCapacity"),
+        ("seLinuxMount", "seLinuxMount"),
+    ] {
+        if spec[member].is_null() {
+            errors.required(&path.child(shown), "");
+        }
+    }
+    if let Some(policy) = spec["fsGroupPolicy"].as_str()
+        && !matches!(policy, "ReadWriteOnceWithFSType" | "File" | "None")
+    {
+        let known = ["File", "None", "ReadWriteOnceWithFSType"];
+        errors.not_supported(&path.child("fsGroupPolicy"), policy, &known);
+    }
+    let (requests, list) = (items(&spec["tokenRequests"]), path.child("tokenRequests"));
+    for (index, request) in requests.iter().enumerate() {
+        let (path, audience) = (list.index(index), text(&request["audience"]));
+        if requests[..index].iter().any(|earlier| text(&earlier["audience"]) == audience) {
+            errors.duplicate(&path.child("audience"), audience);
+            continue;
+        }
+        let Some(seconds) = request["expirationSeconds"].as_i64() else { continue };
+        if seconds < 600 {
+            let detail = "may not specify a duration less than 10 minutes";
+            errors.invalid(&path.child("expirationSeconds"), seconds, detail);
+        }
+        if seconds > 1 << 32 {
+            let detail = "may not specify a duration larger than 2^32 seconds";
+            errors.invalid(&path.child("expirationSeconds"), seconds, detail);
+        }
+    }
+    for mode in strings(&spec["volumeLifecycleModes"]) {
+        if !matches!(mode, "Persistent" | "Ephemeral") {
+            errors.not_supported(&path.child("volumeLifecycleModes"), mode, &["Persistent", "Ephemeral"]);
+        }
+    }
+    if spec["nodeAllocatableUpdatePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 10) {
+        let at = path.child("nodeAllocatableUpdatePeriodSeconds");
+        let seconds = int(&spec["nodeAllocatableUpdatePeriodSeconds"]);
+        errors.invalid(&at, seconds, "must be greater than or equal to 10 seconds");
+    }
+    if !spec["serviceAccountTokenInSecrets"].is_null() && requests.is_empty() {
+        let detail = "serviceAccountTokenInSecrets is set but no tokenRequests are specified";
+        let value = spec["serviceAccountTokenInSecrets"].clone();
+        errors.invalid(&path.child("serviceAccountTokenInSecrets"), value, detail);
+    }
+}
+
 fn validate_node(node: &Value, errors: &mut Errors) {
     let drivers = Path::new("spec.drivers");
     let mut seen = std::collections::BTreeSet::new();
@@ -158,5 +237,56 @@ fn validate_node(node: &Value, errors: &mut Errors) {
         if !count.is_null() && int(count) < 0 {
             errors.invalid(&path.child("allocatable.count"), int(count), crate::meta::NEGATIVE);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Subresource, kind};
+    use serde_json::{Value, json};
+
+    // TestCSIDriverValidation, TestCSIDriverValidationUpdate
+    #[test]
+    fn a_driver_keeps_how_it_attaches() {
+        let rules = kind("storage.k8s.io", "CSIDriver");
+        let driver = |spec: Value| {
+            let mut object = json!({"metadata": {"name": "test-driver", "resourceVersion": "1"}, "spec": spec});
+            rules.default("v1", &mut object);
+            object
+        };
+        assert_eq!(rules.validate_create(&driver(json!({}))).message(), "[]");
+        for (spec, message) in [
+            (
+                json!({"fsGroupPolicy": "unknown"}),
+                "spec.fsGroupPolicy: Unsupported value: \"unknown\": supported values: \"File\", \"None\", \"ReadWriteOnceWithFSType\"",
+            ),
+            (
+                json!({"tokenRequests": [{"audience": "a"}, {"audience": "a"}]}),
+                "spec.tokenRequests[1].audience: Duplicate value: \"a\"",
+            ),
+            (
+                json!({"tokenRequests": [{"audience": "a", "expirationSeconds": 10}]}),
+                "spec.tokenRequests[0].expirationSeconds: Invalid value: 10: may not specify a duration less than 10 minutes",
+            ),
+            (
+                json!({"volumeLifecycleModes": ["no-such-mode"]}),
+                "spec.volumeLifecycleModes: Unsupported value: \"no-such-mode\": supported values: \"Persistent\", \"Ephemeral\"",
+            ),
+        ] {
+            assert_eq!(rules.validate_create(&driver(spec)).message(), message);
+        }
+        let said =
+            rules.validate_update(&driver(json!({"attachRequired": false})), &driver(json!({})), Subresource::None);
+        assert_eq!(said.message(), "spec.attachedRequired: Invalid value: false: field is immutable");
+    }
+
+    // TestValidateCSIStorageCapacity
+    #[test]
+    fn a_capacity_is_not_negative() {
+        let rules = kind("storage.k8s.io", "CSIStorageCapacity");
+        let object =
+            json!({"metadata": {"name": "c", "namespace": "n"}, "storageClassName": "bar", "capacity": "-1Gi"});
+        let said = rules.validate_create(&object).message();
+        assert_eq!(said, "capacity: Invalid value: \"-1Gi\": must be greater than or equal to 0");
     }
 }

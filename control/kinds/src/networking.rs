@@ -1,14 +1,29 @@
 //! The kinds of networking.k8s.io.
-use super::*;
-use crate::table::with_more;
+use crate::kind::{GENERAL, Kind, Subresource};
+use crate::labels::format_selector;
+use crate::names::NameRule;
+use crate::table::{AGE, Column, NAME, age, name, or_none, with_more};
+use crate::value::{at, default_to, default_zero, is_empty, items, items_at, object_at, set, strings, text};
+use serde_json::{Value, json};
+
+mod address;
+mod ingress;
+mod policy;
+
+pub(crate) static KINDS: &[Kind] = &[INGRESS, INGRESS_CLASS, NETWORK_POLICY, IP_ADDRESS, SERVICE_CIDR];
 
 const NETWORKING: Kind = Kind { group: "networking.k8s.io", ..GENERAL };
 
-pub(super) const INGRESS: Kind = Kind {
+const INGRESS: Kind = Kind {
     kind: "Ingress",
     status: true,
     generation: true,
     prepare_create: |ingress| set(ingress, "status", json!({"loadBalancer": {}})),
+    validate: ingress::create,
+    validate_update: |new, old, subresource, errors| match subresource {
+        Subresource::Status => ingress::status(new, errors),
+        _ => ingress::spec(&new["spec"], Some(&old["spec"]), errors),
+    },
     columns: &[
         NAME,
         Column::text("Class", "The name of the IngressClass resource that should be used for additional configuration"),
@@ -37,7 +52,7 @@ pub(super) const INGRESS: Kind = Kind {
     ..NETWORKING
 };
 
-pub(super) const INGRESS_CLASS: Kind = Kind {
+const INGRESS_CLASS: Kind = Kind {
     kind: "IngressClass",
     namespaced: false,
     generation: true,
@@ -46,6 +61,8 @@ pub(super) const INGRESS_CLASS: Kind = Kind {
             default_to(parameters, "scope", "Cluster");
         }
     },
+    validate: ingress::class,
+    validate_update: |new, old, _, errors| ingress::class_update(new, old, errors),
     columns: &[
         NAME,
         Column::text("Controller", "Controller that is responsible for handling this class"),
@@ -72,7 +89,7 @@ pub(super) const INGRESS_CLASS: Kind = Kind {
     ..NETWORKING
 };
 
-pub(super) const NETWORK_POLICY: Kind = Kind {
+const NETWORK_POLICY: Kind = Kind {
     kind: "NetworkPolicy",
     generation: true,
     defaults: |_, policy| {
@@ -86,6 +103,8 @@ pub(super) const NETWORK_POLICY: Kind = Kind {
             }
         }
     },
+    validate: |policy, errors| policy::spec(&policy["spec"], None, errors),
+    validate_update: |new, old, _, errors| policy::spec(&new["spec"], Some(&old["spec"]), errors),
     columns: &[NAME, Column::text("Pod-Selector", "The pods that the policy is for."), AGE],
     cells: |policy, now| {
         let selector = &policy["spec"]["podSelector"];
@@ -94,10 +113,12 @@ pub(super) const NETWORK_POLICY: Kind = Kind {
     ..NETWORKING
 };
 
-pub(super) const IP_ADDRESS: Kind = Kind {
+const IP_ADDRESS: Kind = Kind {
     kind: "IPAddress",
     namespaced: false,
     name: NameRule::IpAddress,
+    validate: address::address,
+    validate_update: |new, old, _, errors| address::address_update(new, old, errors),
     columns: &[NAME, Column::text("ParentRef", "The object that uses the address.")],
     cells: |address, _| {
         let parent = &address["spec"]["parentRef"];
@@ -110,13 +131,15 @@ pub(super) const IP_ADDRESS: Kind = Kind {
     ..NETWORKING
 };
 
-pub(super) const SERVICE_CIDR: Kind = Kind {
+const SERVICE_CIDR: Kind = Kind {
     kind: "ServiceCIDR",
     namespaced: false,
     status: true,
-    validate_update: |new, old, _, errors| {
-        let path = crate::field::Path::new("spec.cidrs");
-        crate::meta::immutable(&new["spec"]["cidrs"], &old["spec"]["cidrs"], &path, errors);
+    validate: address::cidrs,
+    validate_update: |new, old, subresource, errors| {
+        if subresource != Subresource::Status {
+            address::cidrs_update(new, old, errors);
+        }
     },
     columns: &[NAME, Column::text("CIDRs", "The address blocks."), AGE],
     cells: |cidr, now| vec![name(cidr), strings(&cidr["spec"]["cidrs"]).join(",").into(), age(cidr, now)],

@@ -1,23 +1,38 @@
 //! CertificateSigningRequest.
-use super::*;
-use crate::kind::not_supported;
-use crate::table::human_duration;
+use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
+use crate::names::NameRule;
+use crate::table::{AGE, Column, NAME, age, human_duration, name, or_none};
+use crate::value::{copy, items, set, text};
+use serde_json::{Value, json};
 
-pub(super) const REQUEST: Kind = Kind {
+mod validation;
+
+pub(crate) static KINDS: &[Kind] = &[REQUEST];
+
+const REQUEST: Kind = Kind {
     group: "certificates.k8s.io",
     kind: "CertificateSigningRequest",
     namespaced: false,
     status: true,
+    name: NameRule::Any,
     prepare_create: |request| set(request, "status", json!({})),
     prepare_update: |new, old, subresource| {
-        crate::value::copy(new, old, "spec");
-        if subresource == crate::Subresource::Approval {
-            return;
-        }
-        if subresource == crate::Subresource::None {
-            crate::value::copy(new, old, "status");
+        copy(new, old, "spec");
+        if subresource == Subresource::Approval {
+            // An approval changes the conditions and nothing else.
+            let conditions = new["status"]["conditions"].take();
+            copy(new, old, "status");
+            if !new["status"].is_object() {
+                set(new, "status", json!({}));
+            }
+            match conditions {
+                Value::Null => drop(crate::value::remove(&mut new["status"], "conditions")),
+                conditions => set(&mut new["status"], "conditions", conditions),
+            }
         }
     },
+    validate: validation::create,
+    validate_update: validation::update,
     columns: &[
         NAME,
         AGE,
