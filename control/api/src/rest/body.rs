@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Call;
 use crate::status::Status;
-use crate::wire::{BodyFormat, decode_object};
+use crate::wire::{BodyFormat, decode_object, decode_yaml};
 
 impl Call {
     /// Decodes the body as `kind`.
@@ -23,9 +23,11 @@ impl Call {
                 let parsed = decode::parse(&self.body).map_err(|e| cannot(&e))?;
                 (parsed.object, parsed.strict)
             }
-            BodyFormat::Yaml | BodyFormat::Protobuf => {
-                (decode_object(format, &self.body, api_version, kind)?, Vec::new())
+            BodyFormat::Yaml => {
+                let (object, twice) = decode_yaml(&self.body)?;
+                (object, twice.into_iter().collect())
             }
+            BodyFormat::Protobuf => (decode_object(format, &self.body, api_version, kind)?, Vec::new()),
         };
         if !object.is_object() {
             return Err(Status::bad_request(format!(
@@ -34,11 +36,16 @@ impl Call {
         }
         expect(&mut object, "apiVersion", api_version, "the API version in the data", "the expected API version")?;
         expect(&mut object, "kind", kind, "the kind in the data", "the expected kind")?;
-        if let Some(custom) = custom {
-            strict.extend(custom.prune(&mut object).map_err(|e| cannot(&e))?);
-        } else if let Some(ty) = type_of(api_version, kind) {
-            strict.extend(ty.prune(&mut object).map_err(|e| cannot(&e))?);
+        let unknown = match (custom, type_of(api_version, kind)) {
+            (Some(custom), _) => custom.prune(&mut object).map_err(|e| cannot(&e))?,
+            (None, Some(ty)) => ty.prune(&mut object).map_err(|e| cannot(&e))?,
+            (None, None) => Vec::new(),
+        };
+        if self.applies() && !unknown.is_empty() {
+            self.report(api_version, kind, strict)?;
+            return Err(self.undeclared(&unknown));
         }
+        strict.extend(unknown);
         self.report(api_version, kind, strict)?;
         Ok(object)
     }
@@ -53,6 +60,20 @@ impl Call {
         };
         let strict = strict.map_err(|e| cannot_be_handled(&api_version, kind, &e))?;
         self.report(&api_version, kind, strict)
+    }
+
+    /// Who applies must say only what the type knows: nobody could own the rest.
+    fn undeclared(&self, unknown: &[String]) -> Status {
+        let paths = unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
+        let lines: Vec<String> = paths.map(|path| format!(".{path}: field not declared in schema")).collect();
+        let told = if lines.len() == 1 { lines[0].clone() } else { format!("errors:\n  {}", lines.join("\n  ")) };
+        Status::unknown(format!(
+            "failed to create typed patch object ({}/{}; {}, Kind={}): {told}",
+            self.namespace(),
+            self.info.name,
+            self.resource.api_version(),
+            self.resource.kind
+        ))
     }
 
     fn report(&self, api_version: &str, kind: &str, strict: Vec<String>) -> Result<(), Status> {

@@ -56,6 +56,28 @@ pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: 
     if value.is_object() { Ok(value) } else { Err(undecodable(&"json: cannot unmarshal into an object")) }
 }
 
+/// Decodes YAML in which a key may stand twice: the last one counts, and the first such key is told in Go's words.
+pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Option<String>), Status> {
+    let refused = match decode_object(BodyFormat::Yaml, bytes, "", "") {
+        Ok(value) => return Ok((value, None)),
+        Err(refused) => refused,
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else { return Err(refused) };
+    let Err(error) = serde_saphyr::from_str::<Value>(text) else { return Err(refused) };
+    let options = serde_saphyr::Options {
+        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+        ..serde_saphyr::Options::default()
+    };
+    let Ok(value) = serde_saphyr::from_str_with_options::<Value>(text, options) else { return Err(refused) };
+    if !value.is_object() || !nests_within(&value, MAX_DEPTH) {
+        return Err(refused);
+    }
+    let line = error.location().map_or(0, |location| location.line());
+    let lines = text.lines().nth(usize::try_from(line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
+    let key = lines.trim_start_matches([' ', '-']).split(':').next().unwrap_or_default().trim_matches(['"', '\'']);
+    Ok((value, Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))))
+}
+
 fn undecodable(why: &dyn std::fmt::Display) -> Status {
     Status::bad_request(format!("the object provided is unrecognized (must be of type object): {why}"))
 }

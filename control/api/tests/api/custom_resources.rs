@@ -258,3 +258,25 @@ async fn rules_of_the_schema_are_checked_when_written_and_evaluated_on_objects()
     );
     assert!(message.contains("undefined field 'nothing'"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_apply_may_not_name_what_the_schema_does_not_nor_say_a_thing_twice() {
+    use http_body_util::BodyExt;
+    let cluster = Cluster::start().await;
+    define(&cluster, definition(schema())).await;
+    let head = "\napiVersion: stable.example.com/v1\nkind: CronTab\nmetadata:\n  name: x\n";
+    for (body, why) in [
+        (
+            "unknownField: 1\n",
+            "failed to create typed patch object (default/x; stable.example.com/v1, Kind=CronTab): .unknownField: field not declared in schema",
+        ),
+        ("spec:\n  image: a\n  image: b\n", "line 8: key \"image\" already set in map"),
+        ("  unknownMeta: 1\n", ".metadata.unknownMeta: field not declared in schema"),
+    ] {
+        let request = http::Request::patch(format!("{CRONTABS}/x?fieldManager=me&fieldValidation=Strict"))
+            .header("content-type", "application/apply-patch+yaml");
+        let response = cluster.send(request.body(format!("{head}{body}").into_bytes()).unwrap()).await;
+        let status: Value = serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+        assert!(status["message"].as_str().unwrap_or_default().contains(why), "{status}");
+    }
+}
