@@ -116,11 +116,16 @@ pub async fn with_others(server: &ApiServer, path: &[&str], own: Response<Body>)
 
 /// Puts the groups of others among our own; each of `own` is named by `name`.
 pub fn merge(own: &mut Vec<Value>, others: Vec<(i64, Value)>, name: impl Fn(&Value) -> String) {
+    // The aggregator's own group stays where it is, in front.
+    let rank = |value: &Value| match name(value).as_str() {
+        "apiregistration.k8s.io" => i64::MAX,
+        name => local::priority(name).unwrap_or(local::CUSTOM.0),
+    };
+    let mut ranks: Vec<i64> = own.iter().map(rank).collect();
     for (priority, group) in others {
-        let rank = |value: &Value| local::priority(&name(value)).unwrap_or(1000);
-        // The aggregator's own group stays where it is, in front.
-        let at = own.iter().position(|g| name(g) != "apiregistration.k8s.io" && rank(g) < priority);
-        own.insert(at.unwrap_or(own.len()), group);
+        let at = ranks.iter().position(|rank| *rank < priority).unwrap_or(ranks.len());
+        own.insert(at, group);
+        ranks.insert(at, priority);
     }
 }
 

@@ -38,7 +38,7 @@ const PRIORITIES: &[(&str, i64)] = &[
     ("flowcontrol.apiserver.k8s.io", 16_100),
 ];
 /// Those of custom resources.
-const CUSTOM: (i64, i64) = (1000, 100);
+pub(super) const CUSTOM: (i64, i64) = (1000, 100);
 
 /// A built-in group's priority.
 pub(super) fn priority(group: &str) -> Option<i64> {

@@ -139,7 +139,8 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nfoo").await.unwrap();
             let _ = stream.shutdown().await;
         });
-        let pod = Upstream { host: "127.0.0.1".into(), port, tls: Some(orlop_auth::to_anyone().unwrap()) };
+        let tls = Some(orlop_auth::to_anyone().unwrap());
+        let pod = Upstream { host: "127.0.0.1".into(), port, tls, name: None };
         let request = Request::new(Full::new(Bytes::new()));
         let answer = pod.send(request, CancellationToken::new()).await.unwrap();
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "foo");

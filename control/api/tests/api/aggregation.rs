@@ -21,6 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -77,6 +78,21 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
     }
 }
 
+/// Says back whatever comes over the upgraded connection.
+fn echo(request: &mut Request<Incoming>) -> Response<Body> {
+    let upgrade = hyper::upgrade::on(request);
+    tokio::spawn(async move {
+        let (mut read, mut write) = tokio::io::split(TokioIo::new(upgrade.await.unwrap()));
+        tokio::io::copy(&mut read, &mut write).await
+    });
+    let mut response = full(&Value::Null);
+    *response.status_mut() = http::StatusCode::SWITCHING_PROTOCOLS;
+    for (name, value) in [("connection", "Upgrade"), ("upgrade", "echo")] {
+        response.headers_mut().insert(name, value.parse().unwrap());
+    }
+    response
+}
+
 impl Wardle {
     async fn start(front_proxy_ca: &str) -> Self {
         let usage = Usage::Server { names: vec!["wardle.default.svc".into()], addresses: vec![] };
@@ -104,12 +120,17 @@ impl Wardle {
                 let (acceptor, noted) = (acceptor.clone(), noted.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(move |request: Request<Incoming>| {
+                    let service = service_fn(move |mut request: Request<Incoming>| {
                         noted.lock().unwrap().push((request.uri().to_string(), request.headers().clone()));
-                        let response = answer(&request);
+                        let response = if request.headers().contains_key("upgrade") {
+                            echo(&mut request)
+                        } else {
+                            answer(&request)
+                        };
                         async move { Ok::<_, std::convert::Infallible>(response) }
                     });
-                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+                    let builder = Builder::new(TokioExecutor::new());
+                    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
                 });
             }
         });
@@ -197,6 +218,39 @@ async fn a_watch_of_another_server_streams() {
         pieces += usize::from(frame.unwrap().is_data());
     }
     assert_eq!(pieces, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgraded_connection_goes_both_ways() {
+    let (cluster, wardle) = start().await;
+    register(&cluster, &wardle).await;
+    available(&cluster, "True").await;
+    let issued = cluster.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(cluster.pki.ca().certificate().as_bytes()).unwrap()).unwrap();
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let stream = tokio::net::TcpStream::connect(cluster.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+    let head = format!("GET {WARDLE}/x HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    stream.write_all(b"hello").await.unwrap();
+    let mut heard = [0; 5];
+    stream.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
 }
 
 #[tokio::test(flavor = "multi_thread")]
