@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::ast::{Expr, Kind};
 use crate::check::{Checked, check};
-use crate::cost::estimate::estimate;
+use crate::cost::estimate::{Span, estimate};
 use crate::decl::DeclType;
 use crate::evaluate::{Variables, evaluate};
 use crate::issue::Issues;
@@ -122,7 +122,12 @@ impl Program {
 
     /// The most it can cost, given what bounds the sizes of its variables.
     pub fn max_cost(&self, roots: &[(&str, &DeclType)]) -> u64 {
-        with_stack(self.deep, || estimate(&self.checked, roots).max)
+        self.cost(roots).max
+    }
+
+    /// The least and the most it can cost.
+    pub fn cost(&self, roots: &[(&str, &DeclType)]) -> Span {
+        with_stack(self.deep, || estimate(&self.checked, roots))
     }
 
     /// Evaluates it, and tells what that cost.

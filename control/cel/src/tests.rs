@@ -172,3 +172,35 @@ fn hostile_expressions_end_in_bounded_time_and_stack() {
     }
     within(&|| assert!(run(&deep).is_ok()));
 }
+
+/// From k8s.io/apiserver/pkg/cel/library/cost_test.go: expression, least and most estimated cost, cost when evaluated.
+#[test]
+fn costs_are_those_of_cost_test_go() {
+    for (source, min, max, actual) in [
+        ("[1, 2, 3, 4, 5].sum()", 15, 15, 15),
+        ("'ABCDEFGHIJ abcdefghij'.lowerAscii()", 3, 3, 3),
+        ("'ABCDEFGHIJ abcdefghij'.lowerAscii() == 'abcdefghij ABCDEFGHIJ'.lowerAscii()", 7, 9, 9),
+        ("strings.quote('ABCDEFGHIJ abcdefghij')", 3, 3, 3),
+        ("strings.quote('ABCDEFGHIJ abcdefghij') == strings.quote('ABCDEFGHIJ abcdefghij')", 7, 11, 9),
+        ("'abc 123 def 123'.replace('123', '456')", 3, 3, 3),
+        ("'abc 123 def 123'.split(' ')", 3, 3, 3),
+        ("'abc 123 def 123'.substring(5)", 2, 2, 2),
+        ("'abc 123 def 123'.find('123')", 2, 2, 2),
+        ("jsonpatch.escapeKey('abc/def~ abc/def~')", 2, 2, 2),
+        ("quantity(\"12Mi\")", 1, 1, 1),
+        ("quantity(\"200M\") == quantity(\"200M\")", 3, 3, 3),
+        ("quantity(\"50k\").add(20).sub(quantity(\"100k\")).asInteger() > 0", 6, 6, 6),
+        ("format.named(\"dns1123Subdomain\").value().validate(\"my-name\")", 34, 34, 17),
+        ("format.named(\"dns1123Label\").value().validate(\"my-name\")", 34, 34, 10),
+        ("sets.contains([], [])", 21, 21, 21),
+        ("sets.contains([1], [1])", 22, 22, 22),
+        ("sets.contains([1, 2, 3, 4], [2, 3])", 29, 29, 29),
+        ("!sets.contains([1], [1, 2])", 24, 24, 24),
+        ("sets.equivalent([1], [1, 1])", 25, 25, 25),
+        ("sets.intersects([1, 1], [1])", 23, 23, 23),
+    ] {
+        let program = Environment::new(&()).compile(source).unwrap_or_else(|e| panic!("{source}: {e}"));
+        assert_eq!(program.cost(&[]), crate::cost::estimate::Span { min, max }, "{source}");
+        assert_eq!(program.evaluate(&Vars(&[]), PER_CALL_LIMIT).1, actual, "{source}");
+    }
+}

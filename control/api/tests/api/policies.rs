@@ -196,3 +196,59 @@ async fn mutating_policies_apply_configurations_and_json_patches() {
         "{refused}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_resources_are_type_checked_validated_and_mutated() {
+    let cluster = Cluster::start().await;
+    let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+        "replicas": {"type": "integer"}, "parts": {"type": "array", "items": {"type": "object", "required": ["name"],
+            "properties": {"name": {"type": "string"}, "size": {"type": "integer"}}}, "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"]}}}}});
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "crontabs.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+            "names": {"plural": "crontabs", "kind": "CronTab"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]}});
+    let (code, made) =
+        cluster.json("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition).await;
+    assert_eq!(code, 201, "{made}");
+    const PATH: &str = "/apis/example.com/v1/namespaces/default/crontabs";
+    for _ in 0..200 {
+        if cluster.json("GET", PATH, Value::Null).await.0 == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let spec = json!({"matchConstraints": constraints("example.com", "crontabs"), "failurePolicy": "Ignore", "validations": [
+        {"expression": "object.spec.replicas > '1'"}, {"expression": "object.spec.maxRetries < 10"},
+        {"expression": "object.spec.parts.all(p, p.size < 10) && object.metadata.name != 'x'"}]});
+    policy(&cluster, "p", spec, json!({})).await;
+    let mut warnings = Value::Null;
+    for _ in 0..200 {
+        let (_, policy) = cluster.json("GET", &format!("{GROUP}/validatingadmissionpolicies/p"), Value::Null).await;
+        warnings = policy["status"]["typeChecking"]["expressionWarnings"].clone();
+        if warnings.is_array() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(warnings.as_array().map(Vec::len), Some(2), "{warnings}");
+    assert!(warnings[0]["warning"].as_str().unwrap().contains("applied to '(int, string)'"), "{warnings}");
+    assert!(warnings[1]["warning"].as_str().unwrap().contains("undefined field 'maxRetries'"), "{warnings}");
+    mutating(
+        &cluster,
+        "m",
+        json!({"matchConstraints": constraints("example.com", "crontabs"), "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression":
+            "Object{spec: Object.spec{parts: [Object.spec.parts{name: 'a', size: 2}]}}"}}]}),
+    )
+    .await;
+    let object = |size: i64| {
+        json!({"apiVersion": "example.com/v1", "kind": "CronTab", "metadata": {"name": "c"},
+        "spec": {"replicas": 1, "parts": [{"name": "a", "size": 1}, {"name": "b", "size": size}]}})
+    };
+    let (code, refused) = cluster.json("POST", PATH, object(11)).await;
+    assert_eq!(code, 422, "{refused}");
+    let (code, made) = cluster.json("POST", PATH, object(1)).await;
+    assert_eq!(code, 201, "{made}");
+    assert_eq!(made["spec"]["parts"], json!([{"name": "a", "size": 2}, {"name": "b", "size": 1}]));
+}

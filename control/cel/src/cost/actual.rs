@@ -16,7 +16,8 @@ pub fn before(function: &str, args: &[Value<'_>]) -> Option<u64> {
         "fieldSelector" | "labelSelector" => 10 + ceil(size(1), STRING) + ceil(size(1), 0.5) * 50,
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => args.first().map_or(1, traversal),
         "sort" | "@sortByAssociatedKeys" | "distinct" | "flatten" | "reverse" | "slice" => size(0).max(1),
-        "sets.contains" | "sets.equivalent" | "sets.intersects" => (size(0).saturating_mul(size(1))).max(1),
+        "sets.contains" | "sets.intersects" => size(0).saturating_mul(size(1)).saturating_add(1),
+        "sets.equivalent" => size(0).saturating_mul(size(1)).saturating_mul(2).saturating_add(1),
         "lists.range" => match args.first() {
             Some(Value::Int(n)) => (*n).max(1) as u64,
             _ => 1,

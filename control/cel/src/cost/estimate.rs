@@ -210,8 +210,10 @@ impl Coster<'_> {
                 let list = of_target(self);
                 (list.plus(one), Some(Span { min: 0, max: list.max }))
             }
-            "sets.contains" | "sets.equivalent" | "sets.intersects" => {
-                (size(self, 0).times(size(self, 1)).plus(one), None)
+            "sets.contains" | "sets.intersects" => (size(self, 0).times(size(self, 1)).plus(one), None),
+            "sets.equivalent" => {
+                let pairs = size(self, 0).times(size(self, 1));
+                (pairs.plus(pairs).plus(one), None)
             }
             "lists.range" => (size(self, 0).plus(one), None),
             "url" | "jsonpatch.escapeKey" => (size(self, 0).by(STRING), Some(size(self, 0))),

@@ -4,18 +4,14 @@
 use orlop_schema::{ListTopology, Schema, Ty, TypeRef};
 use serde_json::{Map, Value};
 
-use crate::rest::type_of;
-
-/// Merges `patch` into an object of a kind. `atomics` collects what may not be set.
+/// Merges `patch` into an object of a type. `atomics` collects what may not be set.
 pub(super) fn merge(
     object: &mut Value,
     patch: &Value,
-    api_version: &str,
-    kind: &str,
+    ty: Option<TypeRef<'_>>,
     atomics: &mut Vec<String>,
 ) -> Result<(), String> {
-    let ty = type_of(api_version, kind);
-    let schema = Schema::builtin();
+    let schema = ty.map_or(Schema::builtin(), TypeRef::schema);
     fields(object, patch, ty, schema, "", atomics)
 }
 
@@ -128,6 +124,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::rest::type_of;
 
     #[test]
     fn containers_merge_by_name_and_atomic_lists_are_refused() {
@@ -135,14 +132,14 @@ mod tests {
         let mut atomics = Vec::new();
         let patch = json!({"spec": {"containers": [{"name": "a", "image": "y"}, {"name": "b"}]},
             "metadata": {"labels": {"k": "v"}}});
-        merge(&mut pod, &patch, "v1", "Pod", &mut atomics).expect("merges");
+        merge(&mut pod, &patch, type_of("v1", "Pod"), &mut atomics).expect("merges");
         assert_eq!(pod["spec"]["containers"], json!([{"name": "a", "image": "y"}, {"name": "b"}]));
         assert_eq!(pod["metadata"]["labels"]["k"], "v");
         assert_eq!(pod["spec"]["nodeName"], "n");
         let patch = json!({"spec": {"containers": [{"name": "a", "args": ["x"]}]}});
-        merge(&mut pod, &patch, "v1", "Pod", &mut atomics).expect("merges");
+        merge(&mut pod, &patch, type_of("v1", "Pod"), &mut atomics).expect("merges");
         assert_eq!(atomics, [".spec.containers[0].args"]);
         let patch = json!({"spec": {"nope": 1}});
-        assert!(merge(&mut pod, &patch, "v1", "Pod", &mut atomics).is_err());
+        assert!(merge(&mut pod, &patch, type_of("v1", "Pod"), &mut atomics).is_err());
     }
 }

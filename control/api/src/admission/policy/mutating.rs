@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use orlop_cel::{PER_CALL_LIMIT, RUNTIME_BUDGET, Value as CelValue};
+use orlop_schema::TypeRef;
 use serde_json::{Value, json};
 
 use super::activation::{Asker, Input};
@@ -149,8 +150,13 @@ fn changed(
         group => format!("{group}/{}", seen.kind.version),
     };
     let mut next = object.clone();
+    let custom = seen.resource.custom.as_deref().filter(|_| seen.kind.kind == seen.resource.kind);
     if mutation.applies {
-        apply(&value, &mut next, &api_version, &seen.kind.kind).map_err(failed)?;
+        let ty = match custom {
+            Some(custom) => custom.ty(),
+            None => type_of(&api_version, &seen.kind.kind),
+        };
+        apply(&value, &mut next, ty).map_err(failed)?;
     } else {
         let patch = json_patch(&value).map_err(failed)?;
         let patch: json_patch::Patch =
@@ -162,7 +168,9 @@ fn changed(
     if !next.is_object() || next["apiVersion"] != object["apiVersion"] || next["kind"] != object["kind"] {
         return Err(failed("the patched value is not an object of the kind that was sent".into()));
     }
-    if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
+    if let Some(custom) = custom {
+        custom.prune(&mut next).map_err(|error| failed(error.to_string()))?;
+    } else if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
         ty.prune(&mut next).map_err(|error| failed(error.to_string()))?;
     }
     Ok(next)
@@ -194,7 +202,7 @@ fn json_patch(value: &CelValue<'_>) -> Result<Value, String> {
 
 /// `Object{spec: Object.spec{replicas: 3}}`: a structured merge, with lists by their keys. Lists, maps and objects that merge as
 /// a whole may not be set this way.
-fn apply(value: &CelValue<'_>, object: &mut Value, api_version: &str, kind: &str) -> Result<(), String> {
+fn apply(value: &CelValue<'_>, object: &mut Value, ty: Option<TypeRef<'_>>) -> Result<(), String> {
     let CelValue::Struct(name, _) = value else {
         return Err(format!("unsupported return type from ApplyConfiguration expression: {}", value.type_name()));
     };
@@ -204,8 +212,7 @@ fn apply(value: &CelValue<'_>, object: &mut Value, api_version: &str, kind: &str
     paths_agree(value, "Object")?;
     let patch = value.to_json().map_err(|error| format!("type mismatch: {error}"))?;
     let mut atomics = Vec::new();
-    super::merge::merge(object, &patch, api_version, kind, &mut atomics)
-        .map_err(|error| format!("error applying patch: {error}"))?;
+    super::merge::merge(object, &patch, ty, &mut atomics).map_err(|error| format!("error applying patch: {error}"))?;
     match atomics.is_empty() {
         true => Ok(()),
         false => {
