@@ -275,7 +275,7 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
 
 /// Whether anything but metadata (and a status that is written apart) differs.
 fn desired_changed(new: &Value, old: &Value, status_apart: bool) -> bool {
-    let desired = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata") && !(status_apart && key == "status");
+    let desired = |key: &str| !matches!(key, "apiVersion" | "kind" | "metadata") && (key != "status" || !status_apart);
     let keys = crate::value::entries(new).chain(crate::value::entries(old)).map(|(key, _)| key);
     keys.filter(|key| desired(key)).any(|key| !same(&new[key], &old[key]))
 }

@@ -17,7 +17,7 @@ use super::Collector;
 use super::graph::Item;
 
 /// How often new resources are looked for.
-const PERIOD: Duration = Duration::from_secs(30);
+const PERIOD: Duration = Duration::from_secs(10);
 
 /// Keeps the graph until cancelled; tells when all of the first resources were listed.
 pub(super) async fn run(collector: Arc<Collector>, synced: oneshot::Sender<()>, stop: CancellationToken) {

@@ -174,7 +174,7 @@ fn credit_card(text: &str) -> bool {
             (d, _) => d * 2,
         })
         .sum();
-    CREDIT_CARD.matches(&clean).unwrap_or(false) && sum % 10 == 0
+    CREDIT_CARD.matches(&clean).unwrap_or(false) && sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -148,7 +148,7 @@ fn junctors(node: &Structural, skip_any: bool, skip_first: bool, path: &Path<'_>
     let list = |parts: &[Structural], name: &str, skip: bool, errors: &mut Errors| {
         for (at, part) in parts.iter().enumerate() {
             let path = path.child(name);
-            nested(part, skip && at == 0, Level::Item, &path.index(at), errors);
+            nested(part, skip && at == 0, &path.index(at), errors);
         }
     };
     if !skip_any {
@@ -157,7 +157,7 @@ fn junctors(node: &Structural, skip_any: bool, skip_first: bool, path: &Path<'_>
     list(&rules.all_of, "allOf", skip_first, errors);
     list(&rules.one_of, "oneOf", false, errors);
     if let Some(not) = &rules.not {
-        nested(not, false, Level::Item, &path.child("not"), errors);
+        nested(not, false, &path.child("not"), errors);
     }
     if let Some(pattern) = &rules.pattern
         && let Err(error) = pattern.check()
@@ -168,14 +168,14 @@ fn junctors(node: &Structural, skip_any: bool, skip_first: bool, path: &Path<'_>
 }
 
 /// A schema below a junctor restricts values; it may not say what they are.
-fn nested(node: &Structural, skip_any: bool, level: Level, path: &Path<'_>, errors: &mut Errors) {
+fn nested(node: &Structural, skip_any: bool, path: &Path<'_>, errors: &mut Errors) {
     junctors(node, skip_any, false, path, errors);
     if let Some(items) = &node.items {
-        nested(items, false, level, &path.child("items"), errors);
+        nested(items, false, &path.child("items"), errors);
     }
     for (name, property) in &node.properties {
         let path = path.child("properties");
-        nested(property, false, Level::Field, &path.key(name), errors);
+        nested(property, false, &path.key(name), errors);
     }
     let mut forbid = |wrong: bool, keyword: &str, detail: &str| {
         if wrong {
