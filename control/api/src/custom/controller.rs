@@ -30,6 +30,8 @@ struct Known {
 
 /// What is served of a definition.
 struct Published {
+    /// The definition's revision that was looked at last.
+    seen: i64,
     /// What it was made from.
     basis: Value,
     terminating: Arc<AtomicBool>,
@@ -118,6 +120,9 @@ impl Controller {
     async fn accept(&mut self) -> Result<(), Status> {
         for name in self.names() {
             let Some(known) = self.known.get(&name) else { continue };
+            if is_accepted(&known.definition) {
+                continue;
+            }
             let others = self.known.values().map(|k| &k.definition);
             let Some(status) = accepted_names(&known.definition, others, &now()) else { continue };
             self.write(&name, |definition| {
@@ -134,10 +139,14 @@ impl Controller {
         let mut changed = false;
         let mut fresh = Vec::new();
         for known in self.known.values_mut() {
+            if known.published.as_ref().is_some_and(|published| published.seen == known.revision) {
+                continue;
+            }
             let definition = &known.definition;
             let served = has_condition(definition, "NamesAccepted") || has_condition(definition, "Established");
             let basis = json!([definition["spec"], definition["status"]["acceptedNames"], meta(definition, "uid")]);
-            if let Some(published) = &known.published {
+            if let Some(published) = &mut known.published {
+                published.seen = known.revision;
                 published.terminating.store(is_terminating(definition), Ordering::Release);
                 if served && published.basis == basis {
                     continue;
@@ -149,7 +158,13 @@ impl Controller {
             let terminating = Arc::new(AtomicBool::new(is_terminating(definition)));
             let Some((stored, resources)) = build::resources(definition, &terminating) else { continue };
             fresh.push(stored.clone());
-            known.published = Some(Published { basis, terminating, storage: stored.storage.clone(), resources });
+            known.published = Some(Published {
+                seen: known.revision,
+                basis,
+                terminating,
+                storage: stored.storage.clone(),
+                resources,
+            });
             changed = true;
         }
         for resource in fresh {
@@ -243,6 +258,13 @@ impl Known {
     fn stores(&self, storage: &str) -> bool {
         self.published.as_ref().is_some_and(|p| p.storage == storage)
     }
+}
+
+/// Whether nothing about the names is left to decide.
+fn is_accepted(definition: &Value) -> bool {
+    definition["spec"]["names"] == definition["status"]["acceptedNames"]
+        && has_condition(definition, "NamesAccepted")
+        && has_condition(definition, "Established")
 }
 
 fn is_terminating(definition: &Value) -> bool {
