@@ -379,7 +379,7 @@ impl Parser {
 
     fn list(&mut self, offset: u32) -> Parsed {
         let (mut elements, mut optional) = (Vec::new(), Vec::new());
-        while !self.is("]") {
+        while !self.is("]") && *self.peek() != Token::End {
             if self.accept("?") {
                 optional.push(elements.len());
             }
@@ -394,7 +394,7 @@ impl Parser {
 
     fn entries(&mut self, of_struct: bool) -> Parsed<Vec<Entry>> {
         let mut entries = Vec::new();
-        while !self.is("}") {
+        while !self.is("}") && *self.peek() != Token::End {
             let optional = self.accept("?");
             let key = if of_struct {
                 let offset = self.offset();

@@ -159,7 +159,7 @@ fn validate_common(policy: &Value, old: Option<&Value>, compiler: &mut Compiler,
         if name.is_empty() {
             errors.required(&path.child("name"), "name is not specified");
         } else if !is_identifier(name) {
-            errors.invalid(&path.child("name"), name, "name is not a valid CEL identifier");
+            errors.invalid(&path.child("name"), name, "must be a valid CEL identifier");
         }
         if source.trim().is_empty() {
             errors.required(&path.child("expression"), "expression is not specified");
@@ -232,7 +232,11 @@ fn validate_annotation(policy: &Value, annotation: &Value, compiler: &Compiler, 
         long if long.len() > MAX_VALUE_EXPRESSION => {
             errors.required(&path, format!("must not exceed {MAX_VALUE_EXPRESSION} bytes in length"));
         }
-        source => compile(compiler, source, &[Type::String, Type::Null], true, &path, errors),
+        trimmed => {
+            if let Err(detail) = compiler.compile(trimmed, &[Type::String, Type::Null], true) {
+                errors.invalid(&path, source, detail);
+            }
+        }
     }
 }
 
@@ -349,3 +353,6 @@ fn is_identifier(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
         && !KEYWORDS.contains(&name)
 }
+
+#[cfg(test)]
+mod tests;
