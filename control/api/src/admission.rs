@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use orlop_kinds::scale;
 use serde_json::Value;
 
 use crate::rest::Call;
 use crate::status::Status;
+use crate::subresource::scale;
 
 mod attributes;
 mod certificates;
@@ -52,8 +52,8 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
     builtin(call, object, old).await?;
     let is_scale = call.info.subresource == "scale";
     // The workload carries out what the Scale, which is what was sent, says.
-    let mut spoken = if is_scale { scale::read(object) } else { object.clone() };
-    let before = old.filter(|_| is_scale).map(scale::read);
+    let mut spoken = if is_scale { scale::shown(call, object)? } else { object.clone() };
+    let before = old.filter(|_| is_scale).map(|old| scale::shown(call, old)).transpose()?;
     let attributes = Attributes::of_write(call, &spoken, before.as_ref().or(old))?;
     let mut rounds = Rounds::default();
     dynamic(&attributes, &mut spoken, &mut rounds).await?;
@@ -66,7 +66,11 @@ pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -
     rounds.begin(&spoken);
     dynamic(&attributes, &mut spoken, &mut rounds).await?;
     if is_scale {
-        scale::write(object, &spoken);
+        // The version that it was shown under is no precondition.
+        if let Some(metadata) = spoken["metadata"].as_object_mut() {
+            metadata.shift_remove("resourceVersion");
+        }
+        scale::write(call, object, &spoken);
     } else {
         *object = spoken;
     }
@@ -112,7 +116,8 @@ pub async fn validate(call: &Arc<Call>, object: &Value, old: Option<&Value>) -> 
     escalation::validate(call, Some(object), old)?;
     limit_ranger::validate(call, object, old).await?;
     if call.info.subresource == "scale" {
-        let (spoken, before) = (scale::read(object), old.map(scale::read));
+        let before = old.map(|old| scale::shown(call, old)).transpose()?;
+        let spoken = scale::shown(call, object)?;
         return validate_other(&Attributes::of_write(call, &spoken, before.as_ref())?, &spoken).await;
     }
     let attributes = Attributes::of_write(call, object, old)?;

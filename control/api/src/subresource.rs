@@ -17,7 +17,7 @@ mod links;
 mod log;
 mod proxy;
 mod review;
-mod scale;
+pub mod scale;
 mod stream;
 mod token;
 pub mod upstream;

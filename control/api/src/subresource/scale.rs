@@ -40,7 +40,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
 }
 
 /// The Scale that an object shows.
-fn shown(call: &Call, object: &Value) -> Result<Value, Status> {
+pub fn shown(call: &Call, object: &Value) -> Result<Value, Status> {
     match call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
         Some(paths) => crate::custom::scale::read(paths, object),
         None => Ok(scale::read(object)),
@@ -53,9 +53,14 @@ fn rescaled(call: &Call, old: &Value, wanted: &Value) -> Result<Value, Status> {
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.shift_remove("resourceVersion");
     }
-    match call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
-        Some(paths) => crate::custom::scale::write(paths, &mut object, wanted),
-        None => scale::write(&mut object, wanted),
-    }
+    write(call, &mut object, wanted);
     Ok(object)
+}
+
+/// Makes an object what a Scale says.
+pub fn write(call: &Call, object: &mut Value, wanted: &Value) {
+    match call.resource.custom.as_ref().and_then(|custom| custom.scale.as_ref()) {
+        Some(paths) => crate::custom::scale::write(paths, object, wanted),
+        None => scale::write(object, wanted),
+    }
 }

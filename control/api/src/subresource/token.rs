@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use orlop_auth::{BoundObject, TokenRequest, node_name};
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::object::meta;
 use crate::rest::{Call, now};
 use crate::status::{Cause, Status};
@@ -19,6 +20,7 @@ const MAX_SECONDS: i64 = 1 << 32;
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let mut request = call.decode("authentication.k8s.io/v1", "TokenRequest")?;
     let account = call.find().await?.value();
+    admission::create_other(call, &mut request).await?;
     let spec = &request["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let refuse = |why: &str| {

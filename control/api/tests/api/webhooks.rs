@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cluster::Cluster;
+use crate::custom_resources::{CRONTABS, crontab, define, definition, schema};
 use crate::hook_server::{HookServer, Reply, allow, patch};
 
 const GROUP: &str = "/apis/admissionregistration.k8s.io/v1";
@@ -329,4 +330,43 @@ async fn a_webhook_behind_a_service_is_called_by_the_service_s_name() {
     install(&cluster, "mutating", "m", vec![hook("m.example.com", client, |_| {})]).await;
     let (code, made) = configmap(&cluster, "c", json!({"a": "b"})).await;
     assert_eq!((code, &made["data"]["by"]), (201, &json!("service")), "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_resources_are_mutated_pruned_scaled_and_counted_like_any_other() {
+    let cluster = Cluster::start().await;
+    define(&cluster, definition(schema())).await;
+    let server = HookServer::start(|path, request| match path {
+        "/scale" => patch(&json!([{"op": "replace", "path": "/spec/replicas", "value": 4}])),
+        _ if request["operation"] == "CREATE" => patch(&json!([
+            {"op": "add", "path": "/spec/replicas", "value": 2}, {"op": "add", "path": "/spec/odd", "value": 1},
+        ])),
+        _ => allow(),
+    })
+    .await;
+    let rules = |resource: &str| json!([{"operations": ["*"], "apiGroups": ["stable.example.com"], "apiVersions": ["*"], "resources": [resource]}]);
+    let whole = hook("c.example.com", server.at("/whole"), |hook| hook["rules"] = rules("crontabs"));
+    let scale = hook("s.example.com", server.at("/scale"), |hook| hook["rules"] = rules("crontabs/scale"));
+    install(&cluster, "mutating", "custom", vec![whole, scale]).await;
+    let (code, made) = cluster.json("POST", CRONTABS, crontab("a", json!({"cronSpec": "* 5"}))).await;
+    assert_eq!((code, &made["spec"]), (201, &json!({"cronSpec": "* 5", "image": "busybox", "replicas": 2})), "{made}");
+    let path = format!("{CRONTABS}/a/scale");
+    let (code, scaled) = cluster.json("PATCH", &path, json!({"spec": {"replicas": 3}})).await;
+    assert_eq!((code, &scaled["spec"]["replicas"]), (200, &json!(4)), "{scaled}");
+    let seen = &server.requests("/scale")[0];
+    assert_eq!((&seen["kind"]["kind"], &seen["object"]["spec"]["replicas"]), (&json!("Scale"), &json!(3)));
+
+    let (hard, quotas) =
+        (json!({"count/crontabs.stable.example.com": "1"}), "/api/v1/namespaces/default/resourcequotas");
+    cluster.json("POST", quotas, json!({"metadata": {"name": "q"}, "spec": {"hard": hard}})).await;
+    let status = json!({"status": {"hard": hard, "used": hard}});
+    cluster.json("PATCH", &format!("{quotas}/q/status"), status).await;
+    let (code, refused) = cluster.json("POST", CRONTABS, crontab("b", json!({"cronSpec": "* 5"}))).await;
+    assert_eq!(code, 403, "{refused}");
+    assert!(
+        refused["message"]
+            .as_str()
+            .unwrap()
+            .contains("exceeded quota: q, requested: count/crontabs.stable.example.com=1")
+    );
 }

@@ -30,7 +30,7 @@ pub enum PkiError {
     Unsupported(String),
 }
 
-/// A cluster's keys in one directory (`ca.crt`, `ca.key`, `apiserver.*`, `apiserver-kubelet-client.*`, `sa.key`, `sa.pub`).
+/// A cluster's keys in one directory (`ca.crt`, `ca.key`, `apiserver.*`, `apiserver-kubelet-client.*`, `front-proxy-*`, `sa.key`, `sa.pub`).
 pub struct ClusterPki {
     directory: PathBuf,
     ca: CertificateAuthority,
