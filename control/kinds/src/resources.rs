@@ -91,10 +91,10 @@ fn together(spec: &Value, list: &str) -> Sums {
 pub(crate) fn of_pod(spec: &Value, list: &str) -> Sums {
     let mut sums = together(spec, list);
     for (name, quantity) in crate::value::entries(&spec["resources"][list]) {
-        if matches!(name, "cpu" | "memory") || name.starts_with("hugepages-") {
-            if let Ok(quantity) = Quantity::from_value(quantity) {
-                sums.insert(name.to_owned(), quantity);
-            }
+        if (matches!(name, "cpu" | "memory") || name.starts_with("hugepages-"))
+            && let Ok(quantity) = Quantity::from_value(quantity)
+        {
+            sums.insert(name.to_owned(), quantity);
         }
     }
     sums

@@ -57,10 +57,13 @@ pub struct Hook {
     pub versions: Vec<String>,
 }
 
-/// The webhooks of both types as of some revision of their configurations.
+/// Webhooks as of a revision of their configurations.
+type Known = Option<(i64, Arc<Vec<Hook>>)>;
+
+/// The webhooks of both types.
 #[derive(Default)]
 pub struct Hooks {
-    known: Mutex<[Option<(i64, Arc<Vec<Hook>>)>; 2]>,
+    known: Mutex<[Known; 2]>,
 }
 
 impl Hooks {
