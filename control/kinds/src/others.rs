@@ -1,4 +1,4 @@
-//! Kinds whose own rules are few: defaults, what they count as a change, and their columns. Their specs are not validated yet.
+//! Kinds whose own rules are few: defaults, what they count as a change, what they check, and their columns.
 use crate::kind::{GENERAL, Kind};
 use crate::labels::format_labels;
 use crate::pod::defaults::template;
