@@ -31,7 +31,8 @@ pub struct CertificateRequest {
     pub emails: Vec<String>,
     /// URIs.
     pub uris: Vec<String>,
-    der: Vec<u8>,
+    /// The request as it came, which signing reads the key from.
+    pub der: Vec<u8>,
 }
 
 impl CertificateRequest {
