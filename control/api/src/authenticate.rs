@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use http::header::AUTHORIZATION;
 use http::request::Parts;
-use orlop_auth::UserInfo;
+use orlop_auth::{Certified, UserInfo};
 
 use crate::server::ApiServer;
 use crate::status::Status;
 
-/// A user whose identity is proven already (an in-process component, a client certificate). Travels as a request extension,
+/// A user whose identity is proven already (an in-process component). Travels as a request extension,
 /// which nothing from the network can set.
 #[derive(Debug, Clone)]
 pub struct Identity(pub Arc<UserInfo>);
+
+/// What a connection's client certificate says of its requests. Travels like [`Identity`].
+#[derive(Debug, Clone)]
+pub struct Certificate(pub Option<Certified>);
 
 impl ApiServer {
     /// The user of a request; without credentials `system:anonymous`, with bad ones 401.
@@ -20,8 +24,13 @@ impl ApiServer {
         if let Some(Identity(user)) = parts.extensions.get() {
             return Ok(user.clone());
         }
+        let certificate = parts.extensions.get::<Certificate>();
+        if let Some(user) = certificate.and_then(|Certificate(certified)| certified.as_ref()?.user()) {
+            return Ok(user.clone());
+        }
         let Some(header) = parts.headers.get(AUTHORIZATION) else {
-            return Ok(Arc::new(UserInfo::anonymous()));
+            // A bad certificate is not none.
+            return certificate.map_or_else(|| Ok(Arc::new(UserInfo::anonymous())), |_| Err(Status::unauthorized()));
         };
         let text = header.to_str().map_err(|_| Status::unauthorized())?;
         let token = match text.split_once(' ') {

@@ -10,11 +10,12 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use rustls::server::danger::ClientCertVerifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticate::Identity;
+use crate::authenticate::Certificate;
 use crate::server::ApiServer;
 use crate::wire::BoxError;
 
@@ -30,6 +31,11 @@ const MAX_STREAMS: u32 = 1000;
 pub struct Closing(pub CancellationToken);
 
 impl ApiServer {
+    /// For the TLS of a listener that is to be served: it asks for client certificates.
+    pub fn client_certificates(&self) -> Arc<dyn ClientCertVerifier> {
+        self.certificates().verifier()
+    }
+
     /// Serves a listener until `stop`; then ends watches and logs, and lets other requests in flight finish for a moment.
     pub async fn serve(
         self: Arc<Self>,
@@ -64,17 +70,16 @@ impl ApiServer {
 async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcceptor, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let identity =
-        certificate.and_then(|der| orlop_auth::user_of_certificate(der)).map(|user| Identity(Arc::new(user)));
+    let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
+    let certificate = chain.map(|chain| Certificate(server.certificates().certified(chain)));
     let closing = Closing(stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
-        let (server, identity, closing) = (server.clone(), identity.clone(), closing.clone());
+        let (server, certificate, closing) = (server.clone(), certificate.clone(), closing.clone());
         async move {
             let (mut parts, body) = request.into_parts();
             parts.extensions.insert(closing);
-            if let Some(identity) = identity {
-                parts.extensions.insert(identity);
+            if let Some(certificate) = certificate {
+                parts.extensions.insert(certificate);
             }
             let body = body.map_err(BoxError::from).boxed_unsync();
             Ok::<_, std::convert::Infallible>(server.handle(Request::from_parts(parts, body)).await)

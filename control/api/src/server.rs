@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use http::{Request, Response};
-use orlop_auth::UserInfo;
+use orlop_auth::{AuthorityError, ClientCertificates, UserInfo};
 use orlop_store::StoreError;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,9 @@ pub enum ApiError {
          what was acknowledged is kept"
     )]
     Storage(StoreError),
+    /// Nobody could be known by their certificate.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
     /// An object that every cluster has cannot be written.
     #[error("{what} cannot be written: {status}")]
     Bootstrap {
@@ -58,6 +61,7 @@ pub struct ApiServer {
     policies: Policies,
     quota_turns: Turns,
     aggregator: Aggregator,
+    certificates: ClientCertificates,
     stop: CancellationToken,
 }
 
@@ -76,6 +80,7 @@ impl ApiServer {
         let registry = Registry::new(config.store.clone(), hub);
         let (metrics, hooks) = (Metrics::new(registry.metrics()), Hooks::default());
         let catalog = RwLock::new(Arc::new(catalog));
+        let certificates = ClientCertificates::of(&config.ca_pem)?;
         let server = Arc::new(Self {
             config,
             catalog,
@@ -84,6 +89,7 @@ impl ApiServer {
             allocator,
             flow_control,
             metrics,
+            certificates,
             webhooks,
             hooks,
             policies: Policies::default(),
@@ -159,6 +165,10 @@ impl ApiServer {
 
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.authorizer
+    }
+
+    pub(crate) fn certificates(&self) -> &ClientCertificates {
+        &self.certificates
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

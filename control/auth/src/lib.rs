@@ -4,6 +4,7 @@
 
 mod attributes;
 pub mod bootstrap;
+mod client_certificates;
 mod node;
 pub mod pki;
 mod rbac;
@@ -13,6 +14,7 @@ mod user;
 mod x509;
 
 pub use attributes::{Attributes, Decision};
+pub use client_certificates::{AuthorityError, Certified, ClientCertificates};
 pub use node::{NodeAuthorizer, node_name};
 pub use rbac::{PolicyRule, Rbac, uncovered};
 pub use tls::to_anyone;

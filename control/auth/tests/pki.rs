@@ -86,3 +86,34 @@ fn a_token_speaks_for_its_service_account_until_it_expires() {
     std::fs::remove_dir_all(dir).unwrap();
     std::fs::remove_dir_all(stranger).unwrap();
 }
+
+#[test]
+fn a_certificate_is_good_until_it_expires_even_while_its_connection_lasts() {
+    use orlop_auth::ClientCertificates;
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+    let key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::default();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_pem = authority.self_signed(&key).unwrap().pem();
+    let issuer = Issuer::new(authority, key);
+    let now = std::time::SystemTime::now;
+    let second = std::time::Duration::from_secs(1);
+    let issue = |until: std::time::SystemTime| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "eve");
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        params.not_after = until.into();
+        params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap().der().clone()
+    };
+    let certificates = ClientCertificates::of(&authority_pem).unwrap();
+    let certified = certificates.certified(&[issue(now() + 2 * second)]).expect("it is good now");
+    assert_eq!(certified.user().expect("still good").name, "eve");
+    assert!(certificates.certified(&[issue(now() - second)]).is_none(), "expired");
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    assert!(certified.user().is_none(), "expired meanwhile");
+    let other =
+        ClientCertificates::of(&CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap().pem())
+            .unwrap();
+    assert!(other.certified(&[issue(now() + 60 * second)]).is_none(), "of another authority");
+    assert!(ClientCertificates::of("").is_err());
+}

@@ -13,7 +13,6 @@ use orlop_api::ApiServer;
 use orlop_auth::pki::{CertificateAuthority, ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use rustls::RootCertStore;
-use rustls::server::WebPkiClientVerifier;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
@@ -68,18 +67,10 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let roots = Arc::new(roots(pki.ca().certificate())?);
 
     let mut kubelet_client = rustls::ClientConfig::builder()
-        .with_root_certificates(roots.clone())
+        .with_root_certificates(roots)
         .with_client_auth_cert(certificates(&calling.certificate)?, key(&calling.key)?)
         .context("the API server's client certificate for kubelets")?;
     kubelet_client.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let verifier = WebPkiClientVerifier::builder(roots).allow_unauthenticated().build()?;
-    let mut tls = rustls::ServerConfig::builder()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&serving.certificate)?, key(&serving.key)?)
-        .context("the API server's serving certificate")?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let tls = Arc::new(tls);
-
     let store = orlop_store::Embedded::open(config.data_dir.join("store"), orlop_store::Options::default())
         .context("opening the store")?;
     let tokens = TokenAuthority::new(ISSUER, &pki.service_account_key()?, &pki.service_account_public_key()?)?;
@@ -96,6 +87,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     })
     .await
     .context("starting the API server")?;
+    let mut tls = rustls::ServerConfig::builder()
+        .with_client_cert_verifier(api.client_certificates())
+        .with_single_cert(certificates(&serving.certificate)?, key(&serving.key)?)
+        .context("the API server's serving certificate")?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let tls = Arc::new(tls);
 
     let mut tasks = JoinSet::<Result<()>>::new();
     let own = listeners::open(config.listen)?;

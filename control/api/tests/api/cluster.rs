@@ -14,9 +14,7 @@ use orlop_api::{ApiServer, Config, Identity};
 use orlop_auth::pki::{ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_store::{Embedded, Options};
-use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -66,16 +64,10 @@ impl Cluster {
         let server = ApiServer::start(config).await.unwrap();
         let issued = pki.apiserver(&[], &["127.0.0.1".parse().unwrap()]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(pki.ca().certificate().as_bytes()).unwrap()).unwrap();
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .allow_unauthenticated()
-            .build()
-            .unwrap();
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(server.client_certificates())
             .with_single_cert(
                 vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
                 PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),

@@ -77,3 +77,95 @@ async fn a_watch_may_ask_for_any_time() {
     let path = format!("{MAPS}?watch=1&timeoutSeconds={}", i64::MAX);
     assert_eq!(send(&cluster, "GET", &path, "application/json", String::new()).await, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_refused_in_kubernetes_words_and_the_server_goes_on() {
+    let cluster = Cluster::start().await;
+    assert_eq!(cluster.json("POST", MAPS, map("one")).await.0, 201);
+    let one = &format!("{MAPS}/one");
+    let laughs: String = (1..40).map(|n| format!("a{n}: &a{n} [*a{p}, *a{p}, *a{p}, *a{p}]\n", p = n - 1)).collect();
+    let protobuf = || {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "two"}, "data": {"k": "v"}});
+        orlop_schema::Schema::builtin().encode_protobuf(&object).unwrap()
+    };
+    let cut = |mut bytes: Vec<u8>| {
+        bytes.truncate(bytes.len() - 9);
+        bytes
+    };
+    let (json, yaml, proto) = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf");
+    let merge = "application/merge-patch+json";
+    let at = |query: &str| -> &str { format!("{MAPS}?{query}").leak() };
+    let cases: Vec<(&str, &str, &str, &str, Vec<u8>, u16, &str)> = vec![
+        ("truncated JSON", "POST", MAPS, json, br#"{"kind":"ConfigMap","apiVersion""#.to_vec(), 400, "BadRequest"),
+        ("nothing", "POST", MAPS, json, Vec::new(), 400, "BadRequest"),
+        ("another kind", "POST", MAPS, json, br#"{"kind":"Pod","apiVersion":"v1"}"#.to_vec(), 400, "BadRequest"),
+        ("a list", "POST", MAPS, json, b"[]".to_vec(), 400, "BadRequest"),
+        ("no UTF-8", "POST", MAPS, json, b"{\"kind\":\"\xff\xfe\"}".to_vec(), 400, "BadRequest"),
+        ("no UTF-8 in YAML", "POST", MAPS, yaml, b"kind: \xff\xfe".to_vec(), 400, "BadRequest"),
+        ("deep JSON", "POST", MAPS, json, "[".repeat(1_000_000).into_bytes(), 400, "BadRequest"),
+        ("deep YAML", "POST", MAPS, yaml, "[".repeat(1_000_000).into_bytes(), 400, "BadRequest"),
+        ("a billion laughs", "POST", MAPS, yaml, format!("a0: &a0 lol\n{laughs}").into_bytes(), 400, "BadRequest"),
+        ("truncated protobuf", "POST", MAPS, proto, cut(protobuf()), 400, "BadRequest"),
+        ("protobuf without its magic", "POST", MAPS, proto, protobuf()[4..].to_vec(), 400, "BadRequest"),
+        ("100 MB", "POST", MAPS, json, vec![b' '; 100 << 20], 413, "RequestEntityTooLarge"),
+        ("XML", "POST", MAPS, "application/xml", b"<a/>".to_vec(), 415, "UnsupportedMediaType"),
+        ("an unknown patch", "PATCH", one, "application/x-patch", b"{}".to_vec(), 415, "UnsupportedMediaType"),
+        ("a patch of no type", "PATCH", one, json, b"{}".to_vec(), 415, "UnsupportedMediaType"),
+        ("a truncated patch", "PATCH", one, merge, b"{".to_vec(), 400, "BadRequest"),
+        ("a patch that is no list", "PATCH", one, "application/json-patch+json", b"{}".to_vec(), 400, "BadRequest"),
+        (
+            "a test that fails",
+            "PATCH",
+            one,
+            "application/json-patch+json",
+            br#"[{"op":"test","path":"/data/k","value":"w"}]"#.to_vec(),
+            422,
+            "Invalid",
+        ),
+        ("an apply by nobody", "PATCH", one, "application/apply-patch+yaml", b"{}".to_vec(), 422, "Invalid"),
+        ("a bad selector", "GET", at("labelSelector=a%20in%20("), json, Vec::new(), 400, "BadRequest"),
+        ("a bad limit", "GET", at("limit=x"), json, Vec::new(), 400, "BadRequest"),
+        ("a bad version", "GET", at("resourceVersion=x"), json, Vec::new(), 400, "BadRequest"),
+        ("a bad token", "GET", at("continue=x"), json, Vec::new(), 400, "BadRequest"),
+        ("a bad dry run", "POST", at("dryRun=Some"), json, map("x").to_string().into_bytes(), 422, "Invalid"),
+        ("another name", "PUT", one, json, map("two").to_string().into_bytes(), 400, "BadRequest"),
+    ];
+    for (what, method, path, content_type, body, code, reason) in cases {
+        let begun = std::time::Instant::now();
+        let request = Request::builder().method(method).uri(path).header("content-type", content_type);
+        let answer = cluster.send(request.body(body).unwrap()).await;
+        let told = answer.status().as_u16();
+        let bytes = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+        let status: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        assert_eq!((told, &status["reason"]), (code, &reason.into()), "{what}: {}", String::from_utf8_lossy(&bytes));
+        assert_eq!((&status["kind"], &status["code"]), (&"Status".into(), &code.into()), "{what}");
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{what} took {:?}", begun.elapsed());
+    }
+    assert_eq!(cluster.json("GET", one, Value::Null).await.1["data"], json!({"k": "v"}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_certificate_and_a_forged_token_are_not_authorized() {
+    let cluster = Cluster::start().await;
+    let address = format!("https://{}/api/v1/namespaces", cluster.address);
+    let foreign = tempfile::tempdir().unwrap();
+    let stranger = orlop_auth::pki::ClusterPki::open(foreign.path()).unwrap().kubelet_client().unwrap();
+    let (certificate, key) = (foreign.path().join("certificate"), foreign.path().join("key"));
+    std::fs::write(&certificate, stranger.certificate).unwrap();
+    std::fs::write(&key, stranger.key).unwrap();
+    let ask = |more: Vec<String>| {
+        let (address, mut curl) = (address.clone(), tokio::process::Command::new("curl"));
+        async move {
+            let output = curl.args(["-sk", "-m", "20"]).args(more).arg(address).output().await.unwrap();
+            let status: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+            (status["code"].as_u64(), status["reason"].as_str().map(str::to_owned))
+        }
+    };
+    let refused = (Some(401), Some("Unauthorized".to_owned()));
+    let shown = vec!["--cert".into(), certificate.display().to_string(), "--key".into(), key.display().to_string()];
+    assert_eq!(ask(shown).await, refused, "of another authority");
+    for token in ["x", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9.", ""] {
+        assert_eq!(ask(vec!["-H".into(), format!("Authorization: Bearer {token}")]).await, refused, "{token}");
+    }
+    assert_eq!(ask(Vec::new()).await, (Some(403), Some("Forbidden".to_owned())), "anonymous");
+}
