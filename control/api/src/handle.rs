@@ -35,7 +35,7 @@ impl ApiServer {
         } else {
             match tokio::time::timeout(TIMEOUT, answer).await {
                 Ok(result) => result,
-                Err(_) => Err(Status::timeout("the request timed out and may or may not have been carried out")),
+                Err(_) => Err(Status::timeout("request did not complete within the allotted timeout")),
             }
         };
         let mut response = result.unwrap_or_else(|status| wire::refuse(&status, encoding));
@@ -101,7 +101,13 @@ impl ApiServer {
         body: Body,
     ) -> Result<Response<Body>, Status> {
         let catalog = self.catalog();
-        let resource = catalog.get(&info.group, &info.version, &info.resource).ok_or_else(Status::no_such_path)?;
+        let Some(resource) = catalog.get(&info.group, &info.version, &info.resource) else {
+            let known = catalog.groups().iter().any(|(group, _)| *group == info.group);
+            return if known { Err(Status::no_such_path()) } else { Ok(nothing()) };
+        };
+        if parts.method == Method::HEAD {
+            return Err(Status::method_not_supported(resource, "head"));
+        }
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };
         let upgrade = parts.extensions.remove::<hyper::upgrade::OnUpgrade>();
@@ -137,9 +143,14 @@ impl ApiServer {
             }
             ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
             [""] => Ok(wire::json(200, &crate::discovery::paths(&self.catalog()))),
-            _ => Err(Status::no_such_path()),
+            _ => Ok(nothing()),
         }
     }
+}
+
+/// Where no API is, no `Status` is told either.
+fn nothing() -> Response<Body> {
+    wire::text(404, "404 page not found\n")
 }
 
 /// Watches, logs and streams last as long as the client wants.

@@ -22,6 +22,7 @@ mod create;
 mod delete;
 mod list;
 mod metadata;
+mod options;
 mod patch;
 mod read;
 mod render;
@@ -113,6 +114,7 @@ impl Call {
 
     async fn route(self: &Arc<Self>) -> Result<Response<Body>, Status> {
         let info = &self.info;
+        self.check_options()?;
         if self.resource.storage.is_empty() || !matches!(info.subresource.as_str(), "" | "status") {
             return crate::subresource::route(self).await;
         }
@@ -162,15 +164,7 @@ impl Call {
     pub fn dry_run(&self) -> Result<bool, Status> {
         let mut dry = false;
         for value in self.query.all("dryRun") {
-            match value {
-                "All" => dry = true,
-                "" => {}
-                other => {
-                    return Err(Status::bad_request(format!(
-                        "invalid dryRun value: Unsupported value: \"{other}\": supported values: \"All\""
-                    )));
-                }
-            }
+            dry |= value == "All";
         }
         Ok(dry)
     }

@@ -92,12 +92,14 @@ impl Status {
 
     /// 409 `Conflict`: `Operation cannot be fulfilled on …`.
     pub fn conflict(resource: &Resource, name: &str, why: impl fmt::Display) -> Self {
-        let qualified = qualified(&resource.plural, &resource.group);
-        Self::plain(409, "Conflict", format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}")).about(
-            &resource.group,
-            &resource.plural,
-            name,
-        )
+        Self::conflict_as(&resource.group, &resource.plural, name, why)
+    }
+
+    /// 409 `Conflict` on what is named by its resource or, before a deletion, by its kind.
+    pub fn conflict_as(group: &str, plural: &str, name: &str, why: impl fmt::Display) -> Self {
+        let qualified = qualified(plural, group);
+        let message = format!("Operation cannot be fulfilled on {qualified} \"{name}\": {why}");
+        Self::plain(409, "Conflict", message).about(group, plural, name)
     }
 
     /// 409 because the object changed since it was read.
@@ -161,11 +163,15 @@ impl Status {
         Self::plain(401, "Unauthorized", "Unauthorized")
     }
 
-    /// 405 `MethodNotAllowed`.
-    pub fn method_not_supported(resource: &Resource, verb: &str) -> Self {
-        let qualified = qualified(&resource.plural, &resource.group);
-        Self::plain(405, "MethodNotAllowed", format!("{verb} is not supported on resources of kind \"{qualified}\""))
-            .about(&resource.group, &resource.plural, "")
+    /// 405 `MethodNotAllowed`. kube-apiserver's router does not know what the resource is.
+    pub fn method_not_supported(_: &Resource, _: &str) -> Self {
+        Self { details: Some(Box::default()), ..Self::method_not_allowed() }
+    }
+
+    /// 422 without a word of why: a JSON patch that does not apply.
+    pub fn rejected() -> Self {
+        let message = "the server rejected our request due to an error in our request";
+        Self { details: Some(Box::default()), ..Self::plain(422, "Invalid", message) }
     }
 
     /// 405 for objects of a custom resource whose definition is being deleted.
@@ -209,9 +215,15 @@ impl Status {
         Self::plain(415, "UnsupportedMediaType", message)
     }
 
+    /// 415 by kube-apiserver's router: no patch has this media type.
+    pub fn no_such_patch() -> Self {
+        let message = "415: Unsupported Media Type";
+        Self { details: Some(Box::default()), ..Self::plain(415, "UnsupportedMediaType", message) }
+    }
+
     /// 504: the server has not caught up with what was asked for.
     pub fn timeout(message: impl Into<String>) -> Self {
-        let mut status = Self::plain(504, "Timeout", message);
+        let mut status = Self::plain(504, "Timeout", format!("Timeout: {}", message.into()));
         status.details.get_or_insert_with(Default::default).insert("retryAfterSeconds".into(), 1.into());
         status
     }

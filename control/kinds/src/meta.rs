@@ -151,11 +151,20 @@ fn validate_owners(owners: &Value, errors: &mut Errors) {
     }
 }
 
+/// Finalizers that need no domain.
+const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
+
 fn validate_finalizers(meta: &Value, errors: &mut Errors) {
     let path = METADATA.child("finalizers");
     let finalizers = strings(&meta["finalizers"]);
     for finalizer in &finalizers {
         errors.invalid_each(&path, finalizer, names::qualified_name(finalizer));
+    }
+    for (n, finalizer) in finalizers.iter().enumerate() {
+        if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.invalid(&path.index(n), *finalizer, why);
+        }
     }
     if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
         errors.invalid(&path, meta["finalizers"].clone(), "finalizer orphan and foregroundDeletion cannot be both set");

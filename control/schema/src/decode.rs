@@ -51,6 +51,11 @@ pub fn parse(json: &[u8]) -> Result<Decoded, DecodeError> {
     parse::parse(json)
 }
 
+/// Brings what was found in JSON that [`parse`] has read into the order in which it stands there, as Go's decoder finds it in one pass.
+pub fn order(json: &[u8], strict: &mut [String]) {
+    parse::order(json, strict);
+}
+
 impl TypeRef<'_> {
     /// Decodes a request's JSON body.
     pub fn decode(self, json: &[u8]) -> Result<Decoded, DecodeError> {

@@ -1,7 +1,7 @@
 //! Server-side apply: `PATCH` with `application/apply-patch+yaml`, and the record of field owners that it needs.
 //!
-//! Owners are recorded from the first apply on: an object that nobody ever applied carries no `managedFields`, and its fields
-//! then belong to `before-first-apply`.
+//! Every write is recorded. An object without a record (one that the server itself made, or whose record a client had forgotten) belongs
+//! to `before-first-apply` when it is applied.
 
 use std::sync::Arc;
 
@@ -77,6 +77,7 @@ impl Call {
     /// The body, without what this endpoint does not write.
     fn config(&self, api_version: &str, kind: &str) -> Result<Value, Status> {
         let mut config = self.decode(api_version, kind)?;
+        self.names_its_type()?;
         if !config["metadata"]["managedFields"].is_null() {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -101,6 +102,21 @@ impl Call {
             }
         }
         Ok(config)
+    }
+
+    /// Unlike other writes, an apply says what it is.
+    fn names_its_type(&self) -> Result<(), Status> {
+        let raw: Value =
+            std::str::from_utf8(&self.body).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or_default();
+        let (version, kind) =
+            (raw["apiVersion"].as_str().unwrap_or_default(), raw["kind"].as_str().unwrap_or_default());
+        if version.is_empty() || kind.is_empty() {
+            return Err(Status::bad_request(format!(
+                "invalid object type: {}, Kind={kind}",
+                if version.is_empty() { "/" } else { version }
+            )));
+        }
+        Ok(())
     }
 
     async fn apply_new(self: &Arc<Self>, ty: TypeRef<'_>, config: &Value, who: &Who) -> Result<Arc<Object>, Status> {
@@ -129,9 +145,9 @@ impl Call {
         }
     }
 
-    /// Records what any other write than an apply changes, once somebody has applied.
+    /// Records what any other write than an apply changes; `old` is null for a creation.
     pub(super) fn track(&self, object: &mut Value, old: &Value) {
-        if self.applies() || object["metadata"].get("managedFields").is_none() {
+        if self.applies() {
             return;
         }
         let api_version = self.resource.api_version();

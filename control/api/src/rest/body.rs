@@ -20,7 +20,7 @@ impl Call {
         let cannot = |error: &DecodeError| cannot_be_handled(api_version, kind, error);
         let (mut object, mut strict) = match format {
             BodyFormat::Json => {
-                let parsed = decode::parse(&self.body).map_err(|e| cannot(&e))?;
+                let parsed = decode::parse(&self.body).map_err(|e| unrecognized(kind, &self.body, &e))?;
                 (parsed.object, parsed.strict)
             }
             BodyFormat::Yaml => {
@@ -30,12 +30,20 @@ impl Call {
             BodyFormat::Protobuf => (decode_object(format, &self.body, api_version, kind)?, Vec::new()),
         };
         if !object.is_object() {
-            return Err(Status::bad_request(format!(
-                "{kind} in version \"{api_version}\" cannot be handled as a {kind}: json: cannot unmarshal"
-            )));
+            return Err(unrecognized(
+                kind,
+                &self.body,
+                &format_args!("json: cannot unmarshal {} into Go value of type {GO_TYPE}", go_kind(&object)),
+            ));
         }
-        expect(&mut object, "apiVersion", api_version, "the API version in the data", "the expected API version")?;
-        expect(&mut object, "kind", kind, "the kind in the data", "the expected kind")?;
+        match self.resource.custom {
+            Some(_) => {
+                let (version, its_kind) = ("the API version in the data", "the kind in the data");
+                expect(&mut object, "apiVersion", api_version, version, "the expected API version")?;
+                expect(&mut object, "kind", kind, its_kind, "the expected kind")?;
+            }
+            None => expect_type(&mut object, api_version, kind)?,
+        }
         let unknown = match (custom, type_of(api_version, kind)) {
             (Some(custom), _) => custom.prune(&mut object).map_err(|e| cannot(&e))?,
             (None, Some(ty)) => ty.prune(&mut object).map_err(|e| cannot(&e))?,
@@ -45,7 +53,11 @@ impl Call {
             self.report(api_version, kind, strict)?;
             return Err(self.undeclared(&unknown));
         }
+        let mixed = !strict.is_empty() && !unknown.is_empty();
         strict.extend(unknown);
+        if mixed && format == BodyFormat::Json {
+            decode::order(&self.body, &mut strict);
+        }
         self.report(api_version, kind, strict)?;
         Ok(object)
     }
@@ -89,9 +101,8 @@ impl Call {
                 version(api_version),
                 decode::strict_decoding_error(&strict)
             ))),
-            other => Err(Status::bad_request(format!(
-                "fieldValidation: Unsupported value: \"{other}\": supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))),
+            // Refused before.
+            _ => Ok(()),
         }
     }
 }
@@ -140,4 +151,65 @@ fn expect(
             Err(Status::bad_request(format!("{found_text} ({found}) does not match {expected_text} ({expected})")))
         }
     }
+}
+
+/// What kube-apiserver's decoder reads first.
+const GO_TYPE: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+/// So much of a body that cannot be read is shown.
+const SHOWN: usize = 30;
+
+/// As Go names what JSON holds.
+pub(super) fn go_kind(value: &Value) -> &'static str {
+    match value {
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "number",
+    }
+}
+
+/// The body is not even an object.
+fn unrecognized(kind: &str, body: &[u8], why: &dyn std::fmt::Display) -> Status {
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({})",
+        summary(body)
+    ))
+}
+
+/// The beginning of a body, as `runtime.NewNotRegisteredErr`'s neighbours show it: text if it looks like JSON, else its bytes.
+fn summary(body: &[u8]) -> String {
+    let shown = &body[..body.len().min(SHOWN)];
+    let more = if body.len() > SHOWN { " ..." } else { "" };
+    match shown.first() {
+        None => "<empty>".into(),
+        Some(b'{') => format!("{}{more}", String::from_utf8_lossy(shown)),
+        Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + more,
+    }
+}
+
+/// Fills in what is missing; another type than the URL's cannot be converted to it.
+fn expect_type(object: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
+    let text = |field: &str| object[field].as_str().filter(|text| !text.is_empty());
+    let (found_version, found_kind) = (text("apiVersion").unwrap_or(api_version), text("kind").unwrap_or(kind));
+    if (found_version, found_kind) == (api_version, kind) {
+        object["apiVersion"] = api_version.into();
+        object["kind"] = kind.into();
+        return Ok(());
+    }
+    let version = version(found_version);
+    let package = |group: &str| {
+        if group.is_empty() { "core".to_owned() } else { group.split('.').next().unwrap_or_default().to_owned() }
+    };
+    let own_group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    let why = match type_of(found_version, found_kind) {
+        Some(_) => {
+            format!("converting ({version}.{found_kind}) to ({}.{kind}): unknown conversion", package(own_group))
+        }
+        None => format!(
+            "no kind \"{found_kind}\" is registered for version \"{found_version}\" in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+        ),
+    };
+    Err(Status::bad_request(format!("{found_kind} in version \"{version}\" cannot be handled as a {kind}: {why}")))
 }

@@ -50,6 +50,7 @@ impl Call {
         admission::mutate(self, &mut object, None).await?;
         self.fill_metadata(&mut object)?;
         strategy::prepare_create(&self.resource, &mut object);
+        self.track(&mut object, &Value::Null);
         strategy::validate_create(&self.resource, &object)?;
         crate::custom::warn(self, &object, &Value::Null);
         admission::validate(self, &object, None).await?;

@@ -24,9 +24,9 @@ const FOREGROUND: &str = "foregroundDeletion";
 pub struct DeleteOptions {
     grace_period_seconds: Option<i64>,
     preconditions: Option<Preconditions>,
-    orphan_dependents: Option<bool>,
-    propagation_policy: Option<String>,
-    dry_run: Vec<String>,
+    pub(super) orphan_dependents: Option<bool>,
+    pub(super) propagation_policy: Option<String>,
+    pub(super) dry_run: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -141,15 +141,9 @@ impl Call {
         if self.query.get("orphanDependents").is_some() {
             options.orphan_dependents.get_or_insert(self.query.flag("orphanDependents"));
         }
-        if self.dry_run()? {
-            options.only_try();
-        }
-        match options.propagation_policy.as_deref() {
-            None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
-            Some(other) => Err(Status::bad_request(format!(
-                "propagationPolicy: Unsupported value: \"{other}\": supported values: \"Foreground\", \"Background\", \"Orphan\""
-            ))),
-        }
+        options.dry_run.extend(self.query.all("dryRun").filter(|value| !value.is_empty()).map(Into::into));
+        self.check_delete_options(&options)?;
+        Ok(options)
     }
 
     /// Deletes one object, or begins to. The flag says whether it is gone.
@@ -202,16 +196,20 @@ impl Call {
         let Some(wanted) = &options.preconditions else { return Ok(()) };
         let name = meta(object, "name");
         if let Some(uid) = wanted.uid.as_deref().filter(|uid| *uid != meta(object, "uid")) {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(object, "uid"));
-            return Err(Status::conflict(&self.resource, name, why));
+            let why = format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). \
+                 The object might have been deleted and then recreated",
+                meta(object, "uid")
+            );
+            return Err(Status::conflict_as(&self.resource.group, &self.resource.kind, name, why));
         }
         if let Some(version) = wanted.resource_version.as_deref().filter(|v| *v != meta(object, "resourceVersion")) {
             let why = format!(
-                "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+                "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({}). \
+                 The object might have been modified",
                 meta(object, "resourceVersion")
             );
-            return Err(Status::conflict(&self.resource, name, why));
+            return Err(Status::conflict_as(&self.resource.group, &self.resource.kind, name, why));
         }
         Ok(())
     }

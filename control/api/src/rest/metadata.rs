@@ -38,10 +38,10 @@ impl Call {
                     metadata.insert("namespace".into(), namespace.into());
                 }
                 Some(own) if own == namespace => {}
-                Some(own) => {
-                    return Err(Status::bad_request(format!(
-                        "the namespace of the provided object does not match the namespace sent on the request ({own} != {namespace})"
-                    )));
+                Some(_) => {
+                    return Err(Status::bad_request(
+                        "the namespace of the provided object does not match the namespace sent on the request",
+                    ));
                 }
             }
         } else if metadata.get("namespace").and_then(Value::as_str).is_some_and(|n| !n.is_empty()) {
@@ -105,16 +105,19 @@ impl Call {
         let name = meta(old, "name").to_owned();
         let uid = meta(object, "uid");
         if !uid.is_empty() && uid != meta(old, "uid") {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(old, "uid"));
+            let key = self.resource.key(self.namespace(), &name);
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+                 UID in precondition: {uid}, UID in object meta: {}",
+                meta(old, "uid")
+            );
             return Err(Status::conflict(&self.resource, &name, why));
         }
         let namespace = meta(object, "namespace");
         if self.resource.namespaced && !namespace.is_empty() && namespace != meta(old, "namespace") {
-            return Err(Status::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request ({namespace} != {})",
-                meta(old, "namespace")
-            )));
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         let Some(metadata) = metadata_mut(object) else {
             return Err(Status::bad_request("metadata must be an object"));

@@ -6,7 +6,8 @@ use http::Response;
 use serde_json::Value;
 
 use super::Call;
-use crate::status::{Cause, Status};
+use super::body::go_kind;
+use crate::status::Status;
 use crate::wire::{self, Body};
 
 mod json;
@@ -53,19 +54,40 @@ impl Call {
         let bad = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {e}"));
         match wire::media_type(&self.headers) {
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_slice(&self.body).map_err(|e| bad(&e))?;
+                let operations = parsed(&self.body).map_err(|e| bad(&e))?;
+                if !operations.is_array() {
+                    let why = format!(
+                        "json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
+                        go_kind(&operations)
+                    );
+                    return Err(bad(&why));
+                }
+                let patch: json_patch::Patch = serde_json::from_value(operations).map_err(|_| Status::rejected())?;
                 if patch.0.len() > MAX_OPERATIONS {
                     return Err(Status::too_large(MAX_OPERATIONS));
                 }
                 Ok(Patch::Json(patch))
             }
-            "application/merge-patch+json" => {
-                Ok(Patch::Merge(serde_json::from_slice(&self.body).map_err(|e| bad(&e))?))
-            }
+            "application/merge-patch+json" => Ok(Patch::Merge(document(&self.body).map_err(|e| bad(&e))?)),
             "application/strategic-merge-patch+json" => {
-                Ok(Patch::Strategic(serde_json::from_slice(&self.body).map_err(|e| bad(&e))?))
+                Ok(Patch::Strategic(document(&self.body).map_err(|e| bad(&e))?))
             }
-            _ => Err(Status::unsupported_media_type(SUPPORTED)),
+            _ => Err(Status::no_such_patch()),
+        }
+    }
+}
+
+/// JSON, or why it is none in the words of Go.
+fn parsed(body: &[u8]) -> Result<Value, String> {
+    orlop_schema::decode::parse(body).map(|parsed| parsed.object).map_err(|error| error.to_string())
+}
+
+fn document(body: &[u8]) -> Result<Value, String> {
+    let value = parsed(body)?;
+    match value.is_object() {
+        true => Ok(value),
+        false => {
+            Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&value)))
         }
     }
 }
@@ -95,15 +117,8 @@ impl Patch {
         let version = old["metadata"]["resourceVersion"].clone();
         match self {
             Self::Json(patch) => {
-                let invalid = |error: json_patch::PatchError| {
-                    let cause = Cause {
-                        reason: "FieldValueInvalid".into(),
-                        message: format!("the server rejected our request due to an error in our request: {error}"),
-                        field: "patch".into(),
-                    };
-                    Status::invalid(&call.resource, &call.info.name, vec![cause])
-                };
-                json::apply(&mut object, patch).map_err(|refused| refused.into_status(invalid))?;
+                let refused = |_| Status::rejected();
+                json::apply(&mut object, patch).map_err(|error| error.into_status(refused))?;
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
             Self::Strategic(patch) => object = crate::strategy::strategic_merge(&call.resource, old, patch)?,
@@ -115,7 +130,9 @@ impl Patch {
             return Err(Status::bad_request("a patch may not change apiVersion or kind"));
         }
         if object["metadata"]["name"] != old["metadata"]["name"] {
-            return Err(Status::bad_request("the name of the object does not match the name on the URL"));
+            let (name, own) = (object["metadata"]["name"].as_str().unwrap_or_default(), &call.info.name);
+            let why = format!("the name of the object ({name}) does not match the name on the URL ({own})");
+            return Err(Status::bad_request(why));
         }
         if object["metadata"]["resourceVersion"] == version
             && let Some(metadata) = object["metadata"].as_object_mut()

@@ -92,15 +92,23 @@ impl Call {
         bytes.put_slice(&head.as_bytes()[..head.len() - 1]);
         bytes.put_slice(b",\"items\":[");
         let raw = self.accept.shape == Shape::Object && self.resource.is_storage_version();
+        // As kube-apiserver writes them: what the list says of all is not said again of each, but of custom resources.
+        let said = json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version()}).to_string();
+        let said = if self.resource.custom.is_some() { "" } else { &said[..said.len() - 1] };
+        let item = |json: &[u8]| match json.strip_prefix(said.as_bytes()) {
+            Some([b',', rest @ ..]) if !said.is_empty() => rest.len(),
+            _ => json.len(),
+        };
         for (i, object) in page.objects.iter().enumerate() {
             if i > 0 {
                 bytes.put_u8(b',');
             }
-            if raw {
-                bytes.put_slice(&object.json);
-            } else {
-                bytes.put_slice(&Bytes::from(self.shaped(object)?.to_string()));
+            let shaped = if raw { object.json.clone() } else { Bytes::from(self.shaped(object)?.to_string()) };
+            let kept = item(&shaped);
+            if kept < shaped.len() {
+                bytes.put_u8(b'{');
             }
+            bytes.put_slice(&shaped[shaped.len() - kept..]);
         }
         bytes.put_slice(b"]}");
         Ok(wire::respond(200, "application/json", bytes.freeze()))

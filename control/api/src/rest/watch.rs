@@ -65,7 +65,7 @@ impl Call {
         let version = self.query.text("resourceVersion");
         let bookmarks = self.query.flag("allowWatchBookmarks");
         let initial_events = self.query.get("sendInitialEvents").map(|_| self.query.flag("sendInitialEvents"));
-        self.check_watch_options(initial_events)?;
+        self.check_watch_options()?;
         let revision = if matches!(version, "" | "0") { 0 } else { parse_version(version)? };
         let from_now = if version.is_empty() {
             hub.fresh(&cache).await?;
@@ -130,25 +130,8 @@ impl Call {
         Ok(response)
     }
 
-    fn check_watch_options(&self, initial_events: Option<bool>) -> Result<(), Status> {
-        let matching = self.query.text("resourceVersionMatch");
-        let refuse = |text: &str| Err(Status::bad_request(text));
-        if initial_events.is_some() {
-            if matching != "NotOlderThan" {
-                return refuse(
-                    "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-                );
-            }
-            if initial_events == Some(true) && !self.query.flag("allowWatchBookmarks") {
-                return refuse(
-                    "sendInitialEvents: Forbidden: sendInitialEvents requires allowWatchBookmarks to be set",
-                );
-            }
-        } else if !matching.is_empty() {
-            return refuse(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            );
-        }
+    fn check_watch_options(&self) -> Result<(), Status> {
+        self.check_list_options()?;
         if self.accept.encoding == Encoding::Yaml {
             return Err(Status::not_acceptable(&[
                 "application/json",

@@ -91,9 +91,9 @@ fn requirement(part: &str) -> Option<Requirement> {
     let one = |value: &str| vec![value.trim().to_owned()];
     if let Some((key, value)) = part.split_once("!=") {
         make(key, Operator::NotIn(one(value)))
-    } else if let Some((key, value)) = part.split_once("==") {
+    } else if let Some((key, value)) = part.split_once("==").filter(|(_, value)| !value.starts_with('=')) {
         make(key, Operator::In(one(value)))
-    } else if let Some((key, value)) = part.split_once('=') {
+    } else if let Some((key, value)) = part.split_once('=').filter(|(_, value)| !value.starts_with('=')) {
         make(key, Operator::In(one(value)))
     } else if let Some((key, value)) = part.split_once('>') {
         make(key, Operator::Greater(value.trim().parse().ok()?))
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for text in ["a b", "a in b", "=x", "a in (b", "n>x", "a,,b"] {
+        for text in ["a b", "a in b", "=x", "a in (b", "n>x", "a,,b", "a===b"] {
             assert_eq!(LabelSelector::parse(text).unwrap_err().code, 400, "{text}");
         }
     }

@@ -153,7 +153,7 @@ async fn a_list_of_the_past_is_exact() {
     let future = ListParams::default().at("999999").matching(kube::api::VersionMatch::NotOlderThan);
     let kube::Error::Api(status) = maps.list(&future).await.unwrap_err() else { panic!() };
     assert_eq!(status.code, 504);
-    assert!(status.message.starts_with("Too large resource version: 999999, current: "), "{status}");
+    assert!(status.message.starts_with("Timeout: Too large resource version: 999999, current: "), "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

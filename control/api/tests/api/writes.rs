@@ -21,7 +21,7 @@ async fn a_dry_run_leaves_nothing_behind() {
     assert_eq!(tried["data"]["k"], "v");
     assert_eq!(cluster.json("DELETE", &format!("{MAPS}/a?dryRun=All"), Value::Null).await.0, 200);
     assert_eq!(cluster.json("GET", &format!("{MAPS}/a"), Value::Null).await.1, kept);
-    assert_eq!(cluster.json("POST", &format!("{MAPS}?dryRun=Some"), map(json!({"name": "b"}))).await.0, 400);
+    assert_eq!(cluster.json("POST", &format!("{MAPS}?dryRun=Some"), map(json!({"name": "b"}))).await.0, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]
