@@ -107,7 +107,8 @@ fn validate_config_map(map: &Value, errors: &mut Errors) {
         }
     }
     if size > SIZE_MAX {
-        errors.too_long(&Path::new(""), SIZE_MAX);
+        // The whole of it, as Go writes a path without a name.
+        errors.too_long(&Path::new("[]"), SIZE_MAX);
     }
 }
 

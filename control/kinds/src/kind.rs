@@ -247,6 +247,11 @@ impl Kind {
         }
     }
 
+    /// Whether objects can be selected by fields of their own, beside name and namespace.
+    pub fn has_fields(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
     /// Whether a field selector may name this label.
     pub fn supports_field(&self, label: &str) -> bool {
         match label {

@@ -76,8 +76,8 @@ impl Call {
 
     /// The body, without what this endpoint does not write.
     fn config(&self, api_version: &str, kind: &str) -> Result<Value, Status> {
-        let mut config = self.decode(api_version, kind)?;
         self.names_its_type()?;
+        let mut config = self.decode(api_version, kind)?;
         if !config["metadata"]["managedFields"].is_null() {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
@@ -106,8 +106,10 @@ impl Call {
 
     /// Unlike other writes, an apply says what it is.
     fn names_its_type(&self) -> Result<(), Status> {
-        let raw: Value =
-            std::str::from_utf8(&self.body).ok().and_then(|text| serde_saphyr::from_str(text).ok()).unwrap_or_default();
+        let text = std::str::from_utf8(&self.body).ok();
+        let raw: Option<Value> = text.and_then(|text| serde_saphyr::from_str(text).ok());
+        // What cannot be read is refused by whoever reads it in earnest.
+        let Some(raw) = raw.filter(Value::is_object) else { return Ok(()) };
         let (version, kind) =
             (raw["apiVersion"].as_str().unwrap_or_default(), raw["kind"].as_str().unwrap_or_default());
         if version.is_empty() || kind.is_empty() {

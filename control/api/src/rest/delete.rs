@@ -129,7 +129,18 @@ impl Call {
         let mut options = if self.body.is_empty() {
             DeleteOptions::default()
         } else {
-            let body = decode_object(BodyFormat::from_headers(&self.headers)?, &self.body, "v1", "DeleteOptions")?;
+            let format = BodyFormat::from_headers(&self.headers)?;
+            if format == BodyFormat::Json {
+                let unread = |why| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+                orlop_schema::decode::parse(&self.body).map_err(unread)?;
+            }
+            let body = decode_object(format, &self.body, "v1", "DeleteOptions")?;
+            if let Some(kind) = body["kind"].as_str().filter(|kind| !matches!(*kind, "" | "DeleteOptions")) {
+                let version = body["apiVersion"].as_str().unwrap_or_default();
+                let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
+                let why = format!("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"{scheme}\"");
+                return Err(Status::bad_request(why));
+            }
             serde_json::from_value(body).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?
         };
         if let Some(seconds) = self.query.integer("gracePeriodSeconds")? {

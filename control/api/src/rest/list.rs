@@ -61,7 +61,12 @@ impl Call {
         for path in selectors.fields.paths() {
             let selectable = self.resource.custom.as_ref().is_some_and(|custom| custom.selects_by(path));
             if !selectable && !rules.supports_field(path) {
-                return Err(Status::bad_request(format!("field label not supported: {path}")));
+                let plain = !rules.has_fields() && self.resource.custom.is_none();
+                return Err(Status::bad_request(if plain {
+                    format!("{path:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                } else {
+                    format!("field label not supported: {path}")
+                }));
             }
         }
         Ok(selectors)
@@ -90,7 +95,8 @@ impl Call {
             "" => hub.fresh(&cache).await?,
             "0" => {}
             version => {
-                let revision = parse_version(version)?;
+                let revision = parse_version(version)
+                    .map_err(|status| Status::bad_request(format!("invalid resource version: {}", status.message)))?;
                 if matching == "Exact" {
                     return self.page_at(&cache, &selectors, limit, revision, String::new()).await;
                 }
