@@ -10,7 +10,7 @@ use crate::{build, image, run, setup};
 /// Which benchmark.
 #[derive(Args)]
 pub struct Bench {
-    /// Only this one (start, cluster, proxy, packets, throughput, programs, agent).
+    /// Only this one (start, api, cluster, proxy, packets, throughput, programs, agent).
     name: Option<String>,
 }
 
