@@ -24,6 +24,11 @@ impl Selectors {
         Ok(Self { labels: LabelSelector::parse(labels)?, fields: FieldSelector::parse(fields)? })
     }
 
+    /// Without what is asked of fields.
+    pub fn labels_only(&self) -> Self {
+        Self { labels: self.labels.clone(), fields: FieldSelector::default() }
+    }
+
     /// Whether every object matches.
     pub fn is_everything(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()

@@ -173,7 +173,8 @@ impl Call {
             let old = old_object.value();
             self.check_preconditions(&old, options)?;
             let mut object = old.clone();
-            admission::delete(self, &old, options.to_value(), options.is_dry_run()).await?;
+            let shown = self.value_of(&*self.present_one(old_object.clone()).await?);
+            admission::delete(self, &shown, options.to_value(), options.is_dry_run()).await?;
             let dry_run = options.is_dry_run();
             self.mark_deleted(&mut object, options);
             let outcome = if is_finished(&object) {

@@ -74,9 +74,29 @@ impl Call {
 
     /// The objects that the list's options choose.
     pub(super) async fn page(&self) -> Result<Page, Status> {
-        let cache = self.cache()?;
         let selectors = self.selectors()?;
         let limit = usize::try_from(self.query.integer("limit")?.unwrap_or(0)).unwrap_or(0);
+        if !self.selects_converted(&selectors) {
+            return self.page_of(&selectors, limit).await;
+        }
+        let mut page = self.page_of(&selectors.labels_only(), 0).await?;
+        page.objects = self.present(page.objects).await?;
+        page.objects.retain(|object| selectors.matches(object));
+        if limit > 0 && page.objects.len() > limit {
+            page.objects.truncate(limit);
+            page.continue_after();
+        }
+        Ok(page)
+    }
+
+    /// Whether fields are asked for that an object has only once it is converted to the version of the request.
+    pub(super) fn selects_converted(&self, selectors: &Selectors) -> bool {
+        let converts = self.resource.custom.as_ref().is_some_and(|custom| custom.converts());
+        converts && selectors.fields.paths().any(|path| !path.starts_with("metadata."))
+    }
+
+    async fn page_of(&self, selectors: &Selectors, limit: usize) -> Result<Page, Status> {
+        let cache = self.cache()?;
         let version = self.query.text("resourceVersion");
         let matching = self.query.text("resourceVersionMatch");
         let token = self.query.text("continue");
@@ -85,9 +105,9 @@ impl Call {
             let token = parse_continue(token, &self.prefix())?;
             if token.rv == INCONSISTENT {
                 self.server.registry().hub().fresh(&cache).await?;
-                return Ok(self.newest(&cache, &selectors, limit, &token.start));
+                return Ok(self.newest(&cache, selectors, limit, &token.start));
             }
-            let page = self.page_at(&cache, &selectors, limit, token.rv, token.start.clone()).await;
+            let page = self.page_at(&cache, selectors, limit, token.rv, token.start.clone()).await;
             return page.map_err(|status| if status.code == 410 { token.expired() } else { status });
         }
         let hub = self.server.registry().hub();
@@ -98,12 +118,12 @@ impl Call {
                 let revision = parse_version(version)
                     .map_err(|status| Status::bad_request(format!("invalid resource version: {}", status.message)))?;
                 if matching == "Exact" {
-                    return self.page_at(&cache, &selectors, limit, revision, String::new()).await;
+                    return self.page_at(&cache, selectors, limit, revision, String::new()).await;
                 }
                 hub.reach(revision).await?;
             }
         }
-        Ok(self.newest(&cache, &selectors, limit, ""))
+        Ok(self.newest(&cache, selectors, limit, ""))
     }
 
     /// A page of what there is now.

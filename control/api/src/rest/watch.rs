@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{Call, read::parse_version};
-use crate::cache::{EventType, Subscription};
+use crate::cache::{Change, ChangeKind, EventType, Subscription};
 use crate::metrics::{Events, LongRunning};
 use crate::object::Object;
 use crate::selector::Selectors;
@@ -85,7 +85,13 @@ impl Call {
             if initial_events != Some(false) {
                 let from: Arc<str> = prefix.as_str().into();
                 let all = objects.range(from..).take_while(|(key, _)| key.starts_with(&prefix)).map(|(_, o)| o);
-                initial.extend(all.filter(|o| selectors.matches(o)).cloned());
+                if self.selects_converted(&selectors) {
+                    let stored = selectors.labels_only();
+                    let all = all.filter(|o| stored.matches(o)).cloned().collect();
+                    initial.extend(self.present(all).await?.into_iter().filter(|o| selectors.matches(o)));
+                } else {
+                    initial.extend(all.filter(|o| selectors.matches(o)).cloned());
+                }
             }
             initial_end = (initial_events == Some(true)).then_some(before.max(latest));
             changes
@@ -176,10 +182,9 @@ impl Watch {
                     // One event alone, as it mostly comes, is sent as all watchers share it.
                     let (mut alone, mut bytes) = (Bytes::new(), Vec::new());
                     for change in changes {
-                        let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
-                        let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { continue };
-                        let object = match self.call.present_one(object).await {
-                            Ok(object) => object,
+                        let (event, object) = match self.seen(&change).await {
+                            Ok(Some(seen)) => seen,
+                            Ok(None) => continue,
                             Err(status) => {
                                 bytes.extend_from_slice(&std::mem::take(&mut alone));
                                 bytes.extend_from_slice(&self.fail(&status));
@@ -223,6 +228,24 @@ impl Watch {
                 }
             }
         }
+    }
+
+    /// What the client is told of a change, in the version that it asked for.
+    async fn seen(&self, change: &Change) -> Result<Option<(EventType, Arc<Object>)>, Status> {
+        let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
+        if !self.call.selects_converted(&self.selectors) {
+            let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { return Ok(None) };
+            return Ok(Some((event, self.call.present_one(object).await?)));
+        }
+        let present = |object: &Arc<Object>| self.call.present_one(object.clone());
+        let kind = match &change.kind {
+            ChangeKind::Created(object) => ChangeKind::Created(present(object).await?),
+            ChangeKind::Deleted(object) => ChangeKind::Deleted(present(object).await?),
+            ChangeKind::Updated { object, previous } => {
+                ChangeKind::Updated { object: present(object).await?, previous: present(previous).await? }
+            }
+        };
+        Ok(Change::new(change.revision, kind).seen_by(&self.call.resource, matches))
     }
 
     fn in_scope(&self, object: &Object) -> bool {

@@ -113,6 +113,45 @@ async fn a_webhook_converts_what_is_read_written_listed_and_watched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fields_are_selected_as_the_version_that_is_asked_for_has_them() {
+    use http_body_util::BodyExt;
+    let cluster = Cluster::start().await;
+    let server = HookServer::start(|_, request| convert(request)).await;
+    let mut definition = converting(&server);
+    definition["spec"]["versions"][1]["selectableFields"] = json!([{"jsonPath": ".spec.count"}]);
+    define(&cluster, definition).await;
+    for (name, replicas) in [("a", 1), ("b", 2), ("c", 2), ("d", 2)] {
+        cluster.json("POST", CRONTABS, crontab(name, json!({"replicas": replicas}))).await;
+    }
+    let list = |more: String| {
+        let (path, cluster) = (format!("{V2}?fieldSelector=spec.count%3D2{more}"), &cluster);
+        async move { cluster.json("GET", &path, Value::Null).await.1 }
+    };
+    let names = |list: &Value| -> Vec<String> {
+        let items = list["items"].as_array().unwrap().iter();
+        items.map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&list(String::new()).await), ["b", "c", "d"]);
+    let first = list("&limit=2".into()).await;
+    assert_eq!(names(&first), ["b", "c"]);
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    assert_eq!(names(&list(format!("&limit=2&continue={token}")).await), ["d"]);
+    let watching = format!("{V2}?watch=1&fieldSelector=spec.count%3D2");
+    let mut watch = cluster.send(http::Request::get(watching).body(vec![]).unwrap()).await.into_body();
+    let initial = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+    assert_eq!(String::from_utf8_lossy(&initial).matches("\"ADDED\"").count(), 3);
+    for (name, replicas, event) in [("a", 2, "ADDED"), ("b", 1, "DELETED")] {
+        let change = json!({"spec": {"replicas": replicas}});
+        assert_eq!(cluster.json("PATCH", &format!("{CRONTABS}/{name}"), change).await.0, 200);
+        let frame = watch.frame().await.unwrap().unwrap().into_data().unwrap();
+        let told: Value = serde_json::from_slice(&frame).unwrap();
+        let expected = (&json!(event), &json!(name), &json!("stable.example.com/v2"));
+        let object = &told["object"];
+        assert_eq!((&told["type"], &object["metadata"]["name"], &object["apiVersion"]), expected, "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_that_fails_or_lies_is_told_of() {
     let cluster = Cluster::start().await;
     let server = HookServer::start(|_, request| {
