@@ -51,6 +51,17 @@ pub fn with_rules_form(resource: &Resource, object: &mut Value, change: impl FnO
     }
 }
 
+/// Between two live versions of a kind. A custom resource's object keeps its fields under the other version's name: what differs in
+/// more than that only its conversion webhook knows.
+pub fn between(from: &Resource, to: &Resource, object: &mut Value) {
+    if to.custom.is_some() {
+        object["apiVersion"] = to.api_version().into();
+        return;
+    }
+    to_storage(from, object);
+    from_storage(to, object);
+}
+
 /// Turns an object of the request's version into the stored one.
 pub fn to_storage(resource: &Resource, object: &mut Value) {
     if is_old_autoscaler(resource) {

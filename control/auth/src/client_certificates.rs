@@ -1,6 +1,6 @@
 //! Client certificates as kube-apiserver takes them: TLS asks for one and admits any whose key the client has; whether it is good is
-//! judged with each request, so that a bad or expired one is told so in the API's own words, and one that expires while its connection
-//! lasts is good no longer.
+//! judged when its connection begins, and whether it has expired with each request, so that a bad one is told so in the API's own
+//! words, and one that expires while its connection lasts is good no longer.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -9,7 +9,8 @@ use crate::UserInfo;
 pub fn user_of_certificate(der: &[u8]) -> Option<UserInfo> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?;
+    // Of several the last counts, as in Go.
+    let name = subject.iter_common_name().last()?.as_str().ok()?;
     if name.is_empty() {
         return None;
     }

@@ -7,6 +7,8 @@
 mod parse;
 mod walk;
 
+pub(crate) use parse::MAX_STRICT;
+
 use serde_json::Value;
 
 use crate::{Ty, TypeRef};

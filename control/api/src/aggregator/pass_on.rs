@@ -116,7 +116,7 @@ fn headers(from: &HeaderMap, user: &UserInfo, upgrade: bool) -> HeaderMap {
 /// Sets `X-Remote-User`, `X-Remote-Uid`, `X-Remote-Group` and `X-Remote-Extra-…`.
 pub(super) fn identify(headers: &mut HeaderMap, user: &UserInfo) {
     let mut add = |name: &str, value: &str| {
-        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
             headers.append(name, value);
         }
     };

@@ -2,9 +2,9 @@
 //! objects removed with their definition. Level-triggered: each pass looks at every definition, and only at those that changed
 //! with care.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use orlop_kinds::custom::{accepted_names, has_condition, set_condition};
@@ -17,6 +17,10 @@ use crate::object::meta;
 use crate::rest::now;
 use crate::server::ApiServer;
 use crate::status::Status;
+
+/// Where the server's own objects lie: no definition serves, or clears away, those.
+static BUILTIN: LazyLock<HashSet<String>> =
+    LazyLock::new(|| Catalog::builtin().iter().map(|resource| resource.storage.clone()).collect());
 
 /// How soon a pass that left something undone is repeated.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -137,7 +141,6 @@ impl Controller {
     /// Serves every definition whose names were once accepted.
     async fn publish(&mut self) -> Result<(), Status> {
         let mut changed = false;
-        let mut fresh = Vec::new();
         for known in self.known.values_mut() {
             if known.published.as_ref().is_some_and(|published| published.seen == known.revision) {
                 continue;
@@ -146,9 +149,9 @@ impl Controller {
             let served = has_condition(definition, "NamesAccepted") || has_condition(definition, "Established");
             let basis = json!([definition["spec"], definition["status"]["acceptedNames"], meta(definition, "uid")]);
             if let Some(published) = &mut known.published {
-                published.seen = known.revision;
                 published.terminating.store(is_terminating(definition), Ordering::Release);
-                if served && published.basis == basis {
+                if !served || published.basis == basis {
+                    published.seen = known.revision;
                     continue;
                 }
             }
@@ -157,7 +160,15 @@ impl Controller {
             }
             let terminating = Arc::new(AtomicBool::new(is_terminating(definition)));
             let Some((stored, resources)) = build::resources(definition, &terminating) else { continue };
-            fresh.push(stored.clone());
+            if BUILTIN.contains(&stored.storage) {
+                tracing::warn!(
+                    name = meta(definition, "name"),
+                    "a definition of what the server itself serves is not served"
+                );
+                continue;
+            }
+            // If this fails, all is looked at again.
+            self.server.registry().hub().add(stored.clone()).await?;
             known.published = Some(Published {
                 seen: known.revision,
                 basis,
@@ -166,9 +177,6 @@ impl Controller {
                 resources,
             });
             changed = true;
-        }
-        for resource in fresh {
-            self.server.registry().hub().add(resource).await?;
         }
         let served: Vec<Arc<Resource>> = self.served();
         let before = self.server.catalog();

@@ -46,6 +46,10 @@ impl CertificateRequest {
         let (_, request) = X509CertificationRequest::from_der(&block.contents).map_err(|_| RequestError::Malformed)?;
         request.verify_signature().map_err(|_| RequestError::Signature)?;
         let subject = &request.certification_request_info.subject;
+        // Nobody has two names: who judges the request and who reads the certificate must mean the same one.
+        if subject.iter_common_name().count() > 1 {
+            return Err(RequestError::Malformed);
+        }
         let text = |value: &x509_parser::x509::AttributeTypeAndValue<'_>| value.as_str().unwrap_or_default().to_owned();
         let mut asked = Self {
             common_name: subject.iter_common_name().last().map(text).unwrap_or_default(),

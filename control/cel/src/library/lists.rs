@@ -131,7 +131,8 @@ fn sort<'a>(keys: Vec<Value<'a>>, all: Vec<Value<'a>>) -> Evaluated<Value<'a>> {
     if keys.windows(2).any(|pair| pair[0].type_name() != pair[1].type_name()) {
         return failed("list elements must have the same type");
     }
-    if keys.first().is_some_and(|k| k.compare(k).is_none()) {
+    // Not a number is not even equal to itself.
+    if keys.iter().any(|k| k.compare(k).is_none()) {
         return failed("list elements must be comparable");
     }
     let mut order: Vec<usize> = (0..all.len()).collect();

@@ -39,17 +39,25 @@ pub(crate) fn call<'a>(function: &str, member: bool, args: &[Value<'a>]) -> Answ
         ("substring", [Value::Int(start), Value::Int(end)]) => return Some(substring(s, *start, Some(*end))),
         ("indexOf", [Value::String(p), from @ ..]) => return Some(index_of(s, p, integer(from))),
         ("lastIndexOf", [Value::String(p), from @ ..]) => return Some(last_index_of(s, p, integer(from))),
-        ("replace", [Value::String(old), Value::String(new)]) => Value::string(s.replace(&**old, new)),
+        ("replace", [Value::String(old), Value::String(new)]) => return Some(replace(s, old, new, usize::MAX)),
         ("replace", [Value::String(old), Value::String(new), Value::Int(n)]) => {
-            Value::string(match usize::try_from(*n) {
-                Ok(n) => s.replacen(&**old, new, n),
-                Err(_) => s.replace(&**old, new),
-            })
+            return Some(replace(s, old, new, usize::try_from(*n).unwrap_or(usize::MAX)));
         }
         ("split", [Value::String(by), limit @ ..]) => split(s, by, integer(limit)),
         ("format", [list]) => return Some(format(s, list)),
         _ => return None,
     }))
+}
+
+/// A replacement does not make more than this of a text: the costs count only what goes in.
+const LONGEST: usize = 16 << 20;
+
+fn replace<'a>(s: &str, old: &str, new: &str, times: usize) -> Evaluated<Value<'a>> {
+    let matches = s.matches(old).take(times).count();
+    if s.len().saturating_add(matches.saturating_mul(new.len())) > LONGEST {
+        return failed("the result of replace is too long");
+    }
+    Ok(Value::string(s.replacen(old, new, times)))
 }
 
 fn integer(rest: &[Value<'_>]) -> Option<i64> {

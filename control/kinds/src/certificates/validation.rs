@@ -1,5 +1,7 @@
 //! What a CertificateSigningRequest must satisfy (`pkg/apis/certificates/validation`). Whether `spec.request` holds a signed
 //! request, and `status.certificate` certificates, is the API server's to say: it knows X.509.
+use std::collections::HashSet;
+
 use crate::Subresource;
 use crate::field::{Errors, Path};
 use crate::names::{dns1123_label, dns1123_subdomain};
@@ -47,7 +49,8 @@ fn whole(request: &Value, old: Option<&Value>, errors: &mut Errors) {
     for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !USAGES.contains(usage)) {
         errors.not_supported(&at.index(index), *usage, &USAGES);
     }
-    for (index, usage) in usages.iter().enumerate().filter(|(index, usage)| usages[..*index].contains(usage)) {
+    let mut seen = HashSet::new();
+    for (index, usage) in usages.iter().enumerate().filter(|(_, usage)| !seen.insert(**usage)) {
         errors.duplicate(&at.index(index), *usage);
     }
     let (signer, at) = (text(&spec["signerName"]), path.child("signerName"));

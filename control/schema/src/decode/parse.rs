@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 use super::{DecodeError, Decoded};
 
 /// So many findings are told; no request needs more to be mended.
-pub(super) const MAX_STRICT: usize = 100;
+pub(crate) const MAX_STRICT: usize = 100;
 /// Findings with longer texts are told in any order.
 const MAX_ORDERED: usize = 1000;
 

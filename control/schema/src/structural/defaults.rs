@@ -1,5 +1,7 @@
 //! Defaulting: values that a schema fills in where a field is absent, or null although it may not be.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::Structural;
@@ -9,7 +11,7 @@ impl Structural {
     pub fn fill_defaults(&self, value: &mut Value) {
         match value {
             Value::Object(map) => {
-                let nulls: Vec<String> = map
+                let nulls: HashSet<String> = map
                     .iter()
                     .filter(|(key, value)| {
                         value.is_null() && self.field(key).is_some_and(|node| !node.nullable && node.default.is_none())

@@ -1,8 +1,11 @@
 //! Pruning: what a schema does not name is dropped, and told.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{Additional, META_FIELDS, Structural};
+use crate::decode::MAX_STRICT;
 
 impl Structural {
     /// Prunes a whole object. Returns `unknown field "…"` for what is dropped, sorted by path.
@@ -32,7 +35,7 @@ impl Pruner {
         }
         match value {
             Value::Object(map) => {
-                let unknown: Vec<String> = map
+                let unknown: HashSet<String> = map
                     .iter_mut()
                     .filter_map(|(key, value)| {
                         if object_root && META_FIELDS.contains(&key.as_str()) {
@@ -55,7 +58,7 @@ impl Pruner {
                             (None, None) => false,
                         };
                         if !known {
-                            self.paths.push(self.path.clone());
+                            self.found();
                         }
                         self.path.truncate(length);
                         (!known).then(|| key.clone())
@@ -77,7 +80,7 @@ impl Pruner {
             Value::Object(map) => {
                 for key in map.keys() {
                     let length = self.push(key);
-                    self.paths.push(self.path.clone());
+                    self.found();
                     self.path.truncate(length);
                 }
                 map.clear();
@@ -123,6 +126,13 @@ impl Pruner {
         }
     }
 
+    /// What the path leads to is unknown.
+    fn found(&mut self) {
+        if self.paths.len() < MAX_STRICT {
+            self.paths.push(self.path.clone());
+        }
+    }
+
     fn push(&mut self, key: &str) -> usize {
         let length = self.path.len();
         if length > 0 {
@@ -133,7 +143,7 @@ impl Pruner {
     }
 }
 
-fn remove(map: &mut Map<String, Value>, keys: &[String]) {
+fn remove(map: &mut Map<String, Value>, keys: &HashSet<String>) {
     if !keys.is_empty() {
         map.retain(|key, _| !keys.contains(key));
     }

@@ -107,10 +107,11 @@ fn run(
         }
     }
     let mut budget = RUNTIME_BUDGET;
+    let own_version = seen.resource == attributes.resource;
     for mutation in &policy.mutations {
         let next = {
             let input = Input::new(&spoken, &facts, params, &policy.variables, &asker);
-            changed(mutation, &input, &spoken, seen, &mut budget)
+            changed(mutation, &input, &spoken, seen, own_version, &mut budget)
         };
         match next {
             Ok(next) => spoken = next,
@@ -125,8 +126,7 @@ fn run(
         return Ok(());
     }
     if seen.resource != attributes.resource && seen.kind.kind == seen.resource.kind {
-        convert::to_storage(&seen.resource, &mut spoken);
-        convert::from_storage(&attributes.resource, &mut spoken);
+        convert::between(&seen.resource, &attributes.resource, &mut spoken);
     }
     *object = spoken;
     Ok(())
@@ -137,6 +137,7 @@ fn changed(
     input: &Input<'_>,
     object: &Value,
     seen: &Seen,
+    own_version: bool,
     budget: &mut u64,
 ) -> Result<Value, Fault> {
     let failed = |why: String| Fault::Failed(why);
@@ -169,7 +170,10 @@ fn changed(
         return Err(failed("the patched value is not an object of the kind that was sent".into()));
     }
     if let Some(custom) = custom {
-        custom.prune(&mut next).map_err(|error| failed(error.to_string()))?;
+        // Fields of the version that the client wrote are not another version's to drop.
+        if own_version {
+            custom.prune(&mut next).map_err(|error| failed(error.to_string()))?;
+        }
     } else if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
         ty.prune(&mut next).map_err(|error| failed(error.to_string()))?;
     }

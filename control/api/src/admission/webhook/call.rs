@@ -59,7 +59,10 @@ pub async fn mutate(
     }
     // What the type does not know is dropped, as Go's decoder drops it; what has another type is an error.
     if let Some(custom) = seen.resource.custom.as_ref().filter(|_| seen.kind.kind == seen.resource.kind) {
-        custom.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
+        // Fields of the version that the client wrote are not this version's to drop.
+        if seen.resource == attributes.resource {
+            custom.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
+        }
     } else if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
         ty.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
     }
@@ -70,8 +73,7 @@ pub async fn mutate(
         return Ok(false);
     }
     if seen.resource != attributes.resource && seen.kind.kind == seen.resource.kind {
-        convert::to_storage(&seen.resource, &mut patched);
-        convert::from_storage(&attributes.resource, &mut patched);
+        convert::between(&seen.resource, &attributes.resource, &mut patched);
     }
     *object = patched;
     Ok(true)
@@ -82,8 +84,7 @@ pub fn versioned(attributes: &Attributes<'_>, seen: &Seen, object: &Value) -> Va
     let mut object = object.clone();
     // What a subresource speaks is the same in every version.
     if seen.resource != attributes.resource && object.is_object() && seen.kind.kind == seen.resource.kind {
-        convert::to_storage(&attributes.resource, &mut object);
-        convert::from_storage(&seen.resource, &mut object);
+        convert::between(&attributes.resource, &seen.resource, &mut object);
     }
     object
 }
