@@ -281,3 +281,29 @@ async fn an_apply_may_not_name_what_the_schema_does_not_nor_say_a_thing_twice() 
         assert!(status["message"].as_str().unwrap_or_default().contains(why), "{status}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_of_what_the_server_itself_keeps_serves_nothing_and_clears_nothing_away() {
+    let cluster = Cluster::start().await;
+    define(&cluster, definition(schema())).await;
+    let mut theirs = definition(schema());
+    theirs["metadata"] = json!({
+        "name": "customresourcedefinitions.apiextensions.k8s.io",
+        "annotations": {"api-approved.kubernetes.io": "unapproved, testing"},
+    });
+    theirs["spec"]["group"] = "apiextensions.k8s.io".into();
+    theirs["spec"]["scope"] = "Cluster".into();
+    theirs["spec"]["names"] = json!({"plural": "customresourcedefinitions", "kind": "Mine"});
+    theirs["spec"]["versions"][0]["name"] = "v9".into();
+    let (code, made) = cluster.json("POST", DEFINITIONS, theirs).await;
+    assert_eq!(code, 201, "{made}");
+    let at = format!("{DEFINITIONS}/customresourcedefinitions.apiextensions.k8s.io");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let path = "/apis/apiextensions.k8s.io/v9/customresourcedefinitions";
+    assert_eq!(cluster.json("GET", path, Value::Null).await.0, 404);
+    assert_eq!(cluster.json("DELETE", &at, Value::Null).await.0, 200);
+    eventually(&cluster, &at, |d| d["code"] == 404).await;
+    let (_, left) = cluster.json("GET", DEFINITIONS, Value::Null).await;
+    assert_eq!(left["items"].as_array().unwrap().len(), 1, "the other definition is there: {left}");
+    assert_eq!(cluster.json("GET", CRONTABS, Value::Null).await.0, 200);
+}
