@@ -106,7 +106,7 @@ impl ApiServer {
             return if known { Err(Status::no_such_path()) } else { Ok(nothing()) };
         };
         if parts.method == Method::HEAD {
-            return Err(Status::method_not_supported(resource, "head"));
+            return Err(Status::method_not_supported());
         }
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let bytes = if read_only { bytes::Bytes::new() } else { wire::read(body).await? };

@@ -120,13 +120,13 @@ impl Call {
         }
         match info.subresource.as_str() {
             "" if !self.resource.serves(info.verb) => {
-                return Err(Status::method_not_supported(&self.resource, info.verb));
+                return Err(Status::method_not_supported());
             }
             "" => {}
             name => match self.resource.subresource(name) {
                 None => return Err(Status::no_such_path()),
                 Some(sub) if !sub.verbs.iter().any(|v| v == info.verb) => {
-                    return Err(Status::method_not_supported(&self.resource, info.verb));
+                    return Err(Status::method_not_supported());
                 }
                 Some(_) => {}
             },
@@ -146,7 +146,7 @@ impl Call {
             "patch" if !info.name.is_empty() => self.patch().await,
             "delete" => self.delete().await,
             "deletecollection" => self.delete_collection().await,
-            _ => Err(Status::method_not_supported(&self.resource, info.verb)),
+            _ => Err(Status::method_not_supported()),
         }
     }
 

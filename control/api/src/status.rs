@@ -163,8 +163,8 @@ impl Status {
         Self::plain(401, "Unauthorized", "Unauthorized")
     }
 
-    /// 405 `MethodNotAllowed`. kube-apiserver's router does not know what the resource is.
-    pub fn method_not_supported(_: &Resource, _: &str) -> Self {
+    /// 405 for a resource. kube-apiserver's router does not say which.
+    pub fn method_not_supported() -> Self {
         Self { details: Some(Box::default()), ..Self::method_not_allowed() }
     }
 

@@ -33,14 +33,14 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     }
     if resource.storage.is_empty() {
         if info.verb != "create" || !info.name.is_empty() {
-            return Err(Status::method_not_supported(resource, info.verb));
+            return Err(Status::method_not_supported());
         }
         return review::answer(call).await;
     }
     let Some(sub) = resource.subresource(&info.subresource) else { return Err(Status::no_such_path()) };
     // A path that is passed on takes any method (OPTIONS); the others know theirs.
     if !(sub.name == "proxy" || sub.verbs.iter().any(|v| v == info.verb)) {
-        return Err(Status::method_not_supported(resource, info.verb));
+        return Err(Status::method_not_supported());
     }
     match sub.name.as_str() {
         "scale" => scale::answer(call).await,

@@ -226,36 +226,12 @@ fn strings(json: &Json) -> Vec<String> {
     json.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(Into::into)).collect()
 }
 
-const KEYWORDS: &[&str] = &[
-    "true",
-    "false",
-    "null",
-    "in",
-    "as",
-    "break",
-    "const",
-    "continue",
-    "else",
-    "for",
-    "function",
-    "if",
-    "import",
-    "let",
-    "loop",
-    "package",
-    "namespace",
-    "return",
-    "var",
-    "void",
-    "while",
-];
-
 /// A property's name as expressions write it (`cel.Escape`); `None` if it cannot be written.
 pub fn escape(name: &str) -> Option<String> {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || name == "__" {
         return None;
     }
-    if KEYWORDS.contains(&name) {
+    if crate::is_keyword(name) {
         return Some(format!("__{name}__"));
     }
     let mut escaped = String::with_capacity(name.len());

@@ -152,7 +152,7 @@ impl<'a> Evaluator<'a, '_> {
             return library::call(function, target.is_some(), &values);
         }
         let result = library::call(function, target.is_some(), &values)?;
-        self.charge(actual::after(function, &result))?;
+        self.charge(actual::after(&result))?;
         Ok(result)
     }
 

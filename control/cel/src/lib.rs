@@ -28,6 +28,7 @@ pub use check::Checked;
 pub use decl::DeclType;
 pub use evaluate::Variables;
 pub use issue::{Issue, Issues};
+pub use parser::is_keyword;
 pub use program::{Environment, PER_CALL_LIMIT, Program, RUNTIME_BUDGET, RUNTIME_BUDGET_MATCH_CONDITIONS};
 pub use types::{Fields, Type};
 pub use value::{EvalError, Evaluated, Value};

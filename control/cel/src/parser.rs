@@ -15,6 +15,7 @@ const MAX_DEPTH: usize = 250;
 
 const PRIMARY: &str =
     "{'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+/// Words that are no identifiers, beside the literals.
 const RESERVED: &[&str] = &[
     "as",
     "break",
@@ -35,6 +36,11 @@ const RESERVED: &[&str] = &[
     "while",
     "in",
 ];
+
+/// Whether a word is the language's own: no variable or field is written so.
+pub fn is_keyword(word: &str) -> bool {
+    matches!(word, "true" | "false" | "null") || RESERVED.contains(&word)
+}
 
 /// Binary operators from the loosest to the tightest.
 const LEVELS: &[&[(&str, &str)]] = &[

@@ -66,7 +66,7 @@ impl TypeRef<'_> {
         let mixed = !unknown.is_empty() && !decoded.strict.is_empty();
         decoded.strict.extend(unknown);
         if mixed {
-            parse::order(json, &mut decoded.strict);
+            order(json, &mut decoded.strict);
         }
         Ok(decoded)
     }

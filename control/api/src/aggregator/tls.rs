@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
@@ -14,16 +14,8 @@ use crate::config::{Config, FrontProxy};
 /// Of an APIService's spec.
 pub(super) fn config(config: &Config, spec: &Value) -> Result<Arc<ClientConfig>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut roots = RootCertStore::empty();
     let bundle = STANDARD.decode(spec["caBundle"].as_str().unwrap_or_default()).map_err(|e| text(&e))?;
-    if bundle.is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    } else {
-        let bundle = CertificateDer::pem_slice_iter(&bundle).filter_map(Result::ok);
-        if roots.add_parsable_certificates(bundle).0 == 0 {
-            return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
-        }
-    }
+    let roots = crate::webhook::roots(&bundle)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|e| text(&e))?

@@ -25,7 +25,7 @@ impl Call {
     /// Creates a decoded object.
     pub async fn create_object(self: &Arc<Self>, object: Value) -> Result<Arc<Object>, Status> {
         if self.resource.namespaced && self.info.namespace.is_empty() {
-            return Err(Status::method_not_supported(&self.resource, "create"));
+            return Err(Status::method_not_supported());
         }
         if self.resource.custom.as_ref().is_some_and(|custom| custom.is_terminating()) {
             return Err(Status::not_while_terminating("create"));

@@ -14,7 +14,7 @@ use crate::wire::{Body, Shape};
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let (resource, info) = (&call.resource, &call.info);
     if !resource.serves(info.verb) {
-        return Err(Status::method_not_supported(resource, info.verb));
+        return Err(Status::method_not_supported());
     }
     call.warn("v1 ComponentStatus is deprecated in v1.19+");
     let components = vec![store(call)];

@@ -35,6 +35,20 @@ pub struct Connector {
 #[derive(Debug)]
 pub struct Failed(String);
 
+/// Whom a client believes: a CA bundle's certificates (PEM), or the system's if there is none.
+pub fn roots(bundle: &[u8]) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if bundle.is_empty() {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    }
+    let bundle = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
+    match roots.add_parsable_certificates(bundle) {
+        (0, _) => Err("unable to load root certificates: unable to parse bytes as PEM block".into()),
+        _ => Ok(roots),
+    }
+}
+
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -46,20 +60,10 @@ impl StdError for Failed {}
 impl Connector {
     /// Believes the configuration's CA bundle, or the system's certificates if there is none.
     pub fn new(hub: Arc<Hub>, config: &ClientConfig) -> Result<Self, String> {
-        let mut roots = RootCertStore::empty();
-        if config.ca_bundle.is_empty() {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        } else {
-            let bundle = CertificateDer::pem_slice_iter(&config.ca_bundle).filter_map(Result::ok);
-            let (added, _) = roots.add_parsable_certificates(bundle);
-            if added == 0 {
-                return Err("unable to load root certificates: unable to parse bytes as PEM block".into());
-            }
-        }
         let tls = TlsConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
-            .with_root_certificates(roots)
+            .with_root_certificates(roots(&config.ca_bundle)?)
             .with_no_client_auth();
         Ok(Self { hub, service: config.service.clone(), tls: Arc::new(tls) })
     }

@@ -74,7 +74,7 @@ pub fn before(function: &str, args: &[Value<'_>]) -> Option<u64> {
 }
 
 /// The cost that the result decides.
-pub fn after(_function: &str, result: &Value<'_>) -> u64 {
+pub fn after(result: &Value<'_>) -> u64 {
     ceil(result.size(), 2.0 * STRING)
 }
 
