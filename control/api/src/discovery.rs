@@ -3,7 +3,7 @@
 use http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 use crate::aggregator::merge;
 use crate::catalog::{Catalog, Resource, Subresource};
@@ -48,19 +48,18 @@ pub fn answer(server: &ApiServer, segments: &[&str], headers: &HeaderMap) -> Res
                 let others = server.aggregator().groups(server).into_iter();
                 others.map(|other| (other.name.clone(), other.available())).find(|(g, v)| g == name && !v.is_empty())
             };
-            let (name, versions) = catalog
-                .groups()
-                .into_iter()
-                .find(|(g, _)| g == name)
-                .or_else(others)
-                .ok_or_else(Status::no_such_path)?;
+            let found = catalog.groups().into_iter().find(|(g, _)| g == name).or_else(others);
+            let Some((name, versions)) = found else { return Ok(crate::handle::nothing()) };
             let mut value = group(&name, &versions);
             value["kind"] = "APIGroup".into();
             value["apiVersion"] = "v1".into();
             value
         }
         ["api", version] => resources(catalog, "", version)?,
-        ["apis", group, version] => resources(catalog, group, version)?,
+        ["apis", group, version] => match resources(catalog, group, version) {
+            Err(_) if !catalog.groups().iter().any(|(own, _)| own == group) => return Ok(crate::handle::nothing()),
+            found => found?,
+        },
         _ => return Err(Status::no_such_path()),
     };
     Ok(wire::json(200, &value))
@@ -161,13 +160,18 @@ fn resources(catalog: &Catalog, group: &str, version: &str) -> Result<Value, Sta
     if list.is_empty() {
         return Err(Status::no_such_path());
     }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    // The oldest of these lists is older than their own version.
+    if group.is_empty() {
+        return Ok(json!({"kind": "APIResourceList", "groupVersion": version, "resources": list}));
+    }
+    let group_version = format!("{group}/{version}");
     Ok(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": list}))
 }
 
 fn storage_hash(resource: &Resource) -> String {
     use base64::{Engine, engine::general_purpose::STANDARD};
-    let digest = Sha512::digest(format!("{}/{}/{}", resource.group, resource.storage_version, resource.kind));
+    let version = resource.storage_version.rsplit('/').next().unwrap_or_default();
+    let digest = Sha256::digest(format!("{}/{version}/{}", resource.group, resource.kind));
     STANDARD.encode(&digest[..8])
 }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{Method, Request, Response};
+use http::header::CACHE_CONTROL;
+use http::{HeaderValue, Method, Request, Response};
 use orlop_auth::UserInfo;
 
+use crate::catalog::Resource;
 use crate::flow_control::Flow;
 use crate::request::{Query, RequestInfo};
 use crate::rest::Call;
@@ -17,6 +19,15 @@ use crate::wire::{self, Accept, Body, Encoding};
 
 /// Requests that are not meant to last are given up after this long (`--request-timeout`).
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Names a request in every log that speaks of it.
+const AUDIT_ID: &str = "audit-id";
+/// A client may name its request itself, in no more bytes than these.
+const AUDIT_ID_LENGTH: usize = 64;
+
+fn audit_id() -> Option<HeaderValue> {
+    HeaderValue::from_str(&uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()).ok()
+}
 
 impl ApiServer {
     /// Answers a request.
@@ -41,6 +52,12 @@ impl ApiServer {
         let mut response = result.unwrap_or_else(|status| wire::refuse(&status, encoding));
         if let Some(flow) = &flow {
             flow.tell(response.headers_mut());
+        }
+        let headers = response.headers_mut();
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
+        let audit = accepted.get(AUDIT_ID).filter(|id| id.len() <= AUDIT_ID_LENGTH).cloned().or_else(audit_id);
+        if let Some(id) = audit {
+            headers.insert(AUDIT_ID, id);
         }
         wire::compress(&accepted, response).await
     }
@@ -105,6 +122,7 @@ impl ApiServer {
             let known = catalog.groups().iter().any(|(group, _)| *group == info.group);
             return if known { Err(Status::no_such_path()) } else { Ok(nothing()) };
         };
+        check_shape(resource, &info)?;
         if parts.method == Method::HEAD {
             return Err(Status::method_not_supported());
         }
@@ -127,29 +145,72 @@ impl ApiServer {
         info: &RequestInfo,
         query: &Query,
     ) -> Result<Response<Body>, Status> {
-        let segments: Vec<&str> = info.path.trim_matches('/').split('/').collect();
-        if !matches!(parts.method, Method::GET | Method::HEAD) {
-            return Err(Status::method_not_allowed());
-        }
+        let path = info.path.as_str();
+        let trimmed = path.strip_suffix('/').unwrap_or(path);
+        let segments: Vec<&str> = trimmed.trim_start_matches('/').split('/').collect();
+        // What kube-apiserver's router serves is got; its other handlers do not look at the method.
+        let get = || match parts.method {
+            Method::GET => Ok(()),
+            _ => Err(Status::method_not_supported()),
+        };
         match segments.as_slice() {
-            ["version"] => Ok(wire::json(200, &crate::version::info())),
+            [""] => Ok(wire::json(200, &crate::discovery::paths(&self.catalog()))),
+            ["version"] => {
+                get()?;
+                wire::producible(&parts.headers, &["application/json"])?;
+                Ok(wire::json(200, &crate::version::info()))
+            }
+            [".well-known", "openid-configuration"] => {
+                get()?;
+                wire::producible(&parts.headers, &["application/json"])?;
+                Ok(crate::openid::configuration(self))
+            }
+            ["openid", "v1", "jwks"] => {
+                get()?;
+                wire::producible(&parts.headers, &[crate::openid::KEY_SET])?;
+                Ok(crate::openid::key_set(self))
+            }
+            ["apis"] | ["apis", _] => crate::discovery::answer(self, &segments, &parts.headers),
+            ["api"] | ["api", _] | ["apis", _, _] => {
+                get()?;
+                wire::producible(&parts.headers, wire::PRODUCED)?;
+                crate::discovery::answer(self, &segments, &parts.headers)
+            }
+            // These are exactly their paths.
+            _ if trimmed != path => Ok(nothing()),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
-            [".well-known", "openid-configuration"] => Ok(crate::openid::configuration(self)),
-            ["openid", "v1", "jwks"] => Ok(crate::openid::key_set(self)),
             ["metrics"] => self.metrics().answer(self),
             ["openapi", rest @ ..] => {
                 let own = crate::openapi::answer(&self.catalog(), rest, query, &parts.headers).await?;
                 crate::aggregator::with_others(self, rest, own).await
             }
-            ["api" | "apis", ..] => crate::discovery::answer(self, &segments, &parts.headers),
-            [""] => Ok(wire::json(200, &crate::discovery::paths(&self.catalog()))),
             _ => Ok(nothing()),
         }
     }
 }
 
+/// Whether a resource has such a path: with a namespace or without, and how far below an object.
+fn check_shape(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
+    let is_namespace = resource.plural == "namespaces" && resource.group.is_empty();
+    if resource.namespaced && info.namespace.is_empty() {
+        if !info.name.is_empty() {
+            return Err(Status::no_such_path());
+        }
+        if !matches!(info.verb, "list" | "watch") && resource.custom.is_none() {
+            return Err(Status::method_not_supported());
+        }
+    }
+    if !resource.namespaced && !info.namespace.is_empty() && !is_namespace {
+        return Err(Status::no_such_path());
+    }
+    if !info.rest.is_empty() && info.subresource != "proxy" {
+        return Err(Status::no_such_path());
+    }
+    Ok(())
+}
+
 /// Where no API is, no `Status` is told either.
-fn nothing() -> Response<Body> {
+pub fn nothing() -> Response<Body> {
     wire::text(404, "404 page not found\n")
 }
 

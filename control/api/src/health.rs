@@ -12,7 +12,7 @@ pub async fn answer(server: &ApiServer, segments: &[&str], query: &Query) -> Res
     let (endpoint, wanted) = match segments {
         [endpoint] => (*endpoint, None),
         [endpoint, check] => (*endpoint, Some(*check)),
-        _ => return Err(Status::no_such_path()),
+        _ => return Ok(crate::handle::nothing()),
     };
     let excluded: Vec<&str> = query.all("exclude").collect();
     let mut report = String::new();
@@ -20,10 +20,10 @@ pub async fn answer(server: &ApiServer, segments: &[&str], query: &Query) -> Res
     let checks = checks(server, endpoint).await;
     if let Some(wanted) = wanted {
         let Some((_, result)) = checks.iter().find(|(name, _)| *name == wanted) else {
-            return Err(Status::no_such_path());
+            return Ok(crate::handle::nothing());
         };
         return Ok(match result {
-            Ok(()) => wire::text(200, "ok"),
+            Ok(()) => wire::respond(200, "text/plain; charset=utf-8", "ok"),
             Err(why) => wire::text(500, format!("internal server error: {why}\n")),
         });
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CACHE_CONTROL, ETAG, IF_NONE_MATCH};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use orlop_schema::Schema;
 use orlop_schema::openapi::{v2, v3};
@@ -25,8 +25,12 @@ pub async fn answer(
         ["v3"] => Ok(wire::respond(200, "application/json", index(catalog))),
         ["v3", path @ ..] => {
             let path = path.join("/");
-            let (group, version) =
-                group_versions(catalog).find(|(g, v)| v3::path(g, v) == path).ok_or_else(Status::no_such_path)?;
+            let Some((group, version)) = group_versions(catalog).find(|(g, v)| v3::path(g, v) == path) else {
+                // Not a word, as kube-apiserver has none here.
+                let mut nothing = wire::respond(404, "application/json", "");
+                nothing.headers_mut().remove(CONTENT_TYPE);
+                return Ok(nothing);
+            };
             let schemas = schemas(catalog);
             let hash = v3::hash(&schemas.refs(), &group, &version);
             let tag = format!("\"{hash}\"");
@@ -56,7 +60,7 @@ pub async fn answer(
             let schemas = schemas(catalog);
             Ok(wire::respond(200, "application/json", blocking(move || v2::json(&schemas.refs())).await?))
         }
-        _ => Err(Status::no_such_path()),
+        _ => Ok(crate::handle::nothing()),
     }
 }
 

@@ -6,6 +6,9 @@ use serde_json::json;
 use crate::server::ApiServer;
 use crate::wire::{self, Body};
 
+/// The media type of the keys.
+pub const KEY_SET: &str = "application/jwk-set+json";
+
 /// `/.well-known/openid-configuration`.
 pub fn configuration(server: &ApiServer) -> Response<Body> {
     let config = server.config();
@@ -27,7 +30,7 @@ pub fn configuration(server: &ApiServer) -> Response<Body> {
 
 /// `/openid/v1/jwks`.
 pub fn key_set(server: &ApiServer) -> Response<Body> {
-    cached(wire::respond(200, "application/jwk-set+json", server.config().tokens.key_set().to_string()))
+    cached(wire::respond(200, KEY_SET, server.config().tokens.key_set().to_string()))
 }
 
 fn cached(mut response: Response<Body>) -> Response<Body> {

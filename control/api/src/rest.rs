@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Response};
 use hyper::upgrade::OnUpgrade;
 use orlop_auth::UserInfo;
+use orlop_schema::protobuf::WATCH_MEDIA_TYPE;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
@@ -14,7 +15,7 @@ use crate::catalog::Resource;
 use crate::request::{Query, RequestInfo};
 use crate::server::ApiServer;
 use crate::status::Status;
-use crate::wire::{Accept, Body};
+use crate::wire::{self, Accept, Body, PRODUCED};
 
 mod apply;
 mod body;
@@ -29,7 +30,7 @@ mod render;
 mod update;
 mod watch;
 
-pub use body::type_of;
+pub use body::{summary, type_of};
 pub use delete::DeleteOptions;
 pub use metadata::{now, random_suffix};
 pub use patch::Patch;
@@ -72,6 +73,11 @@ impl Call {
         closing: CancellationToken,
         upgrade: Option<OnUpgrade>,
     ) -> Result<Self, Status> {
+        if resource.custom.is_none() && (info.subresource.is_empty() || info.subresource == "status") {
+            let streams = [PRODUCED, &["application/json;stream=watch", WATCH_MEDIA_TYPE]].concat();
+            let collection = matches!(info.verb, "list" | "watch");
+            wire::producible(&headers, if collection { &streams } else { PRODUCED })?;
+        }
         let accept = match resource.custom {
             Some(_) => Accept::without_protobuf(&headers)?,
             None => Accept::from_headers(&headers)?,

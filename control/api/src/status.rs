@@ -206,6 +206,12 @@ impl Status {
         Self::plain(406, "NotAcceptable", message)
     }
 
+    /// 406 by kube-apiserver's router, which looks at nothing but the type.
+    pub fn not_producible(produced: &[&str]) -> Self {
+        let message = format!("406: Not Acceptable\n\nAvailable representations: {}", produced.join(", "));
+        Self { details: Some(Box::default()), ..Self::plain(406, "NotAcceptable", message) }
+    }
+
     /// 415: the body's media type cannot be read.
     pub fn unsupported_media_type(supported: &[&str]) -> Self {
         let message = format!(
@@ -273,8 +279,11 @@ impl Status {
     pub fn to_value(&self) -> Value {
         let mut value = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason,
+            "message": self.message,
         });
+        if !self.reason.is_empty() {
+            value["reason"] = (*self.reason).into();
+        }
         if let Some(next) = &self.next {
             value["metadata"]["continue"] = (**next).into();
         }

@@ -1,6 +1,7 @@
 //! The seam to what is truly per kind (`orlop-kinds`): defaulting, validation, and what create and update may change.
 
 use orlop_kinds::{Errors, Kind, Subresource};
+use orlop_schema::strategic::StrategicError;
 use serde_json::Value;
 
 use crate::catalog::Resource;
@@ -108,5 +109,17 @@ pub fn strategic_merge(resource: &Resource, object: &Value, patch: &Value) -> Re
     let Some(ty) = ty else {
         return Err(Status::unsupported_media_type(crate::custom::PATCHES));
     };
-    ty.strategic_merge(object, patch).map_err(|error| Status::bad_request(error.to_string()))
+    ty.strategic_merge(object, patch).map_err(|error| refused_patch(&error))
+}
+
+/// As kube-apiserver sorts what its merge complains of (`handlers/patch.go`).
+pub fn refused_patch(error: &StrategicError) -> Status {
+    let text = error.to_string();
+    match error {
+        StrategicError::BadJsonDoc | StrategicError::BadRetainKeys | StrategicError::BadSetElementOrder => {
+            Status::bad_request(text)
+        }
+        StrategicError::ListOfLists | StrategicError::RetainKeysMismatch => Status::rejected(),
+        _ => Status::unknown(text),
+    }
 }

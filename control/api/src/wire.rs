@@ -14,7 +14,7 @@ pub mod protobuf;
 
 pub use decode::{BodyFormat, decode_object, decode_yaml, media_type};
 pub use gzip::compress;
-pub use negotiate::{Accept, Encoding, Shape};
+pub use negotiate::{Accept, Encoding, PRODUCED, Shape, producible};
 
 /// Any error of a body or a connection.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -139,7 +139,11 @@ impl LabelSelector {
 impl Requirement {
     /// Whether these labels satisfy it.
     pub fn matches(&self, labels: &Value) -> bool {
-        let value = labels.get(&self.key).and_then(Value::as_str);
+        self.selects(labels.get(&self.key).and_then(Value::as_str))
+    }
+
+    /// Whether this value of its label (or none) satisfies it.
+    pub fn selects(&self, value: Option<&str>) -> bool {
         let has = |value: &str| self.values.iter().any(|v| v == value);
         match self.operator {
             Operator::In | Operator::Equals | Operator::DoubleEquals => value.is_some_and(has),

@@ -105,6 +105,7 @@ const REVIEWS: &[(&str, &str, &str, &str, bool)] = &[
 const GROUP_ORDER: &[&str] = &[
     "",
     "apiregistration.k8s.io",
+    "apps",
     "events.k8s.io",
     "authentication.k8s.io",
     "authorization.k8s.io",
@@ -117,13 +118,12 @@ const GROUP_ORDER: &[&str] = &[
     "storage.k8s.io",
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
-    "apps",
-    "node.k8s.io",
-    "discovery.k8s.io",
     "scheduling.k8s.io",
     "coordination.k8s.io",
-    "flowcontrol.apiserver.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
     "resource.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
 ];
 
 pub(super) fn resources() -> Vec<Resource> {

@@ -24,7 +24,7 @@ impl Call {
                 (parsed.object, parsed.strict)
             }
             BodyFormat::Yaml => {
-                let (object, twice) = decode_yaml(&self.body)?;
+                let (object, twice) = decode_yaml(&self.body, kind)?;
                 (object, twice.into_iter().collect())
             }
             BodyFormat::Protobuf => (decode_object(format, &self.body, api_version, kind)?, Vec::new()),
@@ -179,7 +179,7 @@ fn unrecognized(kind: &str, body: &[u8], why: &dyn std::fmt::Display) -> Status 
 }
 
 /// The beginning of a body, as `runtime.NewNotRegisteredErr`'s neighbours show it: text if it looks like JSON, else its bytes.
-fn summary(body: &[u8]) -> String {
+pub fn summary(body: &[u8]) -> String {
     let shown = &body[..body.len().min(SHOWN)];
     let more = if body.len() > SHOWN { " ..." } else { "" };
     match shown.first() {

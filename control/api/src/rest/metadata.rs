@@ -50,7 +50,7 @@ impl Call {
             metadata.shift_remove("namespace");
         }
         if metadata.get("resourceVersion").and_then(Value::as_str).is_some_and(|v| !v.is_empty()) {
-            return Err(Status::bad_request("resourceVersion should not be set on objects to be created"));
+            return Err(Status::unknown("resourceVersion should not be set on objects to be created"));
         }
         for unsettable in [
             "selfLink",

@@ -104,7 +104,7 @@ impl Patch {
             }
             Self::Strategic(patch) => {
                 let ty = super::type_of(api_version, kind).ok_or_else(|| Status::unsupported_media_type(SUPPORTED))?;
-                *value = ty.strategic_merge(value, patch).map_err(|e| Status::bad_request(e.to_string()))?;
+                *value = ty.strategic_merge(value, patch).map_err(|error| crate::strategy::refused_patch(&error))?;
                 Ok(())
             }
         }

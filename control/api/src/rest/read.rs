@@ -29,11 +29,15 @@ impl Call {
     }
 }
 
+/// What Go says of a `resourceVersion` that is no number.
+pub(super) fn no_number(text: &str) -> String {
+    format!("strconv.ParseUint: parsing {text:?}: invalid syntax")
+}
+
 /// A `resourceVersion` as a revision.
 pub(super) fn parse_version(text: &str) -> Result<i64, Status> {
-    text.parse::<u64>().ok().and_then(|v| i64::try_from(v).ok()).ok_or_else(|| {
-        Status::bad_request(format!(
-            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-        ))
-    })
+    text.parse::<u64>()
+        .ok()
+        .and_then(|v| i64::try_from(v).ok())
+        .ok_or_else(|| Status::bad_request(format!("resourceVersion: Invalid value: \"{text}\": {}", no_number(text))))
 }

@@ -47,6 +47,9 @@ impl Call {
             let old = self.value_of(&*self.present_one(old_object.clone()).await?);
             let mut object = next(&old)?;
             let based_on = meta(&object, "resourceVersion").to_owned();
+            if !based_on.is_empty() && based_on.parse::<u64>().is_err() {
+                return Err(Status::unknown(super::read::no_number(&based_on)));
+            }
             if !based_on.is_empty() && based_on != "0" && based_on != old_object.revision.to_string() {
                 return Err(Status::modified(&self.resource, name));
             }

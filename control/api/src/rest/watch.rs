@@ -66,7 +66,8 @@ impl Call {
         let bookmarks = self.query.flag("allowWatchBookmarks");
         let initial_events = self.query.get("sendInitialEvents").map(|_| self.query.flag("sendInitialEvents"));
         self.check_watch_options()?;
-        let revision = if matches!(version, "" | "0") { 0 } else { parse_version(version)? };
+        let junk = |status: Status| Status::unknown(status.message);
+        let revision = if matches!(version, "" | "0") { 0 } else { parse_version(version).map_err(junk)? };
         let from_now = if version.is_empty() {
             hub.fresh(&cache).await?;
             true
@@ -96,7 +97,7 @@ impl Call {
             initial_end = (initial_events == Some(true)).then_some(before.max(latest));
             changes
         } else {
-            hub.reach(revision).await?;
+            // A revision that is still to come is waited for.
             cache
                 .watch_after(revision)
                 .map_err(|floor| Status::expired(format!("too old resource version: {revision} ({floor})")))?

@@ -4,35 +4,12 @@ use crate::status::Status;
 
 /// A conjunction of comparisons.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FieldSelector(Vec<Term>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Term {
-    path: String,
-    value: String,
-    equal: bool,
-}
+pub struct FieldSelector(orlop_kinds::FieldSelector);
 
 impl FieldSelector {
     /// Parses a selector; the empty one matches everything.
     pub fn parse(text: &str) -> Result<Self, Status> {
-        let mut terms = Vec::new();
-        for part in split(text) {
-            if part.is_empty() {
-                continue;
-            }
-            let (path, value, equal) = if let Some((path, value)) = part.split_once("!=") {
-                (path, value, false)
-            } else if let Some((path, value)) = part.split_once("==") {
-                (path, value, true)
-            } else if let Some((path, value)) = part.split_once('=') {
-                (path, value, true)
-            } else {
-                return Err(Status::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")));
-            };
-            terms.push(Term { path: path.trim().to_owned(), value: unescape(value.trim()), equal });
-        }
-        Ok(Self(terms))
+        orlop_kinds::FieldSelector::parse(text).map(Self).map_err(|error| Status::bad_request(error.to_string()))
     }
 
     /// Whether it matches everything.
@@ -42,59 +19,27 @@ impl FieldSelector {
 
     /// The paths that it names.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|t| t.path.as_str())
+        self.0.terms.iter().map(|term| term.field.as_str())
     }
 
     /// The value that a path must have, if it is asked to equal one.
     pub fn exact(&self, path: &str) -> Option<&str> {
-        self.0.iter().find(|t| t.equal && t.path == path).map(|t| t.value.as_str())
+        self.0.requires_exact(path)
     }
 
     /// Renames a path (the two Event APIs name the same fields differently).
     pub fn rename(&mut self, from: &str, to: &str) {
-        for term in &mut self.0 {
-            if term.path == from {
-                to.clone_into(&mut term.path);
+        for term in &mut self.0.terms {
+            if term.field == from {
+                to.clone_into(&mut term.field);
             }
         }
     }
 
     /// Matches against the values that `field` gives; a missing field is the empty string.
     pub fn matches<'a>(&self, field: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.0.iter().all(|term| (field(&term.path).unwrap_or_default() == term.value) == term.equal)
+        self.0.terms.iter().all(|term| (field(&term.field).unwrap_or_default() == term.value) == term.equals)
     }
-}
-
-/// Splits at commas that are not escaped.
-fn split(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => {
-                if let Some(last) = parts.last_mut() {
-                    last.push('\\');
-                    last.extend(chars.next());
-                }
-            }
-            ',' => parts.push(String::new()),
-            c => {
-                if let Some(last) = parts.last_mut() {
-                    last.push(c);
-                }
-            }
-        }
-    }
-    parts
-}
-
-fn unescape(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    let mut chars = value.chars();
-    while let Some(c) = chars.next() {
-        if c == '\\' { out.extend(chars.next()) } else { out.push(c) }
-    }
-    out
 }
 
 #[cfg(test)]

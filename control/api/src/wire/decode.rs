@@ -47,7 +47,7 @@ pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: 
         BodyFormat::Protobuf => protobuf::decode(bytes, api_version, kind)?,
         BodyFormat::Yaml => {
             let text = std::str::from_utf8(bytes).map_err(|e| undecodable(&e))?;
-            serde_saphyr::from_str(text).map_err(|e| undecodable(&e))?
+            serde_saphyr::from_str(text).map_err(|e| unreadable(kind, bytes, &e))?
         }
     };
     if !nests_within(&value, MAX_DEPTH) {
@@ -57,8 +57,8 @@ pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: 
 }
 
 /// Decodes YAML in which a key may stand twice: the last one counts, and the first such key is told in Go's words.
-pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Option<String>), Status> {
-    let refused = match decode_object(BodyFormat::Yaml, bytes, "", "") {
+pub fn decode_yaml(bytes: &[u8], kind: &str) -> Result<(Value, Option<String>), Status> {
+    let refused = match decode_object(BodyFormat::Yaml, bytes, "", kind) {
         Ok(value) => return Ok((value, None)),
         Err(refused) => refused,
     };
@@ -76,6 +76,20 @@ pub fn decode_yaml(bytes: &[u8]) -> Result<(Value, Option<String>), Status> {
     let lines = text.lines().nth(usize::try_from(line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
     let key = lines.trim_start_matches([' ', '-']).split(':').next().unwrap_or_default().trim_matches(['"', '\'']);
     Ok((value, Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))))
+}
+
+/// As kube-apiserver's YAML reader says it, which counts no first line.
+fn unreadable(kind: &str, bytes: &[u8], error: &serde_saphyr::Error) -> Status {
+    let kind = if kind.is_empty() { "object" } else { kind };
+    let text = error.without_snippet().to_string();
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let line = error.location().map_or(0, |location| location.line());
+    let place = if line > 1 { format!("line {line}: ") } else { String::new() };
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): yaml: {place}{text} ({})",
+        crate::rest::summary(bytes)
+    ))
 }
 
 fn undecodable(why: &dyn std::fmt::Display) -> Status {

@@ -49,7 +49,23 @@ pub struct Accept {
     pub shape: Shape,
 }
 
-const SUPPORTED: &[&str] = &["application/json", "application/yaml", MEDIA_TYPE];
+/// What every object can be produced as.
+pub const PRODUCED: &[&str] = &["application/json", "application/yaml", MEDIA_TYPE];
+
+/// Refuses, as kube-apiserver's router does, a request that accepts none of these types; parameters do not count yet.
+pub fn producible(headers: &HeaderMap, types: &[&str]) -> Result<(), Status> {
+    let mut none = true;
+    for header in headers.get_all(ACCEPT) {
+        for clause in header.to_str().unwrap_or_default().split(',') {
+            let accepted = clause.split(';').next().unwrap_or_default().trim();
+            if accepted == "*/*" || types.contains(&accepted) {
+                return Ok(());
+            }
+            none &= accepted.is_empty();
+        }
+    }
+    if none { Ok(()) } else { Err(Status::not_producible(types)) }
+}
 
 impl Accept {
     /// JSON objects.
@@ -84,7 +100,7 @@ impl Accept {
 
     /// Why nothing that the client asks for can be produced.
     pub fn none() -> Status {
-        Status::not_acceptable(SUPPORTED)
+        Status::not_acceptable(PRODUCED)
     }
 }
 
