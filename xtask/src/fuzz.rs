@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::run;
 
-const TARGETS: [&str; 4] = ["json", "protobuf", "patch", "request"];
+const TARGETS: [&str; 7] = ["json", "protobuf", "patch", "selectors", "cel", "definition", "request"];
 /// What libFuzzer needs of the compiler (as cargo-fuzz passes it).
 const COUNTERS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -23,7 +23,7 @@ const TIMEOUT: u32 = 15;
 /// What to run, and for how long.
 #[derive(Args)]
 pub struct Fuzz {
-    /// Only this target (json, protobuf, patch, request).
+    /// Only this target (json, protobuf, patch, selectors, cel, definition, request).
     target: Option<String>,
     /// Seconds for each target.
     #[arg(long, default_value_t = 60)]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use orlop_schema::structural::Pattern;
+
 use crate::ast::{Ast, Comprehension, Entry, Expr, Kind, Literal};
 use crate::declarations::{self, Overload};
 use crate::issue::{Issue, Issues};
@@ -580,7 +582,7 @@ fn invalid_literal(function: &str, args: &[Expr]) -> Option<String> {
             (!valid).then(|| "invalid timestamp argument".to_owned())
         }
         ("matches", Literal::String(text)) => {
-            crate::library::regex::compile(text).is_err().then(|| "invalid matches argument".to_owned())
+            Pattern::new(text).check().is_err().then(|| "invalid matches argument".to_owned())
         }
         _ => None,
     }

@@ -1,15 +1,19 @@
 //! Evaluation, and the count of what it costs. Every step is counted as cel-go counts it, and an expression that costs more than
 //! it may ends at once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use orlop_schema::structural::Pattern;
 
 use crate::ast::{Comprehension, Entry, Expr, Kind, Literal};
 use crate::cost::actual;
 use crate::library;
+use crate::library::regex::Patterns;
 use crate::macros::{ACCUMULATOR, UNUSED};
 use crate::value::{EvalError, Evaluated, Key, Str, Value, failed, no_overload};
+use crate::work;
 
 /// The variables of an evaluation.
 pub trait Variables<'a>: Sync {
@@ -29,14 +33,21 @@ impl<'a> Variables<'a> for [(&str, Value<'a>)] {
 }
 
 /// Evaluates a checked tree. The cost is told whether or not there is a value.
-pub fn evaluate<'a>(root: &Expr, variables: &dyn Variables<'a>, limit: u64) -> (Evaluated<Value<'a>>, u64) {
-    let mut evaluator = Evaluator { variables, scopes: Vec::new(), cost: 0, limit };
+pub fn evaluate<'a>(
+    root: &Expr,
+    constants: &HashMap<Arc<str>, Pattern>,
+    variables: &dyn Variables<'a>,
+    limit: u64,
+) -> (Evaluated<Value<'a>>, u64) {
+    let patterns = Patterns::new(constants);
+    let mut evaluator = Evaluator { variables, patterns, scopes: Vec::new(), cost: 0, limit };
     let value = evaluator.eval(root);
     (value, evaluator.cost)
 }
 
 struct Evaluator<'a, 'v> {
     variables: &'v dyn Variables<'a>,
+    patterns: Patterns<'v>,
     scopes: Vec<(Arc<str>, Value<'a>)>,
     cost: u64,
     limit: u64,
@@ -132,7 +143,7 @@ impl<'a> Evaluator<'a, '_> {
                 let operand = self.eval(operand)?;
                 let index = self.eval(index)?;
                 self.charge(1)?;
-                library::index(function, &operand, &index)
+                self.metered(|_| library::index(function, &operand, &index))
             }
             _ => self.apply(target, function, args),
         }
@@ -147,13 +158,23 @@ impl<'a> Evaluator<'a, '_> {
             values.push(self.eval(arg)?);
         }
         // What costs more than is left is not begun.
-        if let Some(cost) = actual::before(function, &values) {
-            self.charge(cost)?;
-            return library::call(function, target.is_some(), &values);
+        let before = actual::before(function, &values);
+        self.charge(before.unwrap_or_default())?;
+        let result = self.metered(|patterns| match library::regex::takes_pattern(function) {
+            true => patterns.call(function, &values),
+            false => library::call(function, target.is_some(), &values),
+        })?;
+        if before.is_none() {
+            self.charge(actual::after(&result))?;
         }
-        let result = library::call(function, target.is_some(), &values)?;
-        self.charge(actual::after(&result))?;
         Ok(result)
+    }
+
+    /// Does what may be more work than it costs, and charges for that.
+    fn metered(&mut self, call: impl FnOnce(&mut Patterns<'_>) -> Evaluated<Value<'a>>) -> Evaluated<Value<'a>> {
+        let (result, cost) = work::metered(self.limit.saturating_sub(self.cost), || call(&mut self.patterns));
+        self.charge(cost)?;
+        result
     }
 
     /// `a && b` or `a || b`: one decided operand decides, even if the other fails.
@@ -214,7 +235,7 @@ impl<'a> Evaluator<'a, '_> {
             return Ok(Value::Map(all.clone()));
         }
         self.charge(actual::before(function, &values).unwrap_or(1))?;
-        library::call(function, false, &values)
+        self.metered(|_| library::call(function, false, &values))
     }
 
     fn otherwise(&mut self, target: Option<&Expr>, function: &str, other: &Expr) -> Evaluated<Value<'a>> {

@@ -23,6 +23,7 @@ mod program;
 mod tests;
 mod types;
 mod value;
+mod work;
 
 pub use check::Checked;
 pub use decl::DeclType;

@@ -25,7 +25,6 @@ pub fn call<'a>(function: &str, member: bool, args: &[Value<'a>]) -> Evaluated<V
         .or_else(|| optional::call(function, args))
         .or_else(|| strings::call(function, member, args))
         .or_else(|| lists::call(function, args))
-        .or_else(|| regex::call(function, args))
         .or_else(|| time::call(function, args))
         .or_else(|| convert::call(function, args))
         .or_else(|| quantity::call(function, args))

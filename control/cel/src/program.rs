@@ -1,6 +1,9 @@
 //! What callers hold: an environment to compile in, and compiled programs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+
+use orlop_schema::structural::Pattern;
 
 use crate::ast::{Expr, Kind};
 use crate::check::{Checked, check};
@@ -8,6 +11,7 @@ use crate::cost::estimate::{Span, estimate};
 use crate::decl::DeclType;
 use crate::evaluate::{Variables, evaluate};
 use crate::issue::Issues;
+use crate::library::regex::constants;
 use crate::parser::parse;
 use crate::types::{Fields, Type};
 use crate::value::{Evaluated, Value};
@@ -44,8 +48,9 @@ impl<'a> Environment<'a> {
             source.bytes().filter(|b| !b.is_ascii_alphanumeric() && !b.is_ascii_whitespace()).count() > DEEP;
         with_stack(may_be_deep, || {
             let checked = check(parse(source)?, &self.variables, self.fields)?;
-            let deep = depth(&checked.ast.root) > DEEP;
-            Ok(Program { checked, deep })
+            let deep = nodes(&checked.ast.root).any(|(_, depth)| depth > DEEP);
+            let patterns = Arc::new(constants(&checked.ast.root));
+            Ok(Program { checked, patterns, deep })
         })
     }
 }
@@ -54,6 +59,8 @@ impl<'a> Environment<'a> {
 #[derive(Clone, Debug)]
 pub struct Program {
     checked: Checked,
+    /// The regular expressions that are constants in it.
+    patterns: Arc<HashMap<Arc<str>, Pattern>>,
     /// Whether it nests deeper than an ordinary stack is sure to bear.
     deep: bool,
 }
@@ -81,11 +88,11 @@ fn with_stack<T: Send>(needed: bool, run: impl FnOnce() -> T + Send) -> T {
     made.or_else(work).unwrap_or_else(|| unreachable!("the work was done by nobody"))
 }
 
-fn depth(root: &Expr) -> usize {
-    let mut deepest = 0;
+/// Every node of a tree, and how deep it stands.
+pub(crate) fn nodes(root: &Expr) -> impl Iterator<Item = (&Expr, usize)> {
     let mut open = vec![(root, 1)];
-    while let Some((expr, level)) = open.pop() {
-        deepest = deepest.max(level);
+    std::iter::from_fn(move || {
+        let (expr, level) = open.pop()?;
         let mut push = |child| open.push((child, level + 1));
         match &expr.kind {
             Kind::Literal(_) | Kind::Ident(_) => {}
@@ -105,8 +112,8 @@ fn depth(root: &Expr) -> usize {
                 [&c.range, &c.init, &c.condition, &c.step, &c.result].into_iter().for_each(push);
             }
         }
-    }
-    deepest
+        Some((expr, level))
+    })
 }
 
 impl Program {
@@ -132,6 +139,6 @@ impl Program {
 
     /// Evaluates it, and tells what that cost.
     pub fn evaluate<'a>(&self, variables: &dyn Variables<'a>, limit: u64) -> (Evaluated<Value<'a>>, u64) {
-        with_stack(self.deep, || evaluate(&self.checked.ast.root, variables, limit))
+        with_stack(self.deep, || evaluate(&self.checked.ast.root, &self.patterns, variables, limit))
     }
 }

@@ -331,3 +331,93 @@ fn spliced_expressions_never_panic() {
     }
     assert!(evaluated > 500, "only {evaluated} compiled");
 }
+
+/// What a rule costs on an object, and how long it takes.
+fn measured(source: &str, schema: &serde_json::Value, object: &serde_json::Value) -> (Result<String, EvalError>, u64) {
+    within(PER_CALL_LIMIT, source, schema, object)
+}
+
+fn within(
+    limit: u64,
+    source: &str,
+    schema: &serde_json::Value,
+    object: &serde_json::Value,
+) -> (Result<String, EvalError>, u64) {
+    let decl = crate::DeclType::from_schema(schema, false).unwrap();
+    let fields = crate::decl::Declared::of(&decl);
+    let program = Environment::new(&fields).with("self", decl.to_type()).compile(source).unwrap();
+    let variables: &[(&str, Value)] = &[("self", Value::of(object, &decl).unwrap())];
+    let begun = std::time::Instant::now();
+    let (result, cost) = program.evaluate(&Vars(variables), limit);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{source} took {:?}", begun.elapsed());
+    (result.map(|v| crate::library::strings::show(&v)), cost)
+}
+
+#[test]
+fn sets_and_lists_by_key_are_equal_in_any_order_and_in_linear_time() {
+    let numbers: Vec<i64> = (0..20_000).collect();
+    let reversed: Vec<i64> = numbers.iter().rev().copied().collect();
+    let list = |kind: &str, item: serde_json::Value| json!({"type": "array", "x-kubernetes-list-type": kind, "x-kubernetes-list-map-keys": ["k"], "items": item});
+    let both = |list: serde_json::Value| json!({"type": "object", "properties": {"a": list.clone(), "b": list}});
+    let set = both(list("set", json!({"type": "integer"})));
+    let object = json!({"a": numbers, "b": reversed});
+    assert_eq!(measured("self.a == self.b", &set, &object).0, Ok("true".into()));
+    assert_eq!(measured("(self.a + self.b).size() == 20000", &set, &object).0, Ok("true".into()));
+    assert_eq!(measured("self.a == [1]", &set, &json!({"a": [1], "b": []})).0, Ok("true".into()));
+    assert_eq!(measured("self.a == self.b", &set, &json!({"a": [1, 2], "b": [1, 3]})).0, Ok("false".into()));
+    let keyed = |all: &[i64]| all.iter().map(|n| json!({"k": n, "v": {"x": n}})).collect::<Vec<_>>();
+    let item = json!({"type": "object", "properties": {"k": {"type": "integer"}, "v": {"type": "object", "additionalProperties": {"type": "integer"}}}});
+    let map = both(list("map", item));
+    let object = json!({"a": keyed(&numbers[..10_000]), "b": keyed(&reversed[10_000..])});
+    assert_eq!(
+        measured("dyn(self.a) == dyn(self.b) && dyn(self.a) + dyn(self.b) == dyn(self.a)", &map, &object).0,
+        Ok("true".into())
+    );
+    let change = json!({"a": [{"k": 1, "v": {}}, {"k": 2, "v": {}}], "b": [{"k": 2, "v": {"z": 1}}]});
+    assert_eq!(measured("(dyn(self.a) + dyn(self.b))[1].v.z == 1", &map, &change).0, Ok("true".into()));
+    assert_eq!(
+        run("[dyn(1), 2.0, 1u, '1', dyn([1]), dyn([1.0]), dyn({'a': 1}), dyn({'a': 1u})].distinct().size()"),
+        Ok("5".into())
+    );
+}
+
+#[test]
+fn what_costs_little_and_does_much_is_bounded_all_the_same() {
+    let schema = json!({"type": "object", "properties": {
+        "l": {"type": "array", "items": {"type": "string"}}, "s": {"type": "string"},
+        "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+        "o": {"type": "object", "properties": {"x": {"type": "array", "items": {"type": "string"}}}}}});
+    let texts: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+    let object = json!({"l": texts, "set": texts, "s": "a".repeat(100_000), "o": {"x": texts}});
+    // Each step names what it has four times: in the end there are 4^16 elements, in a few lists.
+    let doubled = format!("[[1]]{}", ".map(x, [x, x, x, x])".repeat(16));
+    for source in [
+        "lists.range(6000).map(i, self.set + self.set).size() > 0",
+        "lists.range(6000).map(i, self.l + self.l).map(l, l.size()).sum() == 0",
+        "lists.range(2000).map(i, self.l).flatten().size() > 0",
+        "lists.range(6000).map(i, self.s.substring(0, 100).replace('a', self.s)).size() > 0",
+        "lists.range(6000).map(i, '%s%s%s%s'.format([self.s, self.s, self.s, self.s])).size() > 0",
+        "lists.range(6000).all(i, self.o.x == self.o.x)",
+        "self.l.all(x, !'a'.matches('(\\\\pL{100}){9}' + x))",
+        "self.l.join(self.s) == ''",
+        &format!("{doubled} == {doubled}"),
+        &format!("'%s'.format([{doubled}]) == ''"),
+        &format!("[{doubled}, {doubled}].distinct().size() == 1"),
+    ] {
+        assert!(within(100_000, source, &schema, &object).0.is_err(), "{source}");
+    }
+    let sum = measured(&format!("(self.l{}).size() == 4000000", " + self.l".repeat(199)), &schema, &object);
+    assert_eq!(sum.0, Err(EvalError::CostLimit), "a sum of very many is copied once in a while");
+    let sum = measured("(self.l + self.l + self.l)[59999] == '19999'", &schema, &object);
+    assert_eq!((sum.0, sum.1), (Ok("true".into()), 10), "a sum of few costs what it costs in Kubernetes");
+}
+
+#[test]
+fn constants_are_expressions_in_gos_syntax() {
+    all_true(&[
+        r"'{a}'.matches('^{a}$') && !'١'.matches('^\\d$') && 'a]'.matches('^[]a]+$')",
+        r"'a{,2}'.find('a{,2}') == 'a{,2}' && 'a1b22'.findAll('[0-9]+') == ['1', '22'] && 'a1b22'.findAll('[0-9]+', 1) == ['1']",
+        r"['a+', 'b+'].all(p, 'ab'.matches(p)) && !['('].exists(p, 'ab'.matches('[' + 'c]'))",
+    ]);
+    assert_eq!(run("'a'.matches('(' + '')"), Err("error parsing regexp: unclosed group: `(`".into()));
+}

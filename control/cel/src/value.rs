@@ -11,9 +11,19 @@ use orlop_schema::quantity::Quantity;
 use serde_json::Value as Json;
 
 use crate::authorizer::Handle;
-use crate::decl::{DeclKind, DeclType, ListKind};
+use crate::decl::{DeclKind, DeclType};
 use crate::library::format::NamedFormat;
 use crate::library::url::Url;
+use crate::work;
+
+mod equality;
+mod joined;
+
+pub(crate) use equality::Index;
+pub use joined::Joined;
+
+/// What a value may cost, in units of work, that is written as JSON.
+const LARGEST: u64 = 100_000;
 
 /// Why an evaluation has no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,6 +108,8 @@ pub enum Value<'a> {
     Timestamp(Timestamp),
     /// A list made here.
     List(Arc<Vec<Value<'a>>>),
+    /// Two lists, one after the other.
+    Joined(Arc<Joined<'a>>),
     /// A map made here.
     Map(Arc<IndexMap<Key, Value<'a>>>),
     /// A list or an object in JSON, and what is known of its type.
@@ -235,7 +247,7 @@ impl<'a> Value<'a> {
             Self::Bytes(_) => "bytes".into(),
             Self::Duration(_) => "google.protobuf.Duration".into(),
             Self::Timestamp(_) => "google.protobuf.Timestamp".into(),
-            Self::List(_) | Self::Json(Json::Array(_), _) => "list".into(),
+            Self::List(_) | Self::Joined(_) | Self::Json(Json::Array(_), _) => "list".into(),
             Self::Json(_, DeclType { kind: DeclKind::Object { name, .. }, .. }) => name.clone(),
             Self::Map(_) | Self::Json(..) | Self::Variables | Self::Failed(_) => "map".into(),
             Self::Struct(name, _) => name.clone(),
@@ -257,6 +269,7 @@ impl<'a> Value<'a> {
             Self::String(s) => s.chars().count(),
             Self::Bytes(b) => b.len(),
             Self::List(items) => items.len(),
+            Self::Joined(lists) => lists.len(),
             Self::Map(entries) => entries.len(),
             Self::Json(Json::Array(items), _) => items.len(),
             Self::Json(Json::Object(map), decl) => match &decl.kind {
@@ -281,6 +294,7 @@ impl<'a> Value<'a> {
     pub fn items(&self) -> Option<Items<'a, '_>> {
         match self {
             Self::List(items) => Some(Items::Made(items)),
+            Self::Joined(lists) => Some(Items::Joined(lists)),
             Self::Json(Json::Array(items), decl) => Some(Items::Json(items, decl.item())),
             _ => None,
         }
@@ -295,8 +309,9 @@ impl<'a> Value<'a> {
                     .filter_map(|(k, v)| {
                         let (name, decl) = match &decl.kind {
                             DeclKind::Object { fields, .. } => {
-                                let (name, field) = fields.iter().find(|(_, f)| f.json == *k)?;
-                                (Self::string(name.as_str()), &*field.decl)
+                                let name = crate::decl::escape(k)?;
+                                let field = fields.get(&name)?;
+                                (Self::string(name), &*field.decl)
                             }
                             _ => (Self::String(Str::Borrowed(k)), decl.item()),
                         };
@@ -347,6 +362,14 @@ impl<'a> Value<'a> {
 
     /// As JSON, as mutations and audit annotations need it.
     pub fn to_json(&self) -> Evaluated<Json> {
+        let (json, cost) = work::metered(LARGEST, || self.json());
+        if cost > LARGEST { failed("the value is too large") } else { json }
+    }
+
+    fn json(&self) -> Evaluated<Json> {
+        if !work::spend(work::VISIT) {
+            return Ok(Json::Null);
+        }
         Ok(match self {
             Self::Null => Json::Null,
             Self::Bool(b) => Json::Bool(*b),
@@ -360,62 +383,19 @@ impl<'a> Value<'a> {
             }
             Self::Duration(d) => Json::from(crate::library::time::show_duration(*d)),
             Self::Timestamp(t) => Json::from(t.to_string()),
-            Self::List(items) => Json::Array(items.iter().map(Self::to_json).collect::<Evaluated<_>>()?),
+            Self::List(items) => Json::Array(items.iter().map(Self::json).collect::<Evaluated<_>>()?),
+            Self::Joined(lists) => Json::Array(lists.all()?.iter().map(Self::json).collect::<Evaluated<_>>()?),
             Self::Map(map) => {
-                Json::Object(map.iter().map(|(k, v)| Ok((k.text(), v.to_json()?))).collect::<Evaluated<_>>()?)
+                Json::Object(map.iter().map(|(k, v)| Ok((k.text(), v.json()?))).collect::<Evaluated<_>>()?)
             }
             Self::Struct(_, fields) => {
-                Json::Object(fields.iter().map(|(k, v)| Ok((k.clone(), v.to_json()?))).collect::<Evaluated<_>>()?)
+                Json::Object(fields.iter().map(|(k, v)| Ok((k.clone(), v.json()?))).collect::<Evaluated<_>>()?)
             }
             Self::Json(json, _) => (*json).clone(),
-            Self::Optional(Some(inner)) => inner.to_json()?,
+            Self::Optional(Some(inner)) => inner.json()?,
             Self::Optional(None) => Json::Null,
             other => return failed(format!("type conversion error from '{}' to JSON", other.type_name())),
         })
-    }
-
-    /// CEL's equality: numbers across types, maps and sets without order.
-    pub fn equals(&self, other: &Value<'a>) -> bool {
-        match (self, other) {
-            (Self::Null, Self::Null) => true,
-            (Self::Bool(a), Self::Bool(b)) => a == b,
-            (Self::Int(_) | Self::Uint(_) | Self::Double(_), Self::Int(_) | Self::Uint(_) | Self::Double(_)) => {
-                self.compare(other) == Some(std::cmp::Ordering::Equal)
-            }
-            (Self::String(a), Self::String(b)) => **a == **b,
-            (Self::Bytes(a), Self::Bytes(b)) => a == b,
-            (Self::Duration(a), Self::Duration(b)) => a == b,
-            (Self::Timestamp(a), Self::Timestamp(b)) => a == b,
-            (Self::Type(a), Self::Type(b)) => a == b,
-            (Self::Quantity(a), Self::Quantity(b)) => a == b,
-            (Self::Ip(a), Self::Ip(b)) => a == b,
-            (Self::Cidr(a, n), Self::Cidr(b, m)) => a == b && n == m,
-            (Self::Url(a), Self::Url(b)) => a == b,
-            (Self::Semver(a), Self::Semver(b)) => a.cmp_precedence(b).is_eq(),
-            (Self::Format(a), Self::Format(b)) => std::ptr::eq(*a, *b),
-            (Self::Optional(a), Self::Optional(b)) => match (a, b) {
-                (None, None) => true,
-                (Some(a), Some(b)) => a.equals(b),
-                _ => false,
-            },
-            _ => match (self.items(), other.items()) {
-                (Some(a), Some(b)) => lists_equal(self.list_kind(), &a, &b),
-                (None, None) => self.maps_equal(other),
-                _ => false,
-            },
-        }
-    }
-
-    fn list_kind(&self) -> &'a ListKind {
-        match self {
-            Self::Json(_, DeclType { kind: DeclKind::List { kind, .. }, .. }) => kind,
-            _ => &ListKind::Atomic,
-        }
-    }
-
-    fn maps_equal(&self, other: &Value<'a>) -> bool {
-        let (Some(Ok(a)), Some(Ok(b))) = (self.entries(), other.entries()) else { return false };
-        a.len() == b.len() && a.iter().all(|(k, v)| matches!(other.get(k), Ok(Some(found)) if v.equals(&found)))
     }
 
     /// An entry of a map or object by any key.
@@ -465,20 +445,6 @@ fn compare_to_double(a: i128, b: f64) -> Option<std::cmp::Ordering> {
     Some(a.cmp(&(whole as i128)).then(if b > whole { std::cmp::Ordering::Less } else { std::cmp::Ordering::Equal }))
 }
 
-fn lists_equal<'a>(kind: &ListKind, a: &Items<'a, '_>, b: &Items<'a, '_>) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    let pair = |x: Option<Evaluated<Value<'a>>>, y: Option<Evaluated<Value<'a>>>| match (x, y) {
-        (Some(Ok(x)), Some(Ok(y))) => x.equals(&y),
-        _ => false,
-    };
-    match kind {
-        ListKind::Atomic => (0..a.len()).all(|n| pair(a.get(n), b.get(n))),
-        ListKind::Set | ListKind::Map(_) => (0..a.len()).all(|n| (0..b.len()).any(|m| pair(a.get(n), b.get(m)))),
-    }
-}
-
 fn go_type(json: &Json) -> &'static str {
     match json {
         Json::Null => "<nil>",
@@ -495,6 +461,8 @@ fn go_type(json: &Json) -> &'static str {
 pub enum Items<'a, 'b> {
     /// Of a list made here.
     Made(&'b [Value<'a>]),
+    /// Of two lists.
+    Joined(&'b Joined<'a>),
     /// In JSON, with their type.
     Json(&'a [Json], &'a DeclType),
 }
@@ -504,6 +472,7 @@ impl<'a> Items<'a, '_> {
     pub fn len(&self) -> usize {
         match self {
             Self::Made(items) => items.len(),
+            Self::Joined(lists) => lists.len(),
             Self::Json(items, _) => items.len(),
         }
     }
@@ -512,6 +481,7 @@ impl<'a> Items<'a, '_> {
     pub fn get(&self, at: usize) -> Option<Evaluated<Value<'a>>> {
         match self {
             Self::Made(items) => items.get(at).cloned().map(Ok),
+            Self::Joined(lists) => lists.get(at),
             Self::Json(items, decl) => items.get(at).map(|json| Value::of(json, decl)),
         }
     }
@@ -520,6 +490,7 @@ impl<'a> Items<'a, '_> {
     pub fn all(&self) -> Evaluated<Vec<Value<'a>>> {
         match self {
             Self::Made(items) => Ok(items.to_vec()),
+            Self::Joined(lists) => lists.all(),
             Self::Json(items, decl) => items.iter().map(|json| Value::of(json, decl)).collect(),
         }
     }

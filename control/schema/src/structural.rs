@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Number, Value};
 
+mod correlate;
 mod defaults;
 mod overlay;
 mod parse;
@@ -14,6 +15,7 @@ mod pattern;
 mod prune;
 mod publish;
 
+pub use correlate::{Correlation, canonical};
 pub use overlay::{CustomType, overlay};
 pub use pattern::{Pattern, PatternError};
 pub use publish::publish;

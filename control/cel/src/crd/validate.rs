@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use orlop_schema::structural::Correlation;
 use serde_json::Value as Json;
 
 use super::{Rule, RuleError, RuleErrorKind, Step, child_decl, compile, has_rules, rules};
@@ -163,11 +164,10 @@ impl Run {
         match object {
             Json::Array(items) => {
                 let Some(child) = &node.items else { return Ok(()) };
-                let olds = old.and_then(Json::as_array);
+                let olds = node.list_keys.as_ref().zip(old.and_then(Json::as_array));
+                let olds = olds.map(|(keys, olds)| Correlation::new(keys, olds));
                 for (at, item) in items.iter().enumerate() {
-                    let before = node.list_keys.as_ref().zip(olds).and_then(|(keys, olds)| {
-                        olds.iter().find(|old| keys.iter().all(|key| old.get(key) == item.get(key)))
-                    });
+                    let before = olds.as_ref().and_then(|olds| olds.find(item));
                     let ratchet = ratchet.child(before.map(|old| (item, old)));
                     self.visit(child, &format!("{path}[{at}]"), item, before, ratchet)?;
                 }

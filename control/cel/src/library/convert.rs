@@ -39,7 +39,9 @@ pub(crate) fn call<'a>(function: &str, args: &[Value<'a>]) -> Answer<'a> {
                 Err(_) => failed("invalid UTF-8 in bytes, cannot convert to string"),
             },
             Value::String(_) => Ok(value.clone()),
-            Value::List(_) | Value::Map(_) | Value::Json(..) | Value::Null | Value::Optional(_) => no_overload(),
+            Value::List(_) | Value::Joined(_) | Value::Map(_) | Value::Json(..) | Value::Null | Value::Optional(_) => {
+                no_overload()
+            }
             other => Ok(Value::string(strings::show(other))),
         },
         "duration" => match value {

@@ -1,7 +1,12 @@
 //! Named formats: `format.dns1123Label().validate(name)` gives the errors, or none.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use orlop_schema::structural::Pattern;
+
 use super::operators::texts;
-use super::{Answer, regex, time, url};
+use super::{Answer, time, url};
 use crate::value::Value;
 
 /// A format.
@@ -17,6 +22,7 @@ pub struct NamedFormat {
 const LABEL: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
 const DNS1035: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
 const QUALIFIED: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+const UUID: &str = "(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}";
 
 static FORMATS: &[NamedFormat] = &[
     NamedFormat { name: "dns1123Label", regex_size: 30, check: dns1123_label },
@@ -70,8 +76,24 @@ fn unmasked(s: &str) -> String {
     }
 }
 
+/// The expressions, each compiled when it is first asked for.
+static PATTERNS: LazyLock<HashMap<String, Pattern>> = LazyLock::new(|| {
+    [LABEL.to_owned(), subdomain(), DNS1035.to_owned(), QUALIFIED.to_owned(), value(), UUID.to_owned()]
+        .into_iter()
+        .map(|source| (source.clone(), Pattern::new(&format!("^(?:{source})$"))))
+        .collect()
+});
+
+fn subdomain() -> String {
+    format!("{LABEL}(\\.{LABEL})*")
+}
+
+fn value() -> String {
+    format!("({QUALIFIED})?")
+}
+
 fn matches(pattern: &str, s: &str) -> bool {
-    regex::compile(&format!("^(?:{pattern})$")).is_ok_and(|r| r.is_match(s))
+    PATTERNS.get(pattern).is_some_and(|pattern| pattern.matches(s) == Ok(true))
 }
 
 fn limited(s: &str, most: usize, pattern: &str, error: String) -> Vec<String> {
@@ -93,7 +115,7 @@ fn dns1123_label(s: &str) -> Vec<String> {
 }
 
 fn dns1123_subdomain(s: &str) -> Vec<String> {
-    let pattern = format!("{LABEL}(\\.{LABEL})*");
+    let pattern = subdomain();
     let text = format!(
         "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '{pattern}')"
     );
@@ -108,7 +130,7 @@ fn dns1035_label(s: &str) -> Vec<String> {
 }
 
 fn label_value(s: &str) -> Vec<String> {
-    let pattern = format!("({QUALIFIED})?");
+    let pattern = value();
     let text = format!(
         "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '{pattern}')"
     );
@@ -143,7 +165,7 @@ fn qualified_name(s: &str) -> Vec<String> {
 }
 
 fn is_uuid(s: &str) -> bool {
-    matches("(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}", s)
+    matches(UUID, s)
 }
 
 fn is_base64(s: &str) -> bool {

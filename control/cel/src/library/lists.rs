@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use super::Answer;
 use super::operators;
 use crate::value::{Evaluated, Value, failed, no_overload};
+use crate::work;
 
 pub(crate) fn call<'a>(function: &str, args: &[Value<'a>]) -> Answer<'a> {
     if let ("lists.range", [Value::Int(n)]) = (function, args) {
@@ -106,6 +107,9 @@ fn flatten(all: Vec<Value<'_>>, depth: i64) -> Evaluated<Value<'_>> {
         for item in level {
             match item.items() {
                 Some(items) => {
+                    if !work::spend(work::ELEMENT * items.len() as u64) {
+                        return Ok(Value::Null);
+                    }
                     flat.extend(items.all()?);
                     deeper = true;
                 }

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::Answer;
-use crate::decl::{DeclKind, DeclType, ListKind};
-use crate::value::{Evaluated, Value, failed, no_overload};
+use crate::decl::ListKind;
+use crate::value::{Evaluated, Index, Items, Joined, Value, failed, no_overload};
+use crate::work;
 
 pub(crate) fn call<'a>(function: &str, args: &[Value<'a>]) -> Answer<'a> {
     Some(match (function, args) {
@@ -78,47 +79,47 @@ fn add<'a>(a: &Value<'a>, b: &Value<'a>) -> Evaluated<Value<'a>> {
             }
         }
         _ => match (a.items(), b.items()) {
-            (Some(x), Some(y)) => match merged(a, x.all()?, y.all()?) {
-                Some(all) => Value::list(all),
-                None => return no_overload(),
-            },
+            (Some(x), Some(y)) => return joined(a, b, &x, &y),
             _ => return no_overload(),
         },
     })
 }
 
 /// The sum of two lists: sets and maps by key keep each element once, in the place of the first.
-fn merged<'a>(list: &Value<'a>, mut a: Vec<Value<'a>>, b: Vec<Value<'a>>) -> Option<Vec<Value<'a>>> {
-    let kind = match list {
-        Value::Json(_, DeclType { kind: DeclKind::List { kind, .. }, .. }) => kind,
-        _ => &ListKind::Atomic,
+fn joined<'a>(a: &Value<'a>, b: &Value<'a>, x: &Items<'a, '_>, y: &Items<'a, '_>) -> Evaluated<Value<'a>> {
+    let Some((kind, item)) = a.declared_list().filter(|(kind, _)| !matches!(kind, ListKind::Atomic)) else {
+        return Joined::sum(a, b);
     };
-    match kind {
-        ListKind::Atomic => a.extend(b),
-        ListKind::Set => {
-            for value in b {
-                if !a.iter().any(|v| v.equals(&value)) {
-                    a.push(value);
-                }
-            }
-        }
-        ListKind::Map(keys) => {
-            let same = |x: &Value<'a>, y: &Value<'a>| {
-                keys.iter().all(|k| match (x.field(k), y.field(k)) {
-                    (Ok(Some(x)), Ok(Some(y))) => x.equals(&y),
-                    (Ok(None), Ok(None)) => true,
-                    _ => false,
-                })
-            };
-            for value in b {
-                match a.iter().position(|v| same(v, &value)) {
-                    Some(at) => a[at] = value,
-                    None => a.push(value),
-                }
+    if !work::spend(work::ELEMENT * (x.len() + y.len()) as u64) {
+        return Ok(Value::Null);
+    }
+    let ListKind::Map(keys) = kind else {
+        let mut index = Index::new(Some(item));
+        x.all()?.into_iter().for_each(|value| index.push(value));
+        y.all()?.into_iter().for_each(|value| index.insert(value));
+        return Ok(Value::list(index.into_values()));
+    };
+    let key = |value: &Value<'a>| {
+        // An optional is equal to another whether it has a value or not.
+        let fields = keys.iter().map(|k| value.field(k).map(|field| Value::Optional(field.map(Arc::new))));
+        fields.collect::<Evaluated<Vec<_>>>().map(Value::list)
+    };
+    let mut index = Index::new(None);
+    let mut all = x.all()?;
+    for value in &all {
+        index.push(key(value)?);
+    }
+    for value in y.all()? {
+        let key = key(&value)?;
+        match index.place(&key) {
+            Some(at) => all[at] = value,
+            None => {
+                index.push(key);
+                all.push(value);
             }
         }
     }
-    Some(a)
+    Ok(Value::list(all))
 }
 
 fn subtract<'a>(a: &Value<'a>, b: &Value<'a>) -> Evaluated<Value<'a>> {
@@ -153,18 +154,9 @@ fn contains<'a>(value: &Value<'a>, all: &Value<'a>) -> Evaluated<Value<'a>> {
 
 /// Without repetitions.
 pub(crate) fn distinct<'a>(items: Vec<Value<'a>>) -> Vec<Value<'a>> {
-    let mut seen = std::collections::HashSet::new();
-    let mut all: Vec<Value<'a>> = Vec::with_capacity(items.len());
-    for item in items {
-        let new = match crate::value::Key::of(&item) {
-            Some(key) => seen.insert(key),
-            None => !all.iter().any(|v| v.equals(&item)),
-        };
-        if new {
-            all.push(item);
-        }
-    }
-    all
+    let mut index = Index::new(None);
+    items.into_iter().for_each(|item| index.insert(item));
+    index.into_values()
 }
 
 /// A list of strings.

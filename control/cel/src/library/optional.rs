@@ -39,7 +39,9 @@ fn is_zero(value: &Value<'_>) -> bool {
         Value::Uint(u) => *u == 0,
         Value::Double(d) => *d == 0.0,
         Value::Duration(d) => d.is_zero(),
-        Value::String(_) | Value::Bytes(_) | Value::List(_) | Value::Map(_) | Value::Json(..) => value.size() == 0,
+        Value::String(_) | Value::Bytes(_) | Value::List(_) | Value::Joined(_) | Value::Map(_) | Value::Json(..) => {
+            value.size() == 0
+        }
         _ => false,
     }
 }

@@ -5,10 +5,21 @@ use std::fmt::Write;
 use super::Answer;
 use super::operators::texts;
 use crate::value::{Evaluated, Value, failed};
+use crate::work;
 
 pub(crate) fn call<'a>(function: &str, member: bool, args: &[Value<'a>]) -> Answer<'a> {
     match (function, args) {
-        ("size", [value @ (Value::String(_) | Value::Bytes(_) | Value::List(_) | Value::Map(_) | Value::Json(..))]) => {
+        (
+            "size",
+            [
+                value @ (Value::String(_)
+                | Value::Bytes(_)
+                | Value::List(_)
+                | Value::Joined(_)
+                | Value::Map(_)
+                | Value::Json(..)),
+            ],
+        ) => {
             return Some(Ok(Value::Int(value.size() as i64)));
         }
         ("join", [list, rest @ ..]) if member => {
@@ -57,6 +68,7 @@ fn replace<'a>(s: &str, old: &str, new: &str, times: usize) -> Evaluated<Value<'
     if s.len().saturating_add(matches.saturating_mul(new.len())) > LONGEST {
         return failed("the result of replace is too long");
     }
+    work::spend((matches.saturating_mul(new.len()) / 2) as u64);
     Ok(Value::string(s.replacen(old, new, times)))
 }
 
@@ -120,6 +132,7 @@ fn last_index_of<'a>(s: &str, part: &str, from: Option<i64>) -> Evaluated<Value<
 }
 
 fn split<'a>(s: &str, by: &str, limit: Option<i64>) -> Value<'a> {
+    work::spend(work::ELEMENT * s.matches(by).count() as u64);
     let all: Vec<String> =
         if by.is_empty() { s.chars().map(String::from).collect() } else { s.split(by).map(Into::into).collect() };
     match limit {
@@ -137,6 +150,9 @@ fn join<'a>(list: &Value<'a>, separator: &str) -> Evaluated<Value<'a>> {
     let Some(items) = list.items() else { return crate::value::no_overload() };
     let mut text = String::new();
     for at in 0..items.len() {
+        if text.len() > LONGEST {
+            return failed("the result of join is too long");
+        }
         match items.get(at).transpose()? {
             Some(Value::String(s)) => {
                 if at > 0 {
@@ -172,6 +188,13 @@ fn quote(s: &str) -> String {
 
 /// A value as Go prints it in errors and in `%s`.
 pub fn show(value: &Value<'_>) -> String {
+    let length = match value {
+        Value::String(s) => s.len() as u64,
+        _ => 0,
+    };
+    if !work::spend(work::VISIT + length) {
+        return String::new();
+    }
     match value {
         Value::Null => "null".into(),
         Value::Bool(b) => b.to_string(),
@@ -212,6 +235,9 @@ fn format<'a>(template: &str, list: &Value<'a>) -> Evaluated<Value<'a>> {
     let mut chars = template.chars().peekable();
     let mut next = 0;
     while let Some(c) = chars.next() {
+        if text.len() > LONGEST {
+            return failed("the result of format is too long");
+        }
         if c != '%' {
             text.push(c);
             continue;
@@ -292,6 +318,7 @@ fn format<'a>(template: &str, list: &Value<'a>) -> Evaluated<Value<'a>> {
             return failed("error writing format string");
         }
     }
+    work::spend(text.len().saturating_sub(template.len()) as u64 / 2);
     Ok(Value::string(text))
 }
 

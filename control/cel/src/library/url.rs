@@ -9,7 +9,7 @@ use super::operators::texts;
 use crate::value::{Key, Value, failed};
 
 /// An absolute URL or an absolute path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
     scheme: String,
     host: String,

@@ -24,7 +24,7 @@ pub(crate) const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
         set(
             definition,
             "status",
-            json!({"conditions": [], "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}),
+            json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}),
         );
         store_version(definition);
     },

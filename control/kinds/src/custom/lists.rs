@@ -1,7 +1,7 @@
 //! Lists of type set and map hold each element once (`apiserver/schema/listtype`).
 use std::collections::HashMap;
 
-use orlop_schema::structural::Structural;
+use orlop_schema::structural::{Structural, canonical};
 use serde_json::{Map, Value};
 
 use crate::field::{Errors, Path};
@@ -66,19 +66,4 @@ fn repeated(items: impl Iterator<Item = String>) -> Vec<usize> {
         }
     }
     found
-}
-
-/// The same text for equal values.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(map) => {
-            let mut parts: Vec<String> =
-                map.iter().map(|(k, v)| format!("{}:{}", Value::String(k.clone()), canonical(v))).collect();
-            parts.sort();
-            format!("{{{}}}", parts.join(","))
-        }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        Value::Number(n) => n.as_i64().map_or_else(|| n.to_string(), |i| i.to_string()),
-        other => other.to_string(),
-    }
 }

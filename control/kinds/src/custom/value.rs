@@ -1,6 +1,6 @@
 //! Values against a schema, with kube-openapi's messages (`kube-openapi/pkg/validation/validate`). An update is ratcheted: what did
 //! not change is not held against it.
-use orlop_schema::structural::{Additional, Structural};
+use orlop_schema::structural::{Additional, Correlation, Structural};
 use serde_json::{Number, Value};
 
 use super::formats;
@@ -262,9 +262,11 @@ fn arrays(node: &Structural, items: &[Value], old: Option<&Value>, path: &str, o
     let rules = &*node.validation;
     out.checks += 1;
     if let Some(item_node) = &node.items {
-        let olds = old.and_then(Value::as_array);
+        // Only lists of type map can tell which element of the old list is the same one.
+        let olds = old.and_then(Value::as_array).filter(|_| node.list_type.as_deref() == Some("map"));
+        let olds = olds.map(|olds| Correlation::new(&node.list_map_keys, olds));
         for (at, item) in items.iter().enumerate() {
-            let old = olds.and_then(|olds| correlated(node, item, olds));
+            let old = olds.as_ref().and_then(|olds| olds.find(item));
             out.merge(check(item_node, item, old, &format!("{path}[{at}]")));
         }
     }
@@ -280,14 +282,6 @@ fn arrays(node: &Structural, items: &[Value], old: Option<&Value>, path: &str, o
 fn too_many(path: &str, size: i64, max: i64, out: &mut Outcome) {
     let unit = if max == 1 { "item" } else { "items" };
     out.push(ErrorType::TooMany, path, size, format!("must have at most {max} {unit}"));
-}
-
-/// The element of the old list that is the same one: only lists of type map can tell.
-fn correlated<'a>(list: &Structural, item: &Value, olds: &'a [Value]) -> Option<&'a Value> {
-    if list.list_type.as_deref() != Some("map") {
-        return None;
-    }
-    olds.iter().find(|old| list.list_map_keys.iter().all(|key| old.get(key) == item.get(key)))
 }
 
 fn check_enum(node: &Structural, value: &Value, path: &str, out: &mut Outcome) {

@@ -36,15 +36,16 @@ impl Pattern {
 
     /// Whether a text contains a match.
     pub fn matches(&self, text: &str) -> Result<bool, PatternError> {
-        self.compile().map(|regex| regex.is_match(text))
+        self.regex().map(|regex| regex.is_match(text))
     }
 
     /// Whether it can be compiled.
     pub fn check(&self) -> Result<(), PatternError> {
-        self.compile().map(drop)
+        self.regex().map(drop)
     }
 
-    fn compile(&self) -> Result<&Regex, PatternError> {
+    /// What it is compiled to.
+    pub fn regex(&self) -> Result<&Regex, PatternError> {
         self.compiled.get_or_init(|| compile(&self.source)).as_ref().map_err(Clone::clone)
     }
 }

@@ -241,6 +241,10 @@ fn paths_agree(value: &CelValue<'_>, path: &str) -> Result<(), String> {
             fields.iter().try_for_each(|(field, value)| paths_agree(value, &format!("{path}.{field}")))
         }
         CelValue::List(items) => items.iter().try_for_each(|item| paths_agree(item, path)),
+        CelValue::Joined(lists) => {
+            let all = lists.all().map_err(|error| error.to_string())?;
+            all.iter().try_for_each(|item| paths_agree(item, path))
+        }
         CelValue::Map(entries) => entries.values().try_for_each(|value| match value {
             CelValue::Struct(..) => paths_agree(value, path),
             _ => Ok(()),
