@@ -19,10 +19,12 @@ mod change;
 mod feed;
 mod hub;
 mod subscription;
+mod written;
 
-pub use change::{Change, ChangeKind, EventType, frame};
+pub use change::{Change, ChangeKind, EventType, frame, object_frame};
 pub use hub::{Hub, Observer};
 pub use subscription::Subscription;
+pub(crate) use written::Written;
 
 /// At most so many changes of one resource are remembered for watches that start in the past.
 const HISTORY: usize = 4096;

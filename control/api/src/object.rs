@@ -1,9 +1,11 @@
-//! One object as the cache holds it: its encoded bytes, shared by everyone who reads or watches it, and the few values that
-//! selectors and preconditions ask for. The decoded tree is not kept; who needs it decodes.
+//! One object as the cache holds it: its encoded bytes, which are the store's own and shared by everyone who reads or watches it, and
+//! the few values that selectors and preconditions ask for. The decoded tree is not kept; who needs it decodes. `resourceVersion` is
+//! not among the bytes, for they are written before it is known: it is put in its place whenever they are sent.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::Value;
 
 use crate::catalog::Resource;
@@ -21,21 +23,21 @@ pub fn nests_within(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// An object at one revision.
-#[derive(Debug)]
+/// An object at one revision. A clone shares everything, and so does the same state under another revision.
+#[derive(Debug, Clone)]
 pub struct Object {
     /// Namespace, empty for cluster scope.
-    pub namespace: Box<str>,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: Box<str>,
-    /// The store's revision of the last change: its `resourceVersion`.
+    pub name: Arc<str>,
+    /// The store's revision of the last change: its `resourceVersion`; 0 if it was never stored.
     pub revision: i64,
-    /// The store's revision at its creation.
-    pub created: i64,
-    /// JSON in the stored version, `resourceVersion` included.
-    pub json: Bytes,
-    labels: Box<[(Box<str>, Box<str>)]>,
-    fields: Box<[(Cow<'static, str>, Box<str>)]>,
+    /// JSON in the stored version, without `resourceVersion`: the very bytes that the store holds.
+    stored: Bytes,
+    /// Where the fields of `metadata` begin in it.
+    slot: usize,
+    labels: Arc<[(Box<str>, Box<str>)]>,
+    fields: Arc<[(Cow<'static, str>, Box<str>)]>,
 }
 
 /// Why stored bytes are no object.
@@ -50,55 +52,103 @@ pub struct DecodeError {
 
 impl Object {
     /// Decodes a stored value.
-    pub fn decode(
-        resource: &Resource,
-        key: &[u8],
-        value: &[u8],
-        revision: i64,
-        created: i64,
-    ) -> Result<Self, DecodeError> {
-        let mut value: Value = serde_json::from_slice(value)
+    pub fn decode(resource: &Resource, key: &[u8], stored: &Bytes, revision: i64) -> Result<Self, DecodeError> {
+        let mut value: Value = serde_json::from_slice(stored)
             .map_err(|e| DecodeError { key: String::from_utf8_lossy(key).into_owned(), reason: e.to_string() })?;
         if let Some(custom) = &resource.custom {
             custom.load(&mut value);
+            let mut object = Self::from_value(resource, &value, revision);
+            if object.stored == stored {
+                object.stored = stored.clone();
+            }
+            return Ok(object);
         }
-        Ok(Self::from_value(resource, value, revision, created))
+        let head = head(&value);
+        let as_written = stored.starts_with(&head) && value["metadata"]["resourceVersion"].is_null();
+        Ok(match as_written {
+            true => Self::over(resource, &value, stored.clone(), head.len(), revision),
+            false => Self::from_value(resource, &value, revision),
+        })
     }
 
-    /// Wraps a decoded object, setting its `resourceVersion`; at revision 0 (a creation that was only tried) it has none.
-    pub fn from_value(resource: &Resource, mut value: Value, revision: i64, created: i64) -> Self {
-        if let Some(metadata) = metadata_mut(&mut value) {
-            match revision {
-                0 => metadata.shift_remove("resourceVersion"),
-                revision => metadata.insert("resourceVersion".into(), revision.to_string().into()),
-            };
-        }
+    /// Encodes a decoded object, whose own `resourceVersion` counts for nothing; at revision 0 (one that was only tried) it has none.
+    pub fn from_value(resource: &Resource, value: &Value, revision: i64) -> Self {
+        let (stored, slot) = encode(value);
+        Self::over(resource, value, stored, slot, revision)
+    }
+
+    fn over(resource: &Resource, value: &Value, stored: Bytes, slot: usize, revision: i64) -> Self {
         let metadata = &value["metadata"];
-        let text = |v: &Value| -> Box<str> { v.as_str().unwrap_or_default().into() };
+        let text = |v: &Value| v.as_str().unwrap_or_default().into();
         let labels = match metadata["labels"].as_object() {
-            Some(labels) => labels.iter().map(|(k, v)| (k.as_str().into(), text(v))).collect(),
-            None => Box::default(),
+            Some(labels) => {
+                labels.iter().map(|(k, v)| (k.as_str().into(), v.as_str().unwrap_or_default().into())).collect()
+            }
+            None => Arc::default(),
         };
         Self {
             namespace: text(&metadata["namespace"]),
             name: text(&metadata["name"]),
             revision,
-            created,
             labels,
-            fields: fields::of(resource, &value),
-            // Serializing a tree that was just parsed cannot fail; an empty body would be seen at once.
-            json: serde_json::to_vec(&value).unwrap_or_default().into(),
+            fields: fields::of(resource, value).into(),
+            stored,
+            slot,
         }
+    }
+
+    /// What the store holds: JSON without `resourceVersion`, which is the key's revision.
+    pub fn stored(&self) -> &Bytes {
+        &self.stored
+    }
+
+    /// JSON as clients get it.
+    pub fn json(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(self.size());
+        self.write(&mut bytes);
+        bytes.freeze()
+    }
+
+    /// At least as many bytes as its JSON has.
+    pub fn size(&self) -> usize {
+        self.stored.len() + RESOURCE_VERSION.len() + 24
+    }
+
+    /// Appends its JSON.
+    pub fn write(&self, bytes: &mut BytesMut) {
+        self.write_from(0, bytes);
+    }
+
+    /// Appends its JSON without `kind` and `apiVersion`, as an item of a list that says them for all.
+    pub fn write_item(&self, bytes: &mut BytesMut) {
+        bytes.put_u8(b'{');
+        self.write_from(self.slot - METADATA.len(), bytes);
+    }
+
+    fn write_from(&self, start: usize, bytes: &mut BytesMut) {
+        bytes.put_slice(&self.stored[start..self.slot]);
+        if self.revision != 0 {
+            bytes.put_slice(RESOURCE_VERSION);
+            bytes.put_slice(self.revision.to_string().as_bytes());
+            bytes.put_slice(if self.stored.get(self.slot) == Some(&b'}') { b"\"" } else { b"\"," });
+        }
+        bytes.put_slice(&self.stored[self.slot..]);
     }
 
     /// The decoded tree.
     pub fn value(&self) -> Value {
-        serde_json::from_slice(&self.json).unwrap_or_default()
+        let mut value = serde_json::from_slice(&self.stored).unwrap_or_default();
+        if self.revision != 0
+            && let Some(metadata) = metadata_mut(&mut value)
+        {
+            metadata.insert("resourceVersion".into(), self.revision.to_string().into());
+        }
+        value
     }
 
     /// The same state under another `resourceVersion`.
-    pub fn at(&self, resource: &Resource, revision: i64) -> Self {
-        Self::from_value(resource, self.value(), revision, self.created)
+    pub fn at(&self, revision: i64) -> Self {
+        Self { revision, ..self.clone() }
     }
 
     /// A label's value.
@@ -121,6 +171,58 @@ impl Object {
     }
 }
 
+/// What comes before the fields of `metadata`, last.
+const METADATA: &[u8] = b"\"metadata\":{";
+/// What comes before the number.
+const RESOURCE_VERSION: &[u8] = b"\"resourceVersion\":\"";
+
+/// How an object's bytes begin: what it is, then its `metadata`.
+fn head(value: &Value) -> Vec<u8> {
+    let mut head = Vec::with_capacity(96);
+    head.push(b'{');
+    for field in ["kind", "apiVersion"] {
+        let text = &value[field];
+        if !text.is_null() {
+            entry(&mut head, field, text);
+            head.push(b',');
+        }
+    }
+    head.extend_from_slice(METADATA);
+    head
+}
+
+/// An object's bytes as the store holds them, and where the fields of its `metadata` begin.
+fn encode(value: &Value) -> (Bytes, usize) {
+    let mut bytes = head(value);
+    let slot = bytes.len();
+    let empty = serde_json::Map::new();
+    let mut first = true;
+    for (key, field) in value["metadata"].as_object().unwrap_or(&empty) {
+        if key != "resourceVersion" {
+            if !std::mem::take(&mut first) {
+                bytes.push(b',');
+            }
+            entry(&mut bytes, key, field);
+        }
+    }
+    bytes.push(b'}');
+    for (key, field) in value.as_object().unwrap_or(&empty) {
+        if !matches!(key.as_str(), "kind" | "apiVersion" | "metadata") {
+            bytes.push(b',');
+            entry(&mut bytes, key, field);
+        }
+    }
+    bytes.push(b'}');
+    (bytes.into(), slot)
+}
+
+fn entry(bytes: &mut Vec<u8>, key: &str, value: &Value) {
+    // Writing a tree into memory cannot fail.
+    let _ = serde_json::to_writer(&mut *bytes, key);
+    bytes.push(b':');
+    let _ = serde_json::to_writer(bytes, value);
+}
+
 /// An object's `metadata`, created if it is missing.
 pub fn metadata_mut(value: &mut Value) -> Option<&mut serde_json::Map<String, Value>> {
     value.as_object_mut()?.entry("metadata").or_insert_with(|| Value::Object(Default::default())).as_object_mut()
@@ -129,4 +231,62 @@ pub fn metadata_mut(value: &mut Value) -> Option<&mut serde_json::Map<String, Va
 /// A text in `metadata`, empty if absent.
 pub fn meta<'a>(value: &'a Value, field: &str) -> &'a str {
     value["metadata"][field].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::catalog::Catalog;
+
+    fn maps() -> Arc<Resource> {
+        Catalog::builtin().get("", "v1", "configmaps").unwrap().clone()
+    }
+
+    fn map() -> Value {
+        json!({"metadata": {"name": "a", "namespace": "b", "resourceVersion": "3", "labels": {"k": "v"}}, "data": {"k": "\"v"},
+            "apiVersion": "v1", "kind": "ConfigMap"})
+    }
+
+    #[test]
+    fn its_revision_is_in_what_clients_get_and_not_in_what_is_stored() {
+        let object = Object::from_value(&maps(), &map(), 7);
+        let read = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).unwrap();
+        let mut expected = map();
+        expected["metadata"]["resourceVersion"] = "7".into();
+        assert_eq!(read(&object.json()), expected);
+        assert_eq!(object.value(), expected);
+        assert!(object.json().len() <= object.size());
+        assert_eq!(read(&object.at(12).json())["metadata"]["resourceVersion"], "12");
+        expected["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        assert_eq!(read(object.stored()), expected);
+        assert_eq!(read(&object.at(0).json()), expected);
+        let mut item = BytesMut::new();
+        object.write_item(&mut item);
+        assert!(item.starts_with(br#"{"metadata":{"resourceVersion":"7","name""#), "{item:?}");
+        assert_eq!(read(&item)["data"], expected["data"]);
+        assert_eq!(object.label("k"), Some("v"));
+    }
+
+    #[test]
+    fn stored_bytes_are_kept_once() {
+        let object = Object::from_value(&maps(), &map(), 7);
+        let again = Object::decode(&maps(), b"/registry/configmaps/b/a", object.stored(), 9).unwrap();
+        assert_eq!(again.stored().as_ptr(), object.stored().as_ptr());
+        assert_eq!(again.json(), object.at(9).json());
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_brought_into_form() {
+        for stored in [map().to_string(), r#"{"metadata":{},"kind":"ConfigMap","apiVersion":"v1"}"#.into()] {
+            let object = Object::decode(&maps(), b"", &stored.into(), 5).unwrap();
+            assert!(
+                object
+                    .json()
+                    .starts_with(br#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"5""#)
+            );
+            assert_eq!(serde_json::from_slice::<Value>(&object.json()).unwrap(), object.value());
+        }
+    }
 }

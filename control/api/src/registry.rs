@@ -78,20 +78,22 @@ impl Registry {
             .key(metadata["namespace"].as_str().unwrap_or_default(), metadata["name"].as_str().unwrap_or_default())
             .into();
         let lease = if resource.storage == "events" { self.lease_of_events().await? } else { 0 };
+        let object = Arc::new(Object::from_value(resource, &value, 0));
         let txn = Txn {
             compare: vec![Compare::ModRevision(key.clone(), expected)],
-            success: vec![Op::Put { key: key.clone(), value: encode(&value), lease }],
+            success: vec![Op::Put { key: key.clone(), value: object.stored().clone(), lease }],
             failure: vec![Op::Range(RangeRequest::now(KeyRange::one(key.clone())))],
         };
+        let announced = self.hub.written().announce(resource, &object);
         let begun = Instant::now();
         let answer = self.store.txn(txn).await.map_err(store_failed)?;
         self.metrics.done(if expected == 0 { "create" } else { "update" }, resource, begun);
         if !answer.succeeded {
             return Ok(Outcome::Stale(self.found(resource, answer.responses)?));
         }
+        announced.keep();
         cache.wrote(answer.revision);
-        let created = if expected == 0 { answer.revision } else { 0 };
-        Ok(Outcome::Done(Arc::new(Object::from_value(resource, value, answer.revision, created))))
+        Ok(Outcome::Done(Arc::new(object.at(answer.revision))))
     }
 
     /// Deletes an object that must be as `object` now. The answer carries the deletion's `resourceVersion`.
@@ -110,7 +112,7 @@ impl Registry {
             return Ok(Outcome::Stale(self.found(resource, answer.responses)?));
         }
         cache.wrote(answer.revision);
-        Ok(Outcome::Done(Arc::new(object.at(resource, answer.revision))))
+        Ok(Outcome::Done(Arc::new(object.at(answer.revision))))
     }
 
     /// Changes a stored object, again if somebody else wrote in between.
@@ -154,23 +156,12 @@ impl Registry {
 
 /// Decodes a key with its value.
 pub fn decode(resource: &Resource, kv: &KeyValue) -> Result<Arc<Object>, Status> {
-    Object::decode(resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision)
-        .map(Arc::new)
-        .map_err(Status::internal)
+    Object::decode(resource, &kv.key, &kv.value, kv.mod_revision).map(Arc::new).map_err(Status::internal)
 }
 
 /// An object's key within its resource.
 pub fn cache_key(resource: &Resource, namespace: &str, name: &str) -> String {
     if resource.namespaced { format!("{namespace}/{name}") } else { name.to_owned() }
-}
-
-/// Stored bytes: JSON without `resourceVersion`, which is the key's revision.
-fn encode(value: &Value) -> Bytes {
-    let mut value = value.clone();
-    if let Some(metadata) = value["metadata"].as_object_mut() {
-        metadata.shift_remove("resourceVersion");
-    }
-    value.to_string().into()
 }
 
 /// What a client is told when the store fails.

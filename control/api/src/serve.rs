@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::server::danger::ClientCertVerifier;
+use tokio::io::BufWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +24,8 @@ use crate::wire::BoxError;
 const PATIENCE: Duration = Duration::from_secs(32);
 /// After the listener was told to stop, requests in flight may take this long.
 const GRACE: Duration = Duration::from_secs(10);
+/// What is sent at once: the frames of many streams in few TLS records and system calls.
+const SEND_BUFFER: usize = 64 << 10;
 /// Streams of one HTTP/2 connection (client-go and kubelets keep many watches on one).
 const MAX_STREAMS: u32 = 1000;
 
@@ -72,6 +75,7 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
     let certificate = chain.map(|chain| Certificate(server.certificates().certified(chain)));
+    let stream = BufWriter::with_capacity(SEND_BUFFER, stream);
     let closing = Closing(stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, certificate, closing) = (server.clone(), certificate.clone(), closing.clone());

@@ -68,17 +68,13 @@ impl Change {
     /// Bytes that remembering it costs.
     pub(super) fn size(&self) -> usize {
         match &self.kind {
-            ChangeKind::Created(object) | ChangeKind::Deleted(object) => object.json.len(),
-            ChangeKind::Updated { object, previous } => object.json.len() + previous.json.len(),
+            ChangeKind::Created(object) | ChangeKind::Deleted(object) => object.size(),
+            ChangeKind::Updated { object, previous } => object.size() + previous.size(),
         }
     }
 
     /// What a watcher who sees only matching objects is told, and about which state of the object.
-    pub fn seen_by(
-        &self,
-        resource: &crate::catalog::Resource,
-        matches: impl Fn(&Object) -> bool,
-    ) -> Option<(EventType, Arc<Object>)> {
+    pub fn seen_by(&self, matches: impl Fn(&Object) -> bool) -> Option<(EventType, Arc<Object>)> {
         match &self.kind {
             ChangeKind::Created(object) => matches(object).then(|| (EventType::Added, object.clone())),
             ChangeKind::Deleted(object) => matches(object).then(|| (EventType::Deleted, object.clone())),
@@ -86,7 +82,7 @@ impl Change {
                 (true, true) => Some((EventType::Modified, object.clone())),
                 (false, true) => Some((EventType::Added, object.clone())),
                 (true, false) => {
-                    let left = self.left.get_or_init(|| Arc::new(previous.at(resource, self.revision)));
+                    let left = self.left.get_or_init(|| Arc::new(previous.at(self.revision)));
                     Some((EventType::Deleted, left.clone()))
                 }
                 (false, false) => None,
@@ -96,7 +92,7 @@ impl Change {
 
     /// The JSON frame of an event about `object`, encoded at most once per type.
     pub fn frame(&self, event: EventType, object: &Object) -> Bytes {
-        self.frames[0][event as usize].get_or_init(|| frame(event.name(), &object.json)).clone()
+        self.frames[0][event as usize].get_or_init(|| object_frame(event.name(), object)).clone()
     }
 
     /// The protobuf frame of an event about `object`, likewise.
@@ -112,11 +108,20 @@ impl Change {
 
 /// `{"type":…,"object":…}` and a newline.
 pub fn frame(event: &str, object: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(object.len() + event.len() + 24);
+    framed(event, object.len(), |bytes| bytes.put_slice(object))
+}
+
+/// Likewise about an object as it is.
+pub fn object_frame(event: &str, object: &Object) -> Bytes {
+    framed(event, object.size(), |bytes| object.write(bytes))
+}
+
+fn framed(event: &str, size: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(size + event.len() + 24);
     bytes.put_slice(b"{\"type\":\"");
     bytes.put_slice(event.as_bytes());
     bytes.put_slice(b"\",\"object\":");
-    bytes.put_slice(object);
+    write(&mut bytes);
     bytes.put_slice(b"}\n");
     bytes.freeze()
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt;
 use orlop_store::{Event, KeyRange, RangeRequest, Store, StoreError, WatchBatch, WatchStream};
 use tokio_util::sync::CancellationToken;
 
 use super::hub::Command;
-use super::{Cache, Change, ChangeKind, Hub, Objects};
+use super::{Cache, Change, ChangeKind, Hub, Objects, Written};
 use crate::catalog::Resource;
 use crate::object::Object;
 
@@ -54,10 +55,11 @@ impl Hub {
         let everything = KeyRange::prefix(REGISTRY);
         let read = store.range(RangeRequest::now(everything.clone())).await?;
         let watch = store.watch(everything, read.revision + 1).await?;
+        self.written().clear();
         let mut found: HashMap<String, Objects> = HashMap::new();
         for kv in &read.kvs {
             let Some(cache) = self.cache_of(&kv.key) else { continue };
-            match Object::decode(&cache.resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision) {
+            match Object::decode(&cache.resource, &kv.key, &kv.value, kv.mod_revision) {
                 Ok(object) => {
                     let objects = found.entry(cache.resource.storage.clone()).or_default();
                     objects.insert(object.key().into(), Arc::new(object));
@@ -100,7 +102,7 @@ impl Hub {
         let cache = Cache::new(resource);
         let mut objects = Objects::new();
         for kv in &read.kvs {
-            match Object::decode(&cache.resource, &kv.key, &kv.value, kv.mod_revision, kv.create_revision) {
+            match Object::decode(&cache.resource, &kv.key, &kv.value, kv.mod_revision) {
                 Ok(object) => {
                     objects.insert(object.key().into(), Arc::new(object));
                 }
@@ -125,7 +127,7 @@ impl Hub {
                 changes.len() - 1
             });
             let earlier = &changes[position].1;
-            match change(&cache, earlier, event) {
+            match change(&cache, self.written(), earlier, event) {
                 Some(change) => changes[position].1.push(change),
                 None => tracing::error!(key = %String::from_utf8_lossy(&event.kv.key), "a change cannot be decoded"),
             }
@@ -162,15 +164,19 @@ impl Hub {
 }
 
 /// Turns a store event into a change, with what the cache (or an earlier change of the same batch) knew before.
-fn change(cache: &Cache, earlier: &[Change], event: &Event) -> Option<Change> {
+fn change(cache: &Cache, written: &Written, earlier: &[Change], event: &Event) -> Option<Change> {
     let revision = event.kv.mod_revision;
-    let decode = |value: &[u8], created| Object::decode(&cache.resource, &event.kv.key, value, revision, created).ok();
+    let decode = |value: &Bytes| Object::decode(&cache.resource, &event.kv.key, value, revision).ok();
     if event.deleted {
         let previous = event.prev.as_ref()?;
-        let object = decode(&previous.value, previous.create_revision)?;
+        let object = decode(&previous.value)?;
         return Some(Change::new(revision, ChangeKind::Deleted(Arc::new(object))));
     }
-    let object = Arc::new(decode(&event.kv.value, event.kv.create_revision)?);
+    let object = match written.take(&event.kv.value) {
+        Some(object) => object.at(revision),
+        None => decode(&event.kv.value)?,
+    };
+    let object = Arc::new(object);
     if event.prev.is_none() {
         return Some(Change::new(revision, ChangeKind::Created(object)));
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use orlop_store::StoreError;
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 
-use super::{Cache, Change};
+use super::{Cache, Change, Written};
 use crate::catalog::{Catalog, Resource};
 use crate::registry::store_failed;
 use crate::status::Status;
@@ -29,6 +29,7 @@ pub struct Hub {
     pub(super) observers: Vec<Box<dyn Observer>>,
     pub(super) revision: watch::Sender<i64>,
     pub(super) failure: OnceLock<StoreError>,
+    written: Written,
     commands: mpsc::UnboundedSender<Command>,
     pub(super) orders: Mutex<mpsc::UnboundedReceiver<Command>>,
 }
@@ -52,6 +53,7 @@ impl Hub {
             observers,
             revision: watch::Sender::new(0),
             failure: OnceLock::new(),
+            written: Written::default(),
             commands,
             orders: Mutex::new(orders),
         }
@@ -94,6 +96,11 @@ impl Hub {
 
     pub(super) fn all(&self) -> Vec<Arc<Cache>> {
         self.caches.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// What this server is writing.
+    pub(crate) fn written(&self) -> &Written {
+        &self.written
     }
 
     /// Why the store takes no more writes and the caches are not followed any more, if that is so.

@@ -158,7 +158,7 @@ impl Call {
         let converted = conversion.convert(&self.server, values, &wanted).await?;
         for (at, mut value) in places.into_iter().zip(converted) {
             custom.read(&mut value);
-            out[at] = Arc::new(Object::from_value(&self.resource, value, out[at].revision, out[at].created));
+            out[at] = Arc::new(Object::from_value(&self.resource, &value, out[at].revision));
         }
         Ok(out)
     }

@@ -61,7 +61,7 @@ impl Call {
             if cache.get(&crate::registry::cache_key(&self.resource, self.namespace(), &name)).is_some() {
                 return Err(Status::already_exists(&self.resource, &name));
             }
-            return Ok(Arc::new(Object::from_value(&cache.resource, object, 0, 0)));
+            return Ok(Arc::new(Object::from_value(&cache.resource, &object, 0)));
         }
         match self.server.registry().put(&cache, object, 0).await? {
             Outcome::Done(object) => {

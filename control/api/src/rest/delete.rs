@@ -188,10 +188,7 @@ impl Call {
                     stale => stale,
                 }
             } else if object == old || dry_run {
-                return Ok((
-                    Arc::new(Object::from_value(&cache.resource, object, old_object.revision, old_object.created)),
-                    false,
-                ));
+                return Ok((Arc::new(Object::from_value(&cache.resource, &object, old_object.revision)), false));
             } else {
                 convert::to_storage(&cache.resource, &mut object);
                 registry.put(&cache, object, old_object.revision).await?

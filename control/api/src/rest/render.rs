@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use http::Response;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ impl Call {
             && self.accept.encoding == Encoding::Json
             && self.resource.is_storage_version()
         {
-            return Ok(wire::respond(code, "application/json", object.json.clone()));
+            return Ok(wire::respond(code, "application/json", object.json()));
         }
         self.render_value(code, self.shaped(object)?)
     }
@@ -86,29 +86,30 @@ impl Call {
             let bytes = wire::protobuf::list(&api_version, &kind, &metadata, &items)?;
             return Ok(wire::respond(200, Encoding::Protobuf.content_type(), bytes));
         }
-        let size = page.objects.iter().map(|o| o.json.len() + 1).sum::<usize>();
+        let size = page.objects.iter().map(|o| o.size() + 1).sum::<usize>();
         let mut bytes = BytesMut::with_capacity(size + 256);
         let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
         bytes.put_slice(&head.as_bytes()[..head.len() - 1]);
         bytes.put_slice(b",\"items\":[");
         let raw = self.accept.shape == Shape::Object && self.resource.is_storage_version();
         // As kube-apiserver writes them: what the list says of all is not said again of each, but of custom resources.
-        let said = json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version()}).to_string();
-        let said = if self.resource.custom.is_some() { "" } else { &said[..said.len() - 1] };
-        let item = |json: &[u8]| match json.strip_prefix(said.as_bytes()) {
-            Some([b',', rest @ ..]) if !said.is_empty() => rest.len(),
-            _ => json.len(),
-        };
+        let said = self.accept.shape == Shape::Object && self.resource.custom.is_none();
         for (i, object) in page.objects.iter().enumerate() {
             if i > 0 {
                 bytes.put_u8(b',');
             }
-            let shaped = if raw { object.json.clone() } else { Bytes::from(self.shaped(object)?.to_string()) };
-            let kept = item(&shaped);
-            if kept < shaped.len() {
-                bytes.put_u8(b'{');
+            match (raw, said) {
+                (true, true) => object.write_item(&mut bytes),
+                (true, false) => object.write(&mut bytes),
+                (false, said) => {
+                    let mut shaped = self.shaped(object)?;
+                    if let Some(fields) = shaped.as_object_mut().filter(|_| said) {
+                        fields.shift_remove("kind");
+                        fields.shift_remove("apiVersion");
+                    }
+                    bytes.put_slice(shaped.to_string().as_bytes());
+                }
             }
-            bytes.put_slice(&shaped[shaped.len() - kept..]);
         }
         bytes.put_slice(b"]}");
         Ok(wire::respond(200, "application/json", bytes.freeze()))

@@ -84,12 +84,7 @@ impl Call {
             let reservation = self.allocate(&mut object, Some(&old))?;
             self.stored(&mut object).await?;
             if self.dry_run()? {
-                return Ok(Arc::new(Object::from_value(
-                    &cache.resource,
-                    object,
-                    old_object.revision,
-                    old_object.created,
-                )));
+                return Ok(Arc::new(Object::from_value(&cache.resource, &object, old_object.revision)));
             }
             let outcome = if super::delete::is_finished(&object) {
                 registry.delete(&cache, &old_object).await?

@@ -235,7 +235,7 @@ impl Watch {
     async fn seen(&self, change: &Change) -> Result<Option<(EventType, Arc<Object>)>, Status> {
         let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
         if !self.call.selects_converted(&self.selectors) {
-            let Some((event, object)) = change.seen_by(&self.call.resource, matches) else { return Ok(None) };
+            let Some((event, object)) = change.seen_by(matches) else { return Ok(None) };
             return Ok(Some((event, self.call.present_one(object).await?)));
         }
         let present = |object: &Arc<Object>| self.call.present_one(object.clone());
@@ -246,7 +246,7 @@ impl Watch {
                 ChangeKind::Updated { object: present(object).await?, previous: present(previous).await? }
             }
         };
-        Ok(Change::new(change.revision, kind).seen_by(&self.call.resource, matches))
+        Ok(Change::new(change.revision, kind).seen_by(matches))
     }
 
     fn in_scope(&self, object: &Object) -> bool {
@@ -261,7 +261,7 @@ impl Watch {
 
     fn event(&mut self, event: EventType, object: &Object) -> Bytes {
         if self.is_shared() && self.call.accept.encoding == Encoding::Json {
-            return crate::cache::frame(event.name(), &object.json);
+            return crate::cache::object_frame(event.name(), object);
         }
         let value = match self.call.accept.shape {
             Shape::Table => {
