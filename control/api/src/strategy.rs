@@ -79,6 +79,15 @@ pub fn validate_update(resource: &Resource, subresource: &str, object: &Value, o
     check(resource, &object, &errors)
 }
 
+/// What the writer should hear about an object that passed; `old` is null on creation.
+pub fn warnings(resource: &Resource, subresource: &str, object: &Value, old: &Value) -> Vec<String> {
+    if resource.custom.is_some() {
+        return Vec::new();
+    }
+    let (object, old) = (convert::in_rules_form(resource, object), convert::in_rules_form(resource, old));
+    rules(resource).warnings(&object, &old, kind_of(subresource))
+}
+
 /// `Ok`, or 422 with the causes.
 pub fn check(resource: &Resource, object: &Value, errors: &Errors) -> Result<(), Status> {
     if errors.is_empty() {

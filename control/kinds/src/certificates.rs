@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 mod validation;
 
+pub(crate) use validation::validate_signer_name;
+
 pub(crate) static KINDS: &[Kind] = &[REQUEST];
 
 const REQUEST: Kind = Kind {

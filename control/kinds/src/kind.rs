@@ -162,6 +162,7 @@ impl Kind {
                 remove(meta, "generation");
             }
         }
+        crate::pod::disabled::drop_fields(self.group, self.kind, object, &serde_json::Value::Null);
         (self.prepare_create)(object);
     }
 
@@ -177,6 +178,7 @@ impl Kind {
             _ if self.status => copy(new, old, "status"),
             _ => {}
         }
+        crate::pod::disabled::drop_fields(self.group, self.kind, new, old);
         (self.prepare_update)(new, old, subresource);
         if self.generation && subresource != Subresource::Status && desired_changed(new, old, self.status) {
             let generation = int(&old["metadata"]["generation"]) + 1;
@@ -200,6 +202,11 @@ impl Kind {
         meta::validate_update(&new["metadata"], &old["metadata"], &mut errors);
         (self.validate_update)(new, old, subresource, &mut errors);
         errors
+    }
+
+    /// What a writer should hear about an object that is valid; `old` is null when it is being created.
+    pub fn warnings(&self, new: &Value, old: &Value, subresource: Subresource) -> Vec<String> {
+        crate::warnings::of(self.group, self.kind, new, old, subresource)
     }
 
     /// The columns of `kubectl get`, wide ones included.

@@ -40,6 +40,7 @@ mod service;
 mod storage;
 pub mod table;
 mod value;
+mod warnings;
 mod workload;
 
 pub use field::{ErrorType, Errors, FieldError};

@@ -81,6 +81,22 @@ pub fn dns1123_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// A subdomain in which underscores may stand, as resolvers' search paths have them.
+pub fn dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    const PART: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?";
+    let is_part =
+        |part: &str| shaped(part.strip_prefix('_').unwrap_or(part), lower, |c| lower(c) || c == b'-' || c == b'_');
+    let mut errors = Vec::new();
+    if value.len() > 253 {
+        errors.push(max_len_error(253));
+    }
+    if !value.split('.').all(is_part) {
+        let text = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+        errors.push(regex_error(text, &format!("{PART}(\\.{PART})*"), &["example.com"]));
+    }
+    errors
+}
+
 /// A DNS-1035 label: `abc-123`, no digit first.
 pub fn dns1035_label(value: &str) -> Vec<String> {
     let mut errors = Vec::new();

@@ -3,8 +3,10 @@ use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
 use crate::value::{flag, items, text};
 use serde_json::Value;
 
+pub(crate) mod app_armor;
 mod columns;
 pub(crate) mod defaults;
+pub(crate) mod disabled;
 mod qos;
 mod strategy;
 pub(crate) mod validation;

@@ -76,9 +76,7 @@ pub(crate) fn validate(name: &str, path: &Path<'_>, errors: &mut Errors) -> bool
 
 /// `validateContainerResourceName`.
 pub(crate) fn validate_of_container(name: &str, path: &Path<'_>, errors: &mut Errors) {
-    if !validate(name, path, errors) {
-        return;
-    }
+    validate(name, path, errors);
     if !name.contains('/') {
         if !matches!(name, "cpu" | "memory" | "ephemeral-storage") && !is_huge_page(name) {
             errors.invalid(path, name, "must be a standard resource for containers");

@@ -53,6 +53,7 @@ impl Call {
         self.track(&mut object, &Value::Null);
         strategy::validate_create(&self.resource, &object)?;
         crate::custom::warn(self, &object, &Value::Null);
+        strategy::warnings(&self.resource, "", &object, &Value::Null).into_iter().for_each(|text| self.warn(text));
         admission::validate(self, &object, None).await?;
         let reservation = self.allocate(&mut object, None)?;
         self.stored(&mut object).await?;

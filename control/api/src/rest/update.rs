@@ -76,6 +76,9 @@ impl Call {
             }
             strategy::validate_update(&self.resource, &self.info.subresource, &object, &old)?;
             crate::custom::warn(self, &object, &old);
+            strategy::warnings(&self.resource, &self.info.subresource, &object, &old)
+                .into_iter()
+                .for_each(|text| self.warn(text));
             admission::validate(self, &object, Some(&old)).await?;
             if object == old {
                 return Ok(old_object);

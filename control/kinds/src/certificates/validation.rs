@@ -58,7 +58,7 @@ fn whole(request: &Value, old: Option<&Value>, errors: &mut Errors) {
     if signer == LEGACY && !was_legacy {
         errors.invalid(&at, signer, "the legacy signerName is not allowed via this API version");
     } else {
-        signer_name(signer, &at, errors);
+        validate_signer_name(signer, &at, errors);
     }
     if spec["expirationSeconds"].as_i64().is_some_and(|seconds| seconds < 600) {
         let detail = "may not specify a duration less than 600 seconds (10 minutes)";
@@ -68,7 +68,7 @@ fn whole(request: &Value, old: Option<&Value>, errors: &mut Errors) {
 }
 
 /// `domain.name/path` (`ValidateSignerName`).
-fn signer_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn validate_signer_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
     if name.is_empty() {
         return errors.required(path, "");
     }

@@ -169,9 +169,54 @@ fn pull_policy(image: &str) -> &'static str {
         Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
         _ => (name, None),
     };
-    let path = repository.split_once('/').map_or(repository, |(_, path)| path);
-    let readable = !repository.is_empty() && !path.contains(|c: char| c.is_ascii_uppercase());
+    let readable = is_repository(repository) && tag.is_none_or(is_tag) && digest.is_none_or(is_digest);
     if readable && (tag == Some("latest") || (tag.is_none() && digest.is_none())) { "Always" } else { "IfNotPresent" }
+}
+
+/// A registry's host and port, unless it is left out, and a path of lower-case parts.
+fn is_repository(repository: &str) -> bool {
+    let (host, path) = match repository.split_once('/') {
+        Some((host, path))
+            if host.contains(['.', ':']) || host == "localhost" || host.contains(|c: char| c.is_ascii_uppercase()) =>
+        {
+            (host, path)
+        }
+        _ => ("docker.io", repository),
+    };
+    let (name, port) = host.rsplit_once(':').unwrap_or((host, "0"));
+    let is_host = name.split('.').all(|part| {
+        let word = |c: char| c.is_ascii_alphanumeric();
+        part.starts_with(word) && part.ends_with(word) && part.chars().all(|c| word(c) || c == '-')
+    });
+    (is_host || name.starts_with('['))
+        && !port.is_empty()
+        && port.bytes().all(|c| c.is_ascii_digit())
+        && host.len() + path.len() < 255
+        && path.split('/').all(is_path_part)
+}
+
+/// Words of lower-case letters and digits with `.`, `_`, `__` or dashes between them.
+fn is_path_part(part: &str) -> bool {
+    let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separated = part.split(word).filter(|separator| !separator.is_empty());
+    part.starts_with(word)
+        && part.ends_with(word)
+        && separated
+            .into_iter()
+            .all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|c| c == b'-'))
+}
+
+fn is_tag(tag: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    tag.len() <= 128 && tag.starts_with(word) && tag.chars().all(|c| word(c) || c == '.' || c == '-')
+}
+
+fn is_digest(digest: &str) -> bool {
+    digest.split_once(':').is_some_and(|(algorithm, hex)| {
+        algorithm.starts_with(|c: char| c.is_ascii_alphabetic())
+            && hex.len() >= 32
+            && hex.bytes().all(|c| c.is_ascii_hexdigit())
+    })
 }
 
 /// A volume: an emptyDir when it names no source, and each source's own defaults.
@@ -219,7 +264,9 @@ pub(crate) fn volume_source(volume: &mut Value) {
     for (name, fields) in DEFAULTS {
         if let Some(source) = at(volume, &[name]) {
             for (field, value) in *fields {
-                default_zero(source, field, *value);
+                // Those of azureDisk are pointers in Go: what is empty stays so, and is refused.
+                let default = if *name == "azureDisk" { default_to } else { default_zero };
+                default(source, field, *value);
             }
         }
     }
@@ -286,7 +333,11 @@ mod tests {
             ("registry:5000/nginx", "Always"),
             ("registry:5000/nginx:v1", "IfNotPresent"),
             ("nginx@sha256:aaaa", "IfNotPresent"),
-            ("nginx:latest@sha256:aaaa", "Always"),
+            ("nginx:latest@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "Always"),
+            ("nginx:latest@sha256:aaaa", "IfNotPresent"),
+            ("My_Registry.io/a", "IfNotPresent"),
+            ("a b", "IfNotPresent"),
+            ("a__b/c--d", "Always"),
             ("", "IfNotPresent"),
         ] {
             assert_eq!(pull_policy(image), policy, "{image}");

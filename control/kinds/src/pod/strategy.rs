@@ -1,5 +1,5 @@
 //! What a Pod's create and update requests may set: the initial status, the observed generation, what /status keeps.
-use super::{defaults, qos_class};
+use super::{app_armor, defaults, qos_class};
 use crate::kind::Subresource;
 use crate::value::{at, copy, default_to, int, is_empty, items, items_at, remove, same, set, text};
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ pub(super) fn prepare_create(pod: &mut Value) {
         set(meta, "generation", 1);
     }
     label_keys_into_selectors(pod);
+    app_armor::annotations_into_fields(pod);
 }
 
 pub(super) fn prepare_update(new: &mut Value, old: &Value, subresource: Subresource) {

@@ -9,9 +9,12 @@ use crate::value::{flag, int, is_empty, items, strings, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
+mod annotations;
+mod claims;
 mod containers;
 mod env;
 mod handlers;
+mod os;
 mod resources;
 mod scheduling;
 mod security;
@@ -38,7 +41,8 @@ pub(super) fn validate_create(pod: &Value, errors: &mut Errors) {
 /// What every stored Pod satisfies.
 fn validate_pod(pod: &Value, errors: &mut Errors) {
     let spec = &pod["spec"];
-    validate_spec(spec, text(&pod["metadata"]["name"]), true, &SPEC, errors);
+    annotations::validate(pod, errors);
+    validate_spec(spec, Some(pod), &SPEC, errors);
     if text(&spec["serviceAccountName"]).is_empty() {
         let volumes = SPEC.child("volumes");
         for (index, volume) in items(&spec["volumes"]).iter().enumerate() {
@@ -73,20 +77,25 @@ fn validate_pod(pod: &Value, errors: &mut Errors) {
 pub(crate) fn validate_template(template: &Value, path: &Path<'_>, errors: &mut Errors) {
     validate_labels(&template["metadata"]["labels"], &path.child("labels"), errors);
     validate_annotations(&template["metadata"]["annotations"], &path.child("annotations"), errors);
-    validate_spec(&template["spec"], "", false, &path.child("spec"), errors);
+    validate_spec(&template["spec"], None, &path.child("spec"), errors);
     if !is_empty(&template["spec"]["ephemeralContainers"]) {
         errors.forbidden(&path.child("spec.ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
 }
 
-/// A pod spec; `pod` is the Pod's name ("" in templates).
-fn validate_spec(spec: &Value, pod: &str, is_pod: bool, path: &Path<'_>, errors: &mut Errors) {
+/// A pod spec; `pod` is the Pod itself, none in templates.
+fn validate_spec(spec: &Value, pod: Option<&Value>, path: &Path<'_>, errors: &mut Errors) {
+    let is_pod = pod.is_some();
+    let metadata = &pod.unwrap_or(&Value::Null)["metadata"];
+    let mirror = metadata["annotations"].get(annotations::MIRROR).is_some();
+    let pod = text(&metadata["name"]);
     if spec["terminationGracePeriodSeconds"].is_null() {
         errors.required(&path.child("terminationGracePeriodSeconds"), "");
     }
     let volumes = volumes::validate(&spec["volumes"], pod, &path.child("volumes"), errors);
-    containers::validate(spec, &volumes, path, errors);
-    resources::validate_pod_level(spec, &path.child("resources"), errors);
+    let claims = claims::validate(&spec["resourceClaims"], mirror, &path.child("resourceClaims"), errors);
+    containers::validate(spec, &volumes, &claims, path, errors);
+    resources::validate_pod_level(spec, &claims, &path.child("resources"), errors);
     if flag(&spec["hostNetwork"]) {
         validate_host_ports(spec, is_pod, &path.child("containers"), errors);
     }
@@ -98,6 +107,8 @@ fn validate_spec(spec: &Value, pod: &str, is_pod: bool, path: &Path<'_>, errors:
     validate_dns(spec, &path.child("dnsConfig"), errors);
     validate_gates(spec, path, errors);
     scheduling::validate_spread(&spec["topologySpreadConstraints"], &path.child("topologySpreadConstraints"), errors);
+    os::host_process(spec, path, errors);
+    security::validate_host_users(spec, path, errors);
     validate_host_name(spec, path, errors);
     validate_names(spec, path, errors);
     validate_deadline(&spec["activeDeadlineSeconds"], 1, &path.child("activeDeadlineSeconds"), errors);
@@ -117,14 +128,8 @@ fn validate_spec(spec: &Value, pod: &str, is_pod: bool, path: &Path<'_>, errors:
         let overhead = serde_json::json!({"limits": spec["overhead"]});
         resources::validate(&overhead, &path.child("overhead"), errors);
     }
-    if !spec["os"].is_null() {
-        let os = text(&spec["os"]["name"]);
-        match os {
-            "" => errors.required(&path.child("os.name"), ""),
-            "linux" | "windows" => {}
-            _ => errors.not_supported(&path.child("os"), os, &["linux", "windows"]),
-        }
-    }
+    os::validate(spec, path, errors);
+    env::validate_file_volumes(spec, path, errors);
 }
 
 /// A required member of an enumeration.
@@ -245,8 +250,7 @@ fn validate_dns(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     for (index, search) in searches.into_iter().enumerate().filter(|(_, search)| *search != ".") {
         let search = search.strip_suffix('.').unwrap_or(search);
-        let relaxed = search.replace('_', "a");
-        errors.invalid_each(&path_searches.index(index), search, names::dns1123_subdomain(&relaxed));
+        errors.invalid_each(&path_searches.index(index), search, names::dns1123_subdomain_with_underscore(search));
     }
     for (index, option) in items(&config["options"]).iter().enumerate() {
         if text(&option["name"]).is_empty() {

@@ -1,6 +1,6 @@
 //! The three container lists of a pod spec.
 use super::volumes::Volumes;
-use super::{env, handlers, one_of, resources, security, volumes};
+use super::{claims, env, handlers, one_of, resources, security, volumes};
 use crate::field::{Errors, Path};
 use crate::names;
 use crate::pod::is_sidecar;
@@ -12,10 +12,17 @@ use std::collections::BTreeSet;
 struct Pod<'a> {
     spec: &'a Value,
     volumes: &'a Volumes<'a>,
+    claims: &'a BTreeSet<&'a str>,
 }
 
-pub(super) fn validate(spec: &Value, volumes: &Volumes<'_>, path: &Path<'_>, errors: &mut Errors) {
-    let pod = Pod { spec, volumes };
+pub(super) fn validate(
+    spec: &Value,
+    volumes: &Volumes<'_>,
+    claims: &BTreeSet<&str>,
+    path: &Path<'_>,
+    errors: &mut Errors,
+) {
+    let pod = Pod { spec, volumes, claims };
     pod.main(&path.child("containers"), errors);
     pod.init(&path.child("initContainers"), errors);
     pod.ephemeral(&path.child("ephemeralContainers"), errors);
@@ -141,6 +148,7 @@ impl Pod<'_> {
         volumes::validate_devices(container, self.volumes, &path.child("volumeDevices"), errors);
         one_of(container, "imagePullPolicy", &["Always", "IfNotPresent", "Never"], path, errors);
         resources::validate(&container["resources"], &path.child("resources"), errors);
+        claims::validate_used(&container["resources"]["claims"], self.claims, &path.child("resources.claims"), errors);
         self.resize_policy(&container["resizePolicy"], &path.child("resizePolicy"), errors);
         let host_users = self.spec["hostUsers"].as_bool().unwrap_or(true);
         security::validate_container(&container["securityContext"], host_users, &path.child("securityContext"), errors);
@@ -185,8 +193,9 @@ fn restart_policy(container: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
     for (index, rule) in rules.iter().enumerate() {
         let path = path.index(index);
-        if text(&rule["action"]) != "Restart" {
-            errors.not_supported(&path.child("action"), text(&rule["action"]), &["Restart"]);
+        if !matches!(text(&rule["action"]), "Restart" | "RestartAllContainers") {
+            let supported = ["Restart", "RestartAllContainers"];
+            errors.not_supported(&path.child("action"), text(&rule["action"]), &supported);
         }
         let (codes, path) = (&rule["exitCodes"], path.child("exitCodes"));
         if codes.is_null() {

@@ -115,6 +115,29 @@ fn validate_file_key(source: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
+/// Files that variables come from lie in volumes of type emptyDir.
+pub(super) fn validate_file_volumes(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for list in ["initContainers", "containers", "ephemeralContainers"] {
+        let path = path.child(list);
+        for (index, container) in items(&spec[list]).iter().enumerate() {
+            let path = path.index(index);
+            let path = path.child("env");
+            for (index, variable) in items(&container["env"]).iter().enumerate() {
+                let Some(name) = variable["valueFrom"]["fileKeyRef"].get("volumeName") else { continue };
+                let (path, name) = (path.index(index), text(name));
+                let path = path.child("valueFrom.fileKeyRef.volumeName");
+                match items(&spec["volumes"]).iter().rfind(|volume| text(&volume["name"]) == name) {
+                    None => errors.not_found(&path, name),
+                    Some(volume) if volume["emptyDir"].is_null() => {
+                        errors.invalid(&path, name, "referenced volume must be of type emptyDir");
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+}
+
 /// A field of the pod: one of `fields`, or a label or annotation by its key.
 pub(super) fn validate_field_ref(source: &Value, fields: &[&str], path: &Path<'_>, errors: &mut Errors) {
     for member in ["apiVersion", "fieldPath"] {
@@ -123,13 +146,21 @@ pub(super) fn validate_field_ref(source: &Value, fields: &[&str], path: &Path<'_
         }
     }
     let field = text(&source["fieldPath"]);
+    let version = text(&source["apiVersion"]);
+    if version != "v1" {
+        let detail = format!("error converting fieldPath: unsupported pod version: {version}");
+        return errors.invalid(&path.child("fieldPath"), field, detail);
+    }
     if let Some((base, key)) = field.strip_suffix("']").and_then(|field| field.split_once("['")) {
         return match base {
             "metadata.annotations" => {
                 errors.invalid_each(path, &key.to_lowercase(), names::qualified_name(&key.to_lowercase()));
             }
             "metadata.labels" => errors.invalid_each(path, key, names::qualified_name(key)),
-            _ => errors.invalid(path, base, "does not support subscript"),
+            _ => {
+                let detail = format!("error converting fieldPath: field label does not support subscript: {field}");
+                errors.invalid(&path.child("fieldPath"), field, detail);
+            }
         };
     }
     const KNOWN: [&str; 11] = [

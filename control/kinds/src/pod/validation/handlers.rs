@@ -6,7 +6,8 @@ use crate::value::{int, is_empty, items, text};
 use serde_json::Value;
 
 pub(super) fn validate(container: &Value, spec: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let grace = spec["terminationGracePeriodSeconds"].as_i64();
+    // What is below zero counts as one second.
+    let grace = spec["terminationGracePeriodSeconds"].as_i64().map(|grace| if grace < 0 { 1 } else { grace });
     for hook in ["postStart", "preStop"] {
         let (handler, path) = (&container["lifecycle"][hook], path.child("lifecycle"));
         if handler.is_object() {

@@ -111,6 +111,7 @@ fn validate_pod_term(term: &Value, path: &Path<'_>, errors: &mut Errors) {
     for list in ["matchLabelKeys", "mismatchLabelKeys"] {
         validate_label_keys(term, list, path, errors);
     }
+    validate_twice_chosen(term, path, errors);
     let topology = text(&term["topologyKey"]);
     if topology.is_empty() {
         errors.required(&path.child("topologyKey"), "can not be empty");
@@ -122,10 +123,30 @@ fn validate_label_keys(term: &Value, list: &str, path: &Path<'_>, errors: &mut E
     let keys = strings(&term[list]);
     let path = path.child(list);
     if !keys.is_empty() && term["labelSelector"].is_null() {
-        errors.forbidden(&path, "must not be specified when labelSelector is not set");
+        return errors.forbidden(&path, "must not be specified when labelSelector is not set");
     }
     for (index, key) in keys.into_iter().enumerate() {
         errors.invalid_each(&path.index(index), key, names::qualified_name(key));
+    }
+}
+
+/// Keys of matchLabelKeys are expressions of the selector by now: a key that was there before is there twice.
+fn validate_twice_chosen(term: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (matched, selector) = (strings(&term["matchLabelKeys"]), &term["labelSelector"]);
+    let mut seen: Vec<&str> = crate::value::entries(&selector["matchLabels"]).map(|(key, _)| key).collect();
+    for expression in items(&selector["matchExpressions"]) {
+        let key = text(&expression["key"]);
+        if let Some(index) = matched.iter().rposition(|matched| *matched == key)
+            && seen.contains(&key)
+        {
+            errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
+        }
+        seen.push(key);
+    }
+    let mismatched = strings(&term["mismatchLabelKeys"]);
+    let path = path.child("matchLabelKeys");
+    for (index, key) in matched.into_iter().enumerate().filter(|(_, key)| mismatched.contains(key)) {
+        errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and mismatchLabelKeys");
     }
 }
 
@@ -166,6 +187,7 @@ pub(super) fn validate_spread(constraints: &Value, path: &Path<'_>, errors: &mut
             }
         }
         validate_label_keys(constraint, "matchLabelKeys", &path, errors);
+        validate_twice_chosen(constraint, &path, errors);
         validate_selector(&constraint["labelSelector"], &path.child("labelSelector"), errors);
     }
 }

@@ -3,9 +3,12 @@ use super::env::{validate_field_ref, validate_resource_ref};
 use crate::field::{Errors, Path};
 use crate::names;
 use crate::quantity::Quantity;
-use crate::value::{entries, flag, int, is_empty, items, text};
+use crate::value::{flag, int, is_empty, items, text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod plugins;
+mod projected;
 
 /// The valid volumes of a pod by name.
 pub(super) type Volumes<'a> = BTreeMap<&'a str, &'a Value>;
@@ -25,7 +28,7 @@ pub(super) fn validate<'a>(volumes: &'a Value, pod: &str, path: &Path<'_>, error
     for (index, volume) in items(volumes).iter().enumerate() {
         let path = path.index(index);
         let before = errors.0.len();
-        validate_source(volume, &path, errors);
+        validate_source(volume, pod, &path, errors);
         let name = text(&volume["name"]);
         if name.is_empty() {
             errors.required(&path.child("name"), "");
@@ -47,93 +50,121 @@ pub(super) fn validate<'a>(volumes: &'a Value, pod: &str, path: &Path<'_>, error
     valid
 }
 
+/// Volume sources in the order in which Kubernetes looks for them.
+const KINDS: [&str; 30] = [
+    "emptyDir",
+    "hostPath",
+    "gitRepo",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "secret",
+    "nfs",
+    "iscsi",
+    "glusterfs",
+    "flocker",
+    "persistentVolumeClaim",
+    "rbd",
+    "cinder",
+    "cephfs",
+    "quobyte",
+    "downwardAPI",
+    "fc",
+    "flexVolume",
+    "configMap",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "storageos",
+    "projected",
+    "scaleIO",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
 /// Exactly one source, well-formed.
-fn validate_source(volume: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn validate_source(volume: &Value, pod: &str, path: &Path<'_>, errors: &mut Errors) {
     let mut found = false;
-    for (kind, source) in entries(volume).filter(|(kind, source)| *kind != "name" && !source.is_null()) {
-        let path = path.child(kind);
+    for kind in KINDS.into_iter().filter(|kind| !volume[*kind].is_null()) {
         if std::mem::replace(&mut found, true) {
-            errors.forbidden(&path, "may not specify more than 1 volume type");
+            errors.forbidden(&path.child(kind), "may not specify more than 1 volume type");
             continue;
         }
-        validate_one(kind, source, &path, errors);
+        let shown = if kind == "gcePersistentDisk" { "persistentDisk" } else { kind };
+        validate_one(kind, &volume[kind], pod, &path.child(shown), errors);
+        let name = text(&volume["name"]);
+        let portal = text(&volume["iscsi"]["targetPortal"]);
+        if kind == "iscsi" && !volume["iscsi"]["initiatorName"].is_null() && name.len() + portal.len() >= 64 {
+            let detail = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified.";
+            errors.invalid(&path.child("name"), name, detail);
+        }
+        if kind == "ephemeral" && !pod.is_empty() && !name.is_empty() {
+            let claim = format!("{pod}-{name}");
+            for wrong in names::dns1123_subdomain(&claim) {
+                let detail = format!("PVC name {}: {wrong}", crate::value::go_quote(&claim));
+                errors.invalid(&path.child("name"), name, detail);
+            }
+        }
     }
     if !found {
         errors.required(path, "must specify a volume type");
     }
 }
 
-fn validate_one(kind: &str, source: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for member in required_members(kind) {
-        if text(&source[*member]).is_empty() {
+fn validate_one(kind: &str, source: &Value, pod: &str, path: &Path<'_>, errors: &mut Errors) {
+    let mut required = |member: &str| {
+        if text(&source[member]).is_empty() {
             errors.required(&path.child(member), "");
         }
-    }
+    };
     match kind {
-        "emptyDir" if Quantity::from_value(&source["sizeLimit"]).is_ok_and(|limit| limit.is_negative()) => {
-            errors.forbidden(&path.child("sizeLimit"), "SizeLimit field must be a valid resource quantity");
-        }
-        "hostPath" => {
-            const TYPES: [&str; 8] =
-                ["", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"];
-            validate_no_backsteps(text(&source["path"]), &path.child("path"), errors);
-            let kind = text(&source["type"]);
-            if !TYPES.contains(&kind) {
-                errors.not_supported(&path.child("type"), kind, &TYPES);
+        "emptyDir" => {
+            if Quantity::from_value(&source["sizeLimit"]).is_ok_and(|limit| limit.is_negative()) {
+                let detail = "SizeLimit field must be a valid resource quantity";
+                errors.forbidden(&path.child("sizeLimit"), detail);
             }
         }
         "secret" | "configMap" => {
+            required(if kind == "secret" { "secretName" } else { "name" });
             validate_mode(&source["defaultMode"], &path.child("defaultMode"), errors);
-            validate_keys(&source["items"], &path.child("items"), errors);
-        }
-        "nfs" if !text(&source["path"]).starts_with('/') => {
-            errors.invalid(&path.child("path"), text(&source["path"]), "must be an absolute path");
-        }
-        "downwardAPI" => {
-            validate_mode(&source["defaultMode"], &path.child("defaultMode"), errors);
-            validate_downward(&source["items"], &path.child("items"), errors);
-        }
-        "projected" => validate_projected(source, path, errors),
-        "ephemeral" => {
-            let template = &source["volumeClaimTemplate"];
-            if template.is_null() {
-                errors.required(&path.child("volumeClaimTemplate"), "");
-            } else {
-                crate::storage::validate_claim_spec(&template["spec"], &path.child("volumeClaimTemplate.spec"), errors);
+            for (index, item) in items(&source["items"]).iter().enumerate() {
+                validate_key(item, &path.child("items").index(index), errors);
             }
         }
-        "csi" if !text(&source["driver"]).is_empty() => {
-            let driver = text(&source["driver"]).to_lowercase();
-            errors.invalid_each(&path.child("driver"), &driver, names::dns1123_subdomain(&driver));
+        "persistentVolumeClaim" => required("claimName"),
+        "downwardAPI" => {
+            validate_mode(&source["defaultMode"], &path.child("defaultMode"), errors);
+            items(&source["items"]).iter().for_each(|item| validate_downward_file(item, path, errors));
         }
-        _ => {}
-    }
-}
-
-/// The members that a source cannot do without.
-fn required_members(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "hostPath" => &["path"],
-        "secret" => &["secretName"],
-        "configMap" => &["name"],
-        "nfs" => &["server", "path"],
-        "persistentVolumeClaim" => &["claimName"],
-        "csi" => &["driver"],
-        "gitRepo" => &["repository"],
-        "gcePersistentDisk" => &["pdName"],
-        "awsElasticBlockStore" | "cinder" => &["volumeID"],
-        "glusterfs" => &["endpoints", "path"],
-        "rbd" => &["image"],
-        "iscsi" => &["targetPortal", "iqn"],
-        "azureFile" => &["secretName", "shareName"],
-        "azureDisk" => &["diskName", "diskURI"],
-        "flexVolume" => &["driver"],
-        "vsphereVolume" => &["volumePath"],
-        "photonPersistentDisk" => &["pdID"],
-        "portworxVolume" => &["volumeID"],
-        "scaleIO" => &["gateway", "system", "volumeName"],
-        "quobyte" => &["registry", "volume"],
-        _ => &[],
+        "projected" => projected::validate(source, path, errors),
+        "ephemeral" => {
+            let (template, path) = (&source["volumeClaimTemplate"], path.child("volumeClaimTemplate"));
+            if template.is_null() {
+                return errors.required(&path, "");
+            }
+            let (meta, path_meta) = (&template["metadata"], path.child("metadata"));
+            crate::meta::validate_annotations(&meta["annotations"], &path_meta.child("annotations"), errors);
+            crate::labels::validate_labels(&meta["labels"], &path_meta.child("labels"), errors);
+            crate::storage::validate_claim_spec(&template["spec"], &path.child("spec"), errors);
+        }
+        "csi" => {
+            plugins::csi_driver(text(&source["driver"]), &path.child("driver"), errors);
+            let secret = &source["nodePublishSecretRef"];
+            match text(&secret["name"]) {
+                _ if secret.is_null() => {}
+                "" => errors.required(&path.child("nodePublishSecretRef.name"), ""),
+                name => errors.invalid_each(&path.child("name"), name, names::dns1123_subdomain(name)),
+            }
+        }
+        "image" => {
+            if !pod.is_empty() {
+                required("reference");
+            }
+            super::one_of(source, "pullPolicy", &["Always", "IfNotPresent", "Never"], path, errors);
+        }
+        _ => plugins::validate(kind, source, path, errors),
     }
 }
 
@@ -143,96 +174,35 @@ fn validate_mode(mode: &Value, path: &Path<'_>, errors: &mut Errors) {
     }
 }
 
-fn validate_keys(keys: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for (index, item) in items(keys).iter().enumerate() {
-        let path = path.index(index);
-        for member in ["key", "path"] {
-            if text(&item[member]).is_empty() {
-                errors.required(&path.child(member), "");
-            }
+fn validate_key(item: &Value, path: &Path<'_>, errors: &mut Errors) {
+    for member in ["key", "path"] {
+        if text(&item[member]).is_empty() {
+            errors.required(&path.child(member), "");
         }
-        validate_file_path(text(&item["path"]), &path.child("path"), errors);
-        validate_mode(&item["mode"], &path.child("mode"), errors);
     }
+    validate_file_path(text(&item["path"]), &path.child("path"), errors);
+    validate_mode(&item["mode"], &path.child("mode"), errors);
 }
 
-fn validate_downward(files: &Value, path: &Path<'_>, errors: &mut Errors) {
-    for (index, file) in items(files).iter().enumerate() {
-        let path = path.index(index);
-        if text(&file["path"]).is_empty() {
-            errors.required(&path.child("path"), "");
-        }
-        validate_file_path(text(&file["path"]), &path.child("path"), errors);
-        let (field, resource) = (&file["fieldRef"], &file["resourceFieldRef"]);
-        if field.is_object() {
-            validate_field_ref(field, VOLUME_FIELDS, &path.child("fieldRef"), errors);
-            if resource.is_object() {
-                let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
-                errors.invalid(&path, "resource", detail);
-            }
-        } else if resource.is_object() {
-            validate_resource_ref(resource, true, &path.child("resourceFieldRef"), errors);
-        } else {
-            errors.required(&path, "one of fieldRef and resourceFieldRef is required");
-        }
-        validate_mode(&file["mode"], &path.child("mode"), errors);
-    }
-}
-
-fn validate_projected(projected: &Value, path: &Path<'_>, errors: &mut Errors) {
-    validate_mode(&projected["defaultMode"], &path.child("defaultMode"), errors);
-    let sources = path.child("sources");
-    let mut paths = BTreeSet::new();
-    for (index, source) in items(&projected["sources"]).iter().enumerate() {
-        let path = sources.index(index);
-        let mut present = 0;
-        for (kind, projection) in entries(source).filter(|(_, projection)| !projection.is_null()) {
-            present += 1;
-            let path = path.child(kind);
-            match kind {
-                "secret" | "configMap" => {
-                    if text(&projection["name"]).is_empty() {
-                        errors.required(&path.child("name"), "");
-                    }
-                    validate_keys(&projection["items"], &path.child("items"), errors);
-                }
-                "downwardAPI" => validate_downward(&projection["items"], &path.child("items"), errors),
-                "serviceAccountToken" => validate_token(projection, &path, errors),
-                _ => {}
-            }
-            let files = items(&projection["items"]).iter().map(|item| text(&item["path"]));
-            for file in files.chain([text(&projection["path"])]).filter(|file| !file.is_empty()) {
-                if !paths.insert(file.to_owned()) {
-                    errors.invalid(&sources, file, "conflicting duplicate paths");
-                }
-            }
-        }
-        match present {
-            0 => errors.forbidden(&path, "one of secret, downwardAPI, configMap, serviceAccountToken, clusterTrustBundle or podCertificate is required"),
-            1 => {}
-            _ => errors.forbidden(&path, "may not specify more than 1 volume type per source"),
-        }
-    }
-}
-
-fn validate_token(token: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let seconds = &token["expirationSeconds"];
-    if !seconds.is_null() && int(seconds) < 600 {
-        let detail = "may not specify a duration less than 10 minutes";
-        errors.invalid(&path.child("expirationSeconds"), int(seconds), detail);
-    }
-    if int(seconds) > 1 << 32 {
-        errors.invalid(
-            &path.child("expirationSeconds"),
-            int(seconds),
-            "may not specify a duration larger than 2^32 seconds",
-        );
-    }
-    if text(&token["path"]).is_empty() {
+/// A file of the downward API. `path` is the whole list's, as Kubernetes reports it.
+fn validate_downward_file(file: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if text(&file["path"]).is_empty() {
         errors.required(&path.child("path"), "");
-    } else {
-        validate_file_path(text(&token["path"]), &path.child("path"), errors);
     }
+    validate_file_path(text(&file["path"]), &path.child("path"), errors);
+    let (field, resource) = (&file["fieldRef"], &file["resourceFieldRef"]);
+    if field.is_object() {
+        validate_field_ref(field, VOLUME_FIELDS, &path.child("fieldRef"), errors);
+        if resource.is_object() {
+            let detail = "fieldRef and resourceFieldRef can not be specified simultaneously";
+            errors.invalid(path, "resource", detail);
+        }
+    } else if resource.is_object() {
+        validate_resource_ref(resource, true, &path.child("resourceFieldRef"), errors);
+    } else {
+        errors.required(path, "one of fieldRef and resourceFieldRef is required");
+    }
+    validate_mode(&file["mode"], &path.child("mode"), errors);
 }
 
 /// A relative path that does not climb.
