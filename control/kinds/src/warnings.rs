@@ -45,10 +45,8 @@ pub(crate) fn of(group: &str, kind: &str, new: &Value, old: &Value, subresource:
             pod_names(new, old, &mut found);
             template(new, old, "spec.template", &new["spec"]["template"], &mut found);
         }
-        ("apps", "DaemonSet", _) => {
-            if old.is_null() || !same(&new["spec"]["template"], &old["spec"]["template"]) {
-                pod::of_template(&new["spec"]["template"], &Path::new("spec.template"), &mut found);
-            }
+        ("apps", "DaemonSet", _) if old.is_null() || !same(&new["spec"]["template"], &old["spec"]["template"]) => {
+            pod::of_template(&new["spec"]["template"], &Path::new("spec.template"), &mut found);
         }
         ("apps", "StatefulSet", _) => stateful_set(new, old, &mut found),
         ("batch", "Job", _) => {

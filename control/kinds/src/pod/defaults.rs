@@ -266,7 +266,7 @@ pub(crate) fn volume_source(volume: &mut Value) {
             for (field, value) in *fields {
                 // Those of azureDisk are pointers in Go: what is empty stays so, and is refused.
                 let default = if *name == "azureDisk" { default_to } else { default_zero };
-                default(source, field, *value);
+                default(source, field, value);
             }
         }
     }
