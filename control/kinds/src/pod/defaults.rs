@@ -263,7 +263,7 @@ pub(crate) fn volume_source(volume: &mut Value) {
     ];
     for (name, fields) in DEFAULTS {
         if let Some(source) = at(volume, &[name]) {
-            for (field, value) in *fields {
+            for &(field, value) in *fields {
                 // Those of azureDisk are pointers in Go: what is empty stays so, and is refused.
                 let default = if *name == "azureDisk" { default_to } else { default_zero };
                 default(source, field, value);
