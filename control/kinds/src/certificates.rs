@@ -16,7 +16,7 @@ const REQUEST: Kind = Kind {
     kind: "CertificateSigningRequest",
     namespaced: false,
     status: true,
-    name: NameRule::Any,
+    name: NameRule::PathSegment,
     prepare_create: |request| set(request, "status", json!({})),
     prepare_update: |new, old, subresource| {
         copy(new, old, "spec");

@@ -2,7 +2,7 @@
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind};
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{int, text};
+use crate::value::{at, int, object_at, remove, text};
 use serde_json::Value;
 
 const COORDINATION: Kind = Kind { group: "coordination.k8s.io", ..GENERAL };
@@ -10,6 +10,12 @@ const COORDINATION: Kind = Kind { group: "coordination.k8s.io", ..GENERAL };
 pub(crate) static KINDS: &[Kind] = &[
     Kind {
         kind: "Lease",
+        names_version: true,
+        defaults: |_, lease| {
+            object_at(lease, "spec");
+        },
+        prepare_create: |lease| drop_coordinated(lease, &Value::Null),
+        prepare_update: |new, old, _| drop_coordinated(new, old),
         validate,
         validate_update: |new, _, _, errors| validate(new, errors),
         columns: &[NAME, Column::text("Holder", "Who holds the lease."), AGE],
@@ -34,6 +40,16 @@ pub(crate) static KINDS: &[Kind] = &[
         ..COORDINATION
     },
 ];
+
+/// Coordinated leader election is off by default: its members are dropped unless they are stored already.
+fn drop_coordinated(new: &mut Value, old: &Value) {
+    let Some(spec) = at(new, &["spec"]) else { return };
+    for member in ["strategy", "preferredHolder"] {
+        if old["spec"][member].is_null() {
+            remove(spec, member);
+        }
+    }
+}
 
 fn validate(lease: &Value, errors: &mut Errors) {
     let (spec, path) = (&lease["spec"], Path::new("spec"));

@@ -1,11 +1,13 @@
 //! Endpoints and EndpointSlice.
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind, Subresource};
-use crate::meta::immutable;
+use crate::meta::immutable_text;
 use crate::names;
 use crate::net::{validate_endpoint_ip, validate_ip};
 use crate::table::{AGE, Column, NAME, age, name, with_more};
-use crate::value::{at, default_to, default_zero, int, items, items_at, same, set, strings, text};
+use crate::value::{
+    at, default_to, default_zero, int, items, items_at, null_list, object_at, remove, same, set, strings, text,
+};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -10,7 +10,7 @@ mod validation;
 
 const EVENT: Kind = Kind {
     kind: "Event",
-    name: NameRule::Any,
+    name: NameRule::PathSegment,
     validate: validation::core,
     validate_update: |new, _, _, errors| validation::core(new, errors),
     columns: COLUMNS,

@@ -1,7 +1,7 @@
 //! FlowSchema and PriorityLevelConfiguration.
 use crate::kind::{GENERAL, Kind, Subresource};
 use crate::table::{AGE, Column, NAME, age, name, or_none};
-use crate::value::{at, default_to, default_zero, int, items, set, text};
+use crate::value::{at, default_to, default_zero, int, items, object_at, set, text};
 use serde_json::{Value, json};
 
 pub mod bootstrap;
@@ -21,6 +21,7 @@ const FLOW_CONTROL: Kind = Kind {
 const FLOW_SCHEMA: Kind = Kind {
     kind: "FlowSchema",
     defaults: |_, schema| {
+        object_at(schema, "spec");
         if let Some(spec) = at(schema, &["spec"]) {
             default_zero(spec, "matchingPrecedence", 1000);
         }

@@ -41,6 +41,10 @@ pub struct Kind {
     pub status_on_create: bool,
     /// Whether metadata.generation counts changes of the spec.
     pub generation: bool,
+    /// Whether an update must say on which resourceVersion it builds.
+    pub names_version: bool,
+    /// Whether an update of the status leaves labels, annotations, finalizers and owners as they are.
+    pub status_keeps_metadata: bool,
     /// What names may look like.
     pub name: NameRule,
     pub(crate) defaults: fn(&str, &mut Value),
@@ -71,6 +75,8 @@ pub(crate) const GENERAL: Kind = Kind {
     status: false,
     status_on_create: false,
     generation: false,
+    names_version: false,
+    status_keeps_metadata: false,
     name: NameRule::Subdomain,
     defaults: no_defaults,
     prepare_create: no_prepare_create,
@@ -121,7 +127,7 @@ pub(crate) fn not_supported(_: &Kind, label: &str) -> String {
 impl Kind {
     /// The rules for a custom resource: only the general ones.
     pub const fn custom(namespaced: bool, status: bool) -> Self {
-        Self { namespaced, status, generation: true, ..GENERAL }
+        Self { namespaced, status, generation: true, names_version: true, ..GENERAL }
     }
 
     /// Whether this kind has an entry of its own (so the answer is no for custom resources).
@@ -172,7 +178,12 @@ impl Kind {
             copy(meta, &old["metadata"], "generation");
         }
         match subresource {
-            Subresource::Status => keep_all_but_status(new, old),
+            Subresource::Status => {
+                keep_all_but_status(new, old);
+                if self.status_keeps_metadata {
+                    keep_metadata(new, old);
+                }
+            }
             // An approval writes a part of the status, which its kind knows.
             Subresource::Approval => {}
             _ if self.status => copy(new, old, "status"),
@@ -282,6 +293,14 @@ fn keep_all_but_status(new: &mut Value, old: &Value) {
         if !matches!(key, "apiVersion" | "kind" | "metadata" | "status") {
             map.insert(key.to_owned(), value.clone());
         }
+    }
+}
+
+/// What `metav1.ResetObjectMetaForStatus` takes from the stored object.
+fn keep_metadata(new: &mut Value, old: &Value) {
+    let Some(meta) = new.get_mut("metadata") else { return };
+    for member in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        copy(meta, &old["metadata"], member);
     }
 }
 

@@ -209,6 +209,20 @@ pub fn format_labels(labels: &Value) -> String {
     if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
 }
 
+/// A LabelSelector as Go writes it whole: a requirement's key and operator always stand there.
+pub(crate) fn shown_selector(selector: &Value) -> Value {
+    let mut shown = selector.clone();
+    for expression in crate::value::items_at(&mut shown, &["matchExpressions"]) {
+        let members = ["key", "operator"].map(|member| (member.to_owned(), text(&expression[member]).into()));
+        let mut whole = serde_json::Map::from_iter(members);
+        if !crate::value::is_empty(&expression["values"]) {
+            whole.insert("values".to_owned(), expression["values"].take());
+        }
+        *expression = whole.into();
+    }
+    shown
+}
+
 /// Checks a map of labels.
 pub fn validate_labels(labels: &Value, path: &Path<'_>, errors: &mut Errors) {
     for (key, value) in crate::value::entries(labels) {

@@ -19,6 +19,13 @@ pub fn immutable(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors)
     }
 }
 
+/// The same for a string, which Go prints as "" when it is absent.
+pub fn immutable_text(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if text(new) != text(old) {
+        errors.invalid(path, text(new), IMMUTABLE);
+    }
+}
+
 /// Adds an error when an integer is below zero.
 pub fn non_negative(value: &Value, path: &Path<'_>, errors: &mut Errors) {
     if int(value) < 0 {

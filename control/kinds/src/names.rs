@@ -327,7 +327,7 @@ impl NameRule {
             Self::IpAddress => match name.parse::<std::net::IpAddr>() {
                 Ok(ip) if ip.to_string() == name => Vec::new(),
                 Ok(ip) => vec![format!("must be in canonical form (\"{ip}\")")],
-                Err(_) => vec!["must be a valid IP address".to_owned()],
+                Err(_) => vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()],
             },
             Self::Any => Vec::new(),
         }

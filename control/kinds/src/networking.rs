@@ -95,6 +95,7 @@ const NETWORK_POLICY: Kind = Kind {
     defaults: |_, policy| {
         object_at(policy, "spec");
         let Some(spec) = at(policy, &["spec"]) else { return };
+        object_at(spec, "podSelector");
         let egress = !is_empty(&spec["egress"]);
         default_zero(spec, "policyTypes", if egress { json!(["Ingress", "Egress"]) } else { json!(["Ingress"]) });
         for direction in ["ingress", "egress"] {
@@ -135,6 +136,8 @@ const SERVICE_CIDR: Kind = Kind {
     kind: "ServiceCIDR",
     namespaced: false,
     status: true,
+    status_keeps_metadata: true,
+    prepare_create: |cidr| set(cidr, "status", json!({})),
     validate: address::cidrs,
     validate_update: |new, old, subresource, errors| {
         if subresource != Subresource::Status {

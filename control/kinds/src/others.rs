@@ -8,13 +8,15 @@ use serde_json::{Value, json};
 
 mod admission;
 mod api_service;
+mod priority_class;
 mod quota;
+mod runtime_class;
 mod webhooks;
 
 pub(crate) static KINDS: &[Kind] = &[
     POD_TEMPLATE,
-    PRIORITY_CLASS,
-    RUNTIME_CLASS,
+    priority_class::KIND,
+    runtime_class::KIND,
     quota::RESOURCE_QUOTA,
     quota::LIMIT_RANGE,
     webhooks::VALIDATING,
@@ -50,56 +52,6 @@ const POD_TEMPLATE: Kind = Kind {
         let [names, images] = containers(&object["template"]["spec"]);
         vec![name(object), names, images, format_labels(&object["template"]["metadata"]["labels"]).into()]
     },
-    ..GENERAL
-};
-
-const PRIORITY_CLASS: Kind = Kind {
-    group: "scheduling.k8s.io",
-    kind: "PriorityClass",
-    namespaced: false,
-    generation: true,
-    defaults: |_, class| default_to(class, "preemptionPolicy", "PreemptLowerPriority"),
-    validate: |class, errors| {
-        let (name, value) = (text(&class["metadata"]["name"]), int(&class["value"]));
-        if !name.starts_with("system-") && value > 1_000_000_000 {
-            let detail = "maximum allowed value of a user defined priority is 1000000000";
-            errors.forbidden(&crate::field::Path::new("value"), detail);
-        }
-    },
-    validate_update: |new, old, _, errors| {
-        if int(&new["value"]) != int(&old["value"]) {
-            errors.forbidden(&crate::field::Path::new("value"), "may not be changed in an update.");
-        }
-    },
-    columns: &[
-        NAME,
-        Column::integer("Value", "The priority."),
-        Column::boolean("Global-Default", "Whether pods without a class get it."),
-        AGE,
-        Column::text("PreemptionPolicy", "Whether such pods evict others.").wide(),
-    ],
-    cells: |class, now| {
-        vec![
-            name(class),
-            int(&class["value"]).into(),
-            flag(&class["globalDefault"]).into(),
-            age(class, now),
-            text(&class["preemptionPolicy"]).into(),
-        ]
-    },
-    ..GENERAL
-};
-
-const RUNTIME_CLASS: Kind = Kind {
-    group: "node.k8s.io",
-    kind: "RuntimeClass",
-    namespaced: false,
-    validate_update: |new, old, _, errors| {
-        let path = crate::field::Path::new("handler");
-        crate::meta::immutable(&new["handler"], &old["handler"], &path, errors);
-    },
-    columns: &[NAME, Column::text("Handler", "The runtime's own name for the class."), AGE],
-    cells: |class, now| vec![name(class), text(&class["handler"]).into(), age(class, now)],
     ..GENERAL
 };
 

@@ -4,8 +4,9 @@ use crate::int_or_string;
 use crate::kind::{GENERAL, Kind, Subresource};
 use crate::labels::validate_selector;
 use crate::meta::non_negative;
+use crate::names::NameRule;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{int, set, text};
+use crate::value::{int, object_at, set};
 use serde_json::{Value, json};
 
 pub(crate) static KINDS: &[Kind] = &[Kind {
@@ -13,6 +14,11 @@ pub(crate) static KINDS: &[Kind] = &[Kind {
     kind: "PodDisruptionBudget",
     status: true,
     generation: true,
+    names_version: true,
+    name: NameRule::PathSegment,
+    defaults: |_, budget| {
+        object_at(budget, "spec");
+    },
     prepare_create: |budget| {
         let zero = json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0});
         set(budget, "status", zero);
@@ -57,8 +63,9 @@ fn validate(budget: &Value, errors: &mut Errors) {
         int_or_string::validate_at_most_100_percent(&spec[member], &path.child(member), errors);
     }
     validate_selector(&spec["selector"], &path.child("selector"), errors);
-    let eviction = text(&spec["unhealthyPodEvictionPolicy"]);
-    if !matches!(eviction, "" | "AlwaysAllow" | "IfHealthyBudget") {
+    if let Some(eviction) = spec["unhealthyPodEvictionPolicy"].as_str()
+        && !matches!(eviction, "AlwaysAllow" | "IfHealthyBudget")
+    {
         let path = path.child("unhealthyPodEvictionPolicy");
         errors.not_supported(&path, eviction, &["AlwaysAllow", "IfHealthyBudget"]);
     }

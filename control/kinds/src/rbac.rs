@@ -4,17 +4,18 @@ use crate::kind::{GENERAL, Kind};
 use crate::labels::validate_selector;
 use crate::names::{NameRule, dns1123_subdomain, path_segment};
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{at, default_zero, is_empty, items, items_at, same, text};
+use crate::value::{at, default_zero, is_empty, items, items_at, null_list, object_at, same, text};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 const RBAC: Kind = Kind { group: GROUP, name: NameRule::PathSegment, ..GENERAL };
 
 const CREATED_AT: &[Column] =
-    &[NAME, Column { format: "date", ..Column::text("Created At", "When the object was created.") }];
+    &[NAME, Column { data_type: "date", ..Column::text("Created At", crate::table::CREATED) }];
 
 const ROLE: Kind = Kind {
+    defaults: |_, role| null_list(role, "rules"),
     columns: CREATED_AT,
     cells: |role, _| vec![name(role), role["metadata"]["creationTimestamp"].clone()],
     ..RBAC
@@ -64,6 +65,7 @@ pub(crate) static KINDS: &[Kind] = &[
 ];
 
 fn defaults(binding: &mut Value) {
+    object_at(binding, "roleRef");
     if let Some(role) = at(binding, &["roleRef"]) {
         default_zero(role, "apiGroup", GROUP);
     }
@@ -85,7 +87,12 @@ fn validate_cluster_role(role: &Value, errors: &mut Errors) {
         errors.required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
     }
     for (index, selector) in selectors.iter().enumerate() {
-        validate_selector(selector, &path.index(index), errors);
+        let path = path.index(index);
+        let before = errors.0.len();
+        validate_selector(selector, &path, errors);
+        if errors.0.len() > before {
+            errors.invalid(&path, Value::Null, "invalid label selector.");
+        }
     }
 }
 
@@ -164,7 +171,9 @@ fn validate_subject(subject: &Value, namespaced: bool, path: &Path<'_>, errors: 
 fn validate_binding_update(new: &Value, old: &Value, namespaced: bool, errors: &mut Errors) {
     validate_binding(new, namespaced, errors);
     if !same(&new["roleRef"], &old["roleRef"]) {
-        errors.invalid(&Path::new("roleRef"), new["roleRef"].clone(), "cannot change roleRef");
+        let [group, kind, name] = ["apiGroup", "kind", "name"].map(|member| text(&new["roleRef"][member]));
+        let shown = json!({"APIGroup": group, "Kind": kind, "Name": name});
+        errors.invalid(&Path::new("roleRef"), shown, "cannot change roleRef");
     }
 }
 

@@ -4,6 +4,7 @@ use crate::resources::canonical_requirements;
 use crate::value::{at, default_to, default_zero, object_at, sorted, strings, text};
 use serde_json::Value;
 
+mod attachment;
 mod claim;
 mod class;
 mod csi;
@@ -19,7 +20,7 @@ pub(crate) static KINDS: &[Kind] = &[
     csi::DRIVER,
     csi::NODE,
     csi::STORAGE_CAPACITY,
-    csi::VOLUME_ATTACHMENT,
+    attachment::KIND,
 ];
 
 /// A PersistentVolumeClaim, also as a StatefulSet's template.

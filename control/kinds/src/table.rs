@@ -57,8 +57,10 @@ pub const NAME: Column = Column {
     )
 };
 
+/// What kube-apiserver says of every column that shows when an object was made.
+pub const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
 /// The age of the object.
-pub const AGE: Column = Column::text("Age", "How long ago the object was created.");
+pub const AGE: Column = Column::text("Age", CREATED);
 /// The containers of a pod template.
 pub const CONTAINERS: Column = Column::text("Containers", "Names of each container in the template.").wide();
 /// The images of a pod template.

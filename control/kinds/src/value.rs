@@ -95,6 +95,15 @@ pub fn set(value: &mut Value, key: &str, to: impl Into<Value>) {
     }
 }
 
+/// Makes an absent or empty list the `null` that a Go slice without `omitempty` is written as.
+pub fn null_list(value: &mut Value, key: &str) {
+    if let Some(map) = value.as_object_mut()
+        && map.get(key).is_none_or(is_empty)
+    {
+        map.insert(key.to_owned(), Value::Null);
+    }
+}
+
 /// Sets a member unless it is there (a pointer field in Go: null counts as absent, zero does not).
 pub fn default_to(value: &mut Value, key: &str, to: impl Into<Value>) {
     if let Some(map) = value.as_object_mut()

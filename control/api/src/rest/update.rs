@@ -53,7 +53,7 @@ impl Call {
             if !based_on.is_empty() && based_on != "0" && based_on != old_object.revision.to_string() {
                 return Err(Status::modified(&self.resource, name));
             }
-            if self.resource.custom.is_some()
+            if strategy::rules(&self.resource).names_version
                 && self.info.verb == "update"
                 && self.info.subresource != "scale"
                 && matches!(based_on.as_str(), "" | "0")

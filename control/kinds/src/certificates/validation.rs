@@ -77,20 +77,25 @@ pub(crate) fn validate_signer_name(name: &str, path: &Path<'_>, errors: &mut Err
         let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return errors.invalid(path, name, detail);
     };
-    errors.invalid_each(path, domain, dns1123_subdomain(domain));
-    if !domain.is_empty() && domain.split('.').count() < 2 {
+    if domain.len() > 253 {
+        errors.too_long(path, 253);
+    }
+    labels(domain, dns1123_label, path, errors);
+    if !domain.contains('.') {
         errors.invalid(path, *domain, "should be a domain with at least two segments separated by dots");
     }
-    if rest.is_empty() {
-        errors.invalid(path, name, "validating signerName path: must not be empty");
-    }
-    for part in rest.split('.').filter(|part| !part.is_empty()) {
-        for message in dns1123_label(part) {
-            errors.invalid(path, name, format!("validating label {}: {message}", go_quote(part)));
-        }
-    }
+    labels(rest, dns1123_subdomain, path, errors);
     if name.len() > 571 {
         errors.too_long(path, 571);
+    }
+}
+
+/// The first of a name's dotted labels that is wrong.
+fn labels(name: &str, check: fn(&str) -> Vec<String>, path: &Path<'_>, errors: &mut Errors) {
+    if let Some(label) = name.split('.').find(|label| !check(label).is_empty()) {
+        for message in check(label) {
+            errors.invalid(path, name, format!("validating label {}: {message}", go_quote(label)));
+        }
     }
 }
 

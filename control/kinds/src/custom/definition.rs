@@ -18,13 +18,15 @@ pub(crate) const CUSTOM_RESOURCE_DEFINITION: Kind = Kind {
     kind: "CustomResourceDefinition",
     namespaced: false,
     status: true,
+    status_keeps_metadata: true,
+    names_version: true,
     generation: true,
     defaults: |_, definition| defaults(definition),
     prepare_create: |definition| {
         set(
             definition,
             "status",
-            json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": []}),
+            json!({"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": null}),
         );
         store_version(definition);
     },

@@ -8,16 +8,22 @@ pub(super) const KIND: Kind = Kind {
     kind: "EndpointSlice",
     generation: true,
     defaults: |_, slice| {
+        null_list(slice, "endpoints");
+        null_list(slice, "ports");
+        for endpoint in items_at(slice, &["endpoints"]) {
+            object_at(endpoint, "conditions");
+        }
         for port in items_at(slice, &["ports"]) {
             default_to(port, "name", "");
             default_to(port, "protocol", "TCP");
         }
     },
+    prepare_create: |slice| drop_topology(slice, &Value::Null),
     prepare_update,
     validate: |slice, errors| validate(slice, &Value::Null, errors),
     validate_update: |new, old, _, errors| {
         validate(new, old, errors);
-        immutable(&new["addressType"], &old["addressType"], &Path::new("addressType"), errors);
+        immutable_text(&new["addressType"], &old["addressType"], &Path::new("addressType"), errors);
     },
     columns: &[
         NAME,
@@ -30,8 +36,18 @@ pub(super) const KIND: Kind = Kind {
     ..GENERAL
 };
 
+/// `deprecatedTopology` cannot be written through v1; what was there stays while the endpoints are as they were.
+fn drop_topology(new: &mut Value, old: &Value) {
+    if !same(&new["endpoints"], &old["endpoints"]) {
+        for endpoint in items_at(new, &["endpoints"]) {
+            remove(endpoint, "deprecatedTopology");
+        }
+    }
+}
+
 /// Labels count for the generation: the proxies select by them.
 fn prepare_update(new: &mut Value, old: &Value, _: Subresource) {
+    drop_topology(new, old);
     if let Some(meta) = at(new, &["metadata"])
         && !same(&meta["labels"], &old["metadata"]["labels"])
     {

@@ -24,7 +24,11 @@ pub(super) fn flow_schema(schema: &Value, errors: &mut Errors) {
     }
     let method = &spec["distinguisherMethod"];
     if method.is_object() && !matches!(text(&method["type"]), "ByUser" | "ByNamespace") {
-        errors.not_supported(&path.child("distinguisherMethod.type"), method.clone(), &["ByNamespace", "ByUser"]);
+        errors.not_supported(
+            &path.child("distinguisherMethod.type"),
+            serde_json::json!({"Type": text(&method["type"])}),
+            &["ByNamespace", "ByUser"],
+        );
     }
     let level = path.child("priorityLevelConfiguration.name");
     match text(&spec["priorityLevelConfiguration"]["name"]) {

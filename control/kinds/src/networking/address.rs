@@ -1,10 +1,10 @@
 //! What IPAddresses and ServiceCIDRs must satisfy (`pkg/apis/networking/validation`).
 use crate::field::{Errors, Path};
-use crate::meta::{IMMUTABLE, immutable};
+use crate::meta::IMMUTABLE;
 use crate::names::{dns1123_subdomain, path_segment};
 use crate::net::validate_cidr;
-use crate::value::{strings, text};
-use serde_json::Value;
+use crate::value::{same, strings, text};
+use serde_json::{Value, json};
 
 pub(super) fn address(object: &Value, errors: &mut Errors) {
     let (parent, path) = (&object["spec"]["parentRef"], Path::new("spec.parentRef"));
@@ -28,7 +28,19 @@ pub(super) fn address(object: &Value, errors: &mut Errors) {
 }
 
 pub(super) fn address_update(new: &Value, old: &Value, errors: &mut Errors) {
-    immutable(&new["spec"]["parentRef"], &old["spec"]["parentRef"], &Path::new("spec.parentRef"), errors);
+    address(new, errors);
+    let parent = &new["spec"]["parentRef"];
+    if !same(parent, &old["spec"]["parentRef"]) && (parent.is_object() || old["spec"]["parentRef"].is_object()) {
+        let shown = match parent {
+            Value::Null => Value::Null,
+            _ => {
+                let [group, resource, namespace, name] =
+                    ["group", "resource", "namespace", "name"].map(|member| text(&parent[member]));
+                json!({"Group": group, "Resource": resource, "Namespace": namespace, "Name": name})
+            }
+        };
+        errors.invalid(&Path::new("spec.parentRef"), shown, IMMUTABLE);
+    }
 }
 
 pub(super) fn cidrs(object: &Value, errors: &mut Errors) {
@@ -37,10 +49,19 @@ pub(super) fn cidrs(object: &Value, errors: &mut Errors) {
         return errors.required(&path, "at least one CIDR required");
     }
     if list.len() > 2 {
-        return errors.invalid(&path, object["spec"].clone(), "may only hold up to 2 values");
+        return errors.invalid(&path, json!({"CIDRs": list}), "may only hold up to 2 values");
     }
-    let nets: Vec<_> =
-        list.iter().enumerate().filter_map(|(index, cidr)| validate_cidr(cidr, &path.index(index), errors)).collect();
+    let nets: Vec<_> = list
+        .iter()
+        .enumerate()
+        .filter_map(|(index, cidr)| {
+            let net = validate_cidr(cidr, &path.index(index), errors)?;
+            if net.to_string() != **cidr {
+                errors.invalid(&path.index(index), *cidr, format!("must be in canonical form (\"{net}\")"));
+            }
+            Some(net)
+        })
+        .collect();
     if let [one, two] = nets.as_slice()
         && one.addr().is_ipv4() == two.addr().is_ipv4()
     {

@@ -1,9 +1,7 @@
 //! What Ingresses and IngressClasses must satisfy (`pkg/apis/networking/validation`).
 use crate::field::{Errors, Path};
-use crate::meta::immutable;
-use crate::names::{
-    dns1035_label, dns1123_label, dns1123_subdomain, path_segment, port_name, port_number, wildcard_subdomain,
-};
+use crate::meta::immutable_text;
+use crate::names::{dns1123_label, dns1123_subdomain, path_segment, port_name, port_number, wildcard_subdomain};
 use crate::value::{int, items, strings, text};
 use serde_json::Value;
 use std::net::IpAddr;
@@ -120,7 +118,7 @@ fn backend(backend: &Value, path: &Path<'_>, errors: &mut Errors) {
         (false, true) => {
             match text(&service["name"]) {
                 "" => errors.required(&path.child("service.name"), ""),
-                name => errors.invalid_each(&path.child("service.name"), name, dns1035_label(name)),
+                name => errors.invalid_each(&path.child("service.name"), name, dns1123_label(name)),
             }
             let (name, number) = (text(&service["port"]["name"]), int(&service["port"]["number"]));
             match (name.is_empty(), number == 0) {
@@ -214,7 +212,7 @@ pub(crate) fn domain_prefixed_path(value: &str, path: &Path<'_>, errors: &mut Er
 
 pub(super) fn class_update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("spec.controller");
-    immutable(&new["spec"]["controller"], &old["spec"]["controller"], &path, errors);
+    immutable_text(&new["spec"]["controller"], &old["spec"]["controller"], &path, errors);
     class(new, errors);
 }
 
@@ -259,7 +257,7 @@ mod tests {
             (
                 "/spec/defaultBackend/service/name".to_owned(),
                 json!("TEST"),
-                "spec.defaultBackend.service.name: Invalid value: \"TEST\": a DNS-1035 label must".to_owned(),
+                "spec.defaultBackend.service.name: Invalid value: \"TEST\": a lowercase RFC 1123 label must".to_owned(),
             ),
             (
                 "/spec/defaultBackend/service/port".to_owned(),

@@ -43,7 +43,7 @@ fn blocks(spec: &Value) -> Vec<&str> {
     peers
         .flat_map(|peer| {
             let block = &peer["ipBlock"];
-            std::iter::once(text(&block["cidr"])).chain(strings(&block["except"]))
+            std::iter::once(text(&block["cidr"])).chain(strings(&block["except"])).filter(|cidr| !cidr.is_empty())
         })
         .collect()
 }

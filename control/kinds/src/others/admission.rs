@@ -4,7 +4,7 @@ use super::*;
 use crate::kind::Subresource;
 
 pub(super) const ADMISSION: Kind =
-    Kind { group: "admissionregistration.k8s.io", namespaced: false, generation: true, ..GENERAL };
+    Kind { group: "admissionregistration.k8s.io", namespaced: false, generation: true, names_version: true, ..GENERAL };
 
 pub(super) fn default_match(object: &mut Value) {
     default_to(object, "matchPolicy", "Equivalent");
@@ -22,6 +22,8 @@ fn default_constraints(constraints: &mut Value) {
 pub(super) const POLICY: Kind = Kind {
     kind: "ValidatingAdmissionPolicy",
     status: true,
+    status_keeps_metadata: true,
+    prepare_create: |policy| set(policy, "status", json!({})),
     defaults: |_, policy| {
         object_at(policy, "spec");
         if let Some(spec) = at(policy, &["spec"]) {

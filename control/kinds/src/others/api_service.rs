@@ -8,6 +8,7 @@ pub(super) const API_SERVICE: Kind = Kind {
     kind: "APIService",
     namespaced: false,
     status: true,
+    names_version: true,
     name: crate::names::NameRule::PathSegment,
     defaults: |_, service| {
         if let Some(service) = at(service, &["spec", "service"]) {
@@ -15,6 +16,7 @@ pub(super) const API_SERVICE: Kind = Kind {
         }
     },
     prepare_create: |service| {
+        set(service, "status", json!({}));
         if service["spec"]["service"].is_null() {
             let made = service["metadata"]["creationTimestamp"].clone();
             let condition = json!({
@@ -62,6 +64,11 @@ fn validate(object: &Value, errors: &mut Errors) {
     if names::path_segment(name).is_empty() && name != wanted {
         let detail = format!("must be `spec.version+\".\"+spec.group`: {}", crate::value::go_quote(&wanted));
         errors.invalid(&Path::new("metadata.name"), name, detail);
+    }
+    let generate = text(&object["metadata"]["generateName"]);
+    if !generate.is_empty() && generate != wanted {
+        let detail = format!("must be `spec.version+\".\"+spec.group`: {}", crate::value::go_quote(&wanted));
+        errors.invalid(&Path::new("metadata.generateName"), generate, detail);
     }
     if group.is_empty() && version != "v1" {
         let detail = "only v1 may have an empty group and it better be legacy kube";

@@ -21,7 +21,8 @@ mod security;
 mod update;
 mod volumes;
 
-pub(crate) use scheduling::validate_node_selector;
+pub(crate) use resources::validate_limits;
+pub(crate) use scheduling::{validate_node_selector, validate_tolerations};
 pub(super) use update::validate_update;
 
 const SPEC: Path<'static> = Path::new("spec");

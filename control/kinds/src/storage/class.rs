@@ -2,12 +2,16 @@
 use super::is_default;
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind};
-use crate::meta::immutable;
+use crate::meta::{immutable, immutable_text};
 use crate::names;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{default_to, entries, flag, same, text};
+use crate::value::{default_to, entries, flag, items, same, strings, text};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+const PARAMETERS_MAX: usize = 512;
+const PARAMETERS_SIZE: usize = 256 * 1024;
 
 pub(super) const STORAGE_CLASS: Kind = Kind {
     group: "storage.k8s.io",
@@ -20,16 +24,11 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
     validate,
     validate_update: |new, old, _, errors| {
         validate(new, errors);
-        if !same(&new["parameters"], &old["parameters"]) {
-            errors.forbidden(&Path::new("parameters"), "updates to parameters are forbidden.");
+        immutable(&new["parameters"], &old["parameters"], &Path::new("parameters"), errors);
+        immutable_text(&new["provisioner"], &old["provisioner"], &Path::new("provisioner"), errors);
+        for member in ["reclaimPolicy", "volumeBindingMode"] {
+            immutable(&new[member], &old[member], &Path::new(member), errors);
         }
-        if new["provisioner"] != old["provisioner"] {
-            errors.forbidden(&Path::new("provisioner"), "updates to provisioner are forbidden.");
-        }
-        if new["reclaimPolicy"] != old["reclaimPolicy"] {
-            errors.forbidden(&Path::new("reclaimPolicy"), "updates to reclaimPolicy are forbidden.");
-        }
-        immutable(&new["volumeBindingMode"], &old["volumeBindingMode"], &Path::new("volumeBindingMode"), errors);
     },
     columns: &[
         NAME,
@@ -47,8 +46,9 @@ pub(super) const VOLUME_ATTRIBUTES_CLASS: Kind = Kind {
     group: "storage.k8s.io",
     kind: "VolumeAttributesClass",
     namespaced: false,
-    validate: |class, errors| provisioner(text(&class["driverName"]), &Path::new("driverName"), errors),
+    validate: validate_attributes,
     validate_update: |new, old, _, errors| {
+        validate_attributes(new, errors);
         for member in ["driverName", "parameters"] {
             if !same(&new[member], &old[member]) {
                 errors.forbidden(&Path::new(member), format!("updates to {member} are forbidden."));
@@ -64,19 +64,36 @@ fn provisioner(value: &str, path: &Path<'_>, errors: &mut Errors) {
     if value.is_empty() {
         errors.required(path, "");
     } else {
-        errors.invalid_each(path, value, names::qualified_name(&value.to_lowercase()));
+        let lower = value.to_lowercase();
+        errors.invalid_each(path, &lower, names::qualified_name(&lower));
+    }
+}
+
+fn validate_attributes(class: &Value, errors: &mut Errors) {
+    provisioner(text(&class["driverName"]), &Path::new("driverName"), errors);
+    parameters(&class["parameters"], errors);
+    if entries(&class["parameters"]).next().is_none() {
+        errors.required(&Path::new("parameters"), "must contain at least one key/value pair");
+    }
+}
+
+/// At most 512 of them, at most 256 KiB in all, none without a name.
+fn parameters(parameters: &Value, errors: &mut Errors) {
+    let path = Path::new("parameters");
+    if entries(parameters).count() > PARAMETERS_MAX {
+        return errors.too_long(&path, PARAMETERS_MAX);
+    }
+    if entries(parameters).any(|(key, _)| key.is_empty()) {
+        errors.invalid(&path, "", "field can not be empty.");
+    }
+    if entries(parameters).map(|(key, value)| key.len() + text(value).len()).sum::<usize>() > PARAMETERS_SIZE {
+        errors.too_long(&path, PARAMETERS_SIZE);
     }
 }
 
 fn validate(class: &Value, errors: &mut Errors) {
     provisioner(text(&class["provisioner"]), &Path::new("provisioner"), errors);
-    let (parameters, path) = (&class["parameters"], Path::new("parameters"));
-    if entries(parameters).count() > 512 {
-        errors.too_long(&path, 512);
-    }
-    if entries(parameters).any(|(key, _)| key.is_empty()) {
-        errors.invalid(&path, "", "field can not be empty.");
-    }
+    parameters(&class["parameters"], errors);
     let policy = text(&class["reclaimPolicy"]);
     if !matches!(policy, "" | "Delete" | "Retain") {
         errors.not_supported(&Path::new("reclaimPolicy"), policy, &["Delete", "Retain"]);
@@ -86,6 +103,42 @@ fn validate(class: &Value, errors: &mut Errors) {
         errors.required(&Path::new("volumeBindingMode"), "");
     } else if !matches!(text(mode), "Immediate" | "WaitForFirstConsumer") {
         errors.not_supported(&Path::new("volumeBindingMode"), text(mode), &["Immediate", "WaitForFirstConsumer"]);
+    }
+    topologies(&class["allowedTopologies"], errors);
+}
+
+/// Terms that all differ, each with requirements whose keys differ.
+fn topologies(terms: &Value, errors: &mut Errors) {
+    let path = Path::new("allowedTopologies");
+    let terms = items(terms);
+    // Kubernetes compares each term with as many nothings as there are terms, and then with those before it.
+    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        let path = path.index(index);
+        let requirements = path.child("matchLabelExpressions");
+        let mut keys = BTreeMap::new();
+        for (index, requirement) in items(&term["matchLabelExpressions"]).iter().enumerate() {
+            let (path, key) = (requirements.index(index), text(&requirement["key"]));
+            let values = strings(&requirement["values"]);
+            let mut distinct = BTreeSet::new();
+            if values.is_empty() {
+                errors.required(&path.child("values"), "");
+            }
+            for (index, value) in values.into_iter().enumerate() {
+                if !distinct.insert(value) {
+                    errors.duplicate(&path.child("values").index(index), value);
+                }
+            }
+            errors.invalid_each(&path.child("key"), key, names::qualified_name(key));
+            if keys.insert(key, distinct).is_some() {
+                errors.duplicate(&path.child("key"), key);
+            }
+        }
+        let nothings = if keys.is_empty() { terms.len() } else { 0 };
+        for _ in 0..nothings + seen.iter().filter(|earlier| **earlier == keys).count() {
+            errors.duplicate(&requirements, "");
+        }
+        seen.push(keys);
     }
 }
 
@@ -122,7 +175,7 @@ mod tests {
         new["volumeBindingMode"] = "WaitForFirstConsumer".into();
         assert_eq!(
             rules.validate_update(&new, &old, Subresource::None).message(),
-            "[provisioner: Forbidden: updates to provisioner are forbidden., volumeBindingMode: Invalid value: \"WaitForFirstConsumer\": field is immutable]"
+            "[provisioner: Invalid value: \"z\": field is immutable, volumeBindingMode: Invalid value: \"WaitForFirstConsumer\": field is immutable]"
         );
     }
 }

@@ -1,9 +1,11 @@
-//! CSIDriver, CSINode, CSIStorageCapacity and VolumeAttachment.
+//! CSIDriver, CSINode and CSIStorageCapacity.
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind};
 use crate::names;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{at, default_to, default_zero, flag, int, items, object_at, set, strings, text};
+use crate::value::{
+    at, default_to, default_zero, flag, int, items, items_at, null_list, object_at, same, set, strings, text,
+};
 use serde_json::{Value, json};
 
 const STORAGE: Kind = Kind { group: "storage.k8s.io", ..GENERAL };
@@ -11,7 +13,15 @@ const STORAGE: Kind = Kind { group: "storage.k8s.io", ..GENERAL };
 pub(super) const DRIVER: Kind = Kind {
     kind: "CSIDriver",
     namespaced: false,
-    generation: true,
+    names_version: true,
+    // The generation counts changes only: a new driver has none.
+    prepare_update: |new, old, _| {
+        if !same(&new["spec"], &old["spec"])
+            && let Some(meta) = new.get_mut("metadata")
+        {
+            set(meta, "generation", int(&old["metadata"]["generation"]) + 1);
+        }
+    },
     defaults: |_, driver| {
         object_at(driver, "spec");
         if let Some(spec) = at(driver, &["spec"]) {
@@ -21,6 +31,9 @@ pub(super) const DRIVER: Kind = Kind {
             }
             default_to(spec, "fsGroupPolicy", "ReadWriteOnceWithFSType");
             default_zero(spec, "volumeLifecycleModes", json!(["Persistent"]));
+            for request in items_at(spec, &["tokenRequests"]) {
+                default_to(request, "audience", "");
+            }
         }
     },
     validate: validate_driver,
@@ -67,8 +80,30 @@ pub(super) const DRIVER: Kind = Kind {
 pub(super) const NODE: Kind = Kind {
     kind: "CSINode",
     namespaced: false,
+    names_version: true,
+    defaults: |_, node| {
+        object_at(node, "spec");
+        if let Some(spec) = at(node, &["spec"]) {
+            null_list(spec, "drivers");
+            items_at(spec, &["drivers"]).iter_mut().for_each(|driver| null_list(driver, "topologyKeys"));
+        }
+    },
     validate: validate_node,
-    validate_update: |new, _, _, errors| validate_node(new, errors),
+    validate_update: |new, old, _, errors| {
+        validate_node(new, errors);
+        let path = Path::new("spec.drivers");
+        for had in items(&old["spec"]["drivers"]) {
+            for driver in items(&new["spec"]["drivers"]).iter().filter(|driver| driver["name"] == had["name"]) {
+                let members = ["nodeID", "topologyKeys"];
+                if members.iter().any(|member| !same(&driver[*member], &had[*member])) {
+                    let keys = &driver["topologyKeys"];
+                    let shown = json!({"Name": text(&driver["name"]), "NodeID": text(&driver["nodeID"]),
+                        "TopologyKeys": keys, "Allocatable": null});
+                    errors.invalid(&path, shown, crate::meta::IMMUTABLE);
+                }
+            }
+        }
+    },
     columns: &[
         NAME,
         Column::integer("Drivers", "Drivers indicates the number of CSI drivers registered on the node"),
@@ -80,6 +115,7 @@ pub(super) const NODE: Kind = Kind {
 
 pub(super) const STORAGE_CAPACITY: Kind = Kind {
     kind: "CSIStorageCapacity",
+    names_version: true,
     defaults: |_, capacity| {
         for member in ["capacity", "maximumVolumeSize"] {
             if let Some(size) = at(capacity, &[member]) {
@@ -87,18 +123,15 @@ pub(super) const STORAGE_CAPACITY: Kind = Kind {
             }
         }
     },
-    validate: |capacity, errors| {
-        crate::labels::validate_selector(&capacity["nodeTopology"], &Path::new("nodeTopology"), errors);
-        let class = text(&capacity["storageClassName"]);
-        errors.invalid_each(&Path::new("storageClassName"), class, names::dns1123_subdomain(class));
-        if crate::Quantity::from_value(&capacity["capacity"]).is_ok_and(|size| size.is_negative()) {
-            errors.invalid(&Path::new("capacity"), text(&capacity["capacity"]), crate::meta::NEGATIVE);
-        }
-    },
+    validate: validate_capacity,
     validate_update: |new, old, _, errors| {
-        for member in ["nodeTopology", "storageClassName"] {
-            crate::meta::immutable(&new[member], &old[member], &Path::new(member), errors);
+        validate_capacity(new, errors);
+        if !same(&new["nodeTopology"], &old["nodeTopology"]) {
+            let shown = crate::labels::shown_selector(&new["nodeTopology"]);
+            errors.invalid(&Path::new("nodeTopology"), shown, crate::meta::IMMUTABLE);
         }
+        let class = "storageClassName";
+        crate::meta::immutable_text(&new[class], &old[class], &Path::new(class), errors);
     },
     columns: &[
         NAME,
@@ -115,56 +148,8 @@ pub(super) const STORAGE_CAPACITY: Kind = Kind {
     ..STORAGE
 };
 
-pub(super) const VOLUME_ATTACHMENT: Kind = Kind {
-    kind: "VolumeAttachment",
-    namespaced: false,
-    status: true,
-    prepare_create: |attachment| set(attachment, "status", json!({"attached": false})),
-    validate: |attachment, errors| {
-        let (spec, path) = (&attachment["spec"], Path::new("spec"));
-        for member in ["attacher", "nodeName"] {
-            if text(&spec[member]).is_empty() {
-                errors.required(&path.child(member), "");
-            }
-        }
-        if text(&spec["source"]["persistentVolumeName"]).is_empty() && spec["source"]["inlineVolumeSpec"].is_null() {
-            errors.required(
-                &path.child("source"),
-                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
-            );
-        }
-    },
-    validate_update: |new, old, _, errors| {
-        crate::meta::immutable(&new["spec"], &old["spec"], &Path::new("spec"), errors);
-    },
-    columns: &[
-        NAME,
-        Column { format: "name", ..Column::text("Attacher", "Who attaches.") },
-        Column::text("PV", "The volume that is attached."),
-        Column::text("Node", "The node that it is attached to."),
-        Column::boolean("Attached", "Whether it is attached."),
-        AGE,
-    ],
-    cells: |attachment, now| {
-        let spec = &attachment["spec"];
-        vec![
-            name(attachment),
-            text(&spec["attacher"]).into(),
-            text(&spec["source"]["persistentVolumeName"]).into(),
-            text(&spec["nodeName"]).into(),
-            flag(&attachment["status"]["attached"]).into(),
-            age(attachment, now),
-        ]
-    },
-    ..STORAGE
-};
-
 fn validate_driver(driver: &Value, errors: &mut Errors) {
     let (spec, path) = (&driver["spec"], Path::new("spec"));
-    let name = text(&driver["metadata"]["name"]);
-    if name.len() > 63 {
-        errors.too_long(&Path::new("metadata.name"), 63);
-    }
     for (member, shown) in [
         ("attachRequired", "attachedRequired"),
         ("podInfoOnMount", "podInfoOnMount"),
@@ -220,11 +205,7 @@ fn validate_node(node: &Value, errors: &mut Errors) {
     let mut seen = std::collections::BTreeSet::new();
     for (index, driver) in items(&node["spec"]["drivers"]).iter().enumerate() {
         let (path, name, id) = (drivers.index(index), text(&driver["name"]), text(&driver["nodeID"]));
-        if name.is_empty() {
-            errors.required(&path.child("name"), "");
-        } else {
-            errors.invalid_each(&path.child("name"), name, names::dns1123_subdomain(&name.to_lowercase()));
-        }
+        driver_name(name, &path.child("name"), errors);
         if id.is_empty() {
             errors.required(&path.child("nodeID"), "");
         } else if id.len() > 256 {
@@ -236,6 +217,38 @@ fn validate_node(node: &Value, errors: &mut Errors) {
         let count = &driver["allocatable"]["count"];
         if !count.is_null() && int(count) < 0 {
             errors.invalid(&path.child("allocatable.count"), int(count), crate::meta::NEGATIVE);
+        }
+        let mut keys = std::collections::BTreeSet::new();
+        for key in strings(&driver["topologyKeys"]) {
+            if key.is_empty() {
+                errors.required(&path, "");
+            }
+            if !keys.insert(key) {
+                errors.duplicate(&path, key);
+            }
+            errors.invalid_each(&path, key, names::qualified_name(key));
+        }
+    }
+}
+
+/// A CSI driver's name where another object refers to it.
+pub(super) fn driver_name(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    if name.is_empty() {
+        return errors.required(path, "");
+    }
+    if name.len() > 63 {
+        errors.too_long(path, 63);
+    }
+    errors.invalid_each(path, name, names::dns1123_subdomain(&name.to_lowercase()));
+}
+
+fn validate_capacity(capacity: &Value, errors: &mut Errors) {
+    crate::labels::validate_selector(&capacity["nodeTopology"], &Path::new("nodeTopology"), errors);
+    let class = text(&capacity["storageClassName"]);
+    errors.invalid_each(&Path::new("storageClassName"), class, names::dns1123_subdomain(class));
+    for member in ["capacity", "maximumVolumeSize"] {
+        if crate::Quantity::from_value(&capacity[member]).is_ok_and(|size| size.is_negative()) {
+            errors.invalid(&Path::new(member), text(&capacity[member]), crate::meta::NEGATIVE);
         }
     }
 }

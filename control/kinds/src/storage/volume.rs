@@ -85,6 +85,58 @@ fn sources(spec: &Value) -> Vec<&str> {
     entries(spec).filter(|(key, value)| !OTHERS.contains(key) && !value.is_null()).map(|(key, _)| key).collect()
 }
 
+/// The volume of a VolumeAttachment that stands in no PersistentVolume: a CSI volume and its access modes, nothing else.
+pub(super) fn validate_inline(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    const CONTEXT: &str = "may not be specified in the context of inline volumes";
+    let is_set = |member: &str| !crate::value::is_empty(&spec[member]);
+    for member in ["claimRef", "capacity"] {
+        if is_set(member) {
+            errors.forbidden(&path.child(member), CONTEXT);
+        }
+    }
+    if spec["csi"].is_null() {
+        errors.required(&path.child("csi"), "has to be specified in the context of inline volumes");
+    }
+    let (modes, at) = (strings(&spec["accessModes"]), path.child("accessModes"));
+    if modes.is_empty() {
+        errors.required(&at, "");
+    }
+    for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
+        errors.not_supported(&at, *mode, ACCESS_MODES);
+    }
+    if modes.len() > 1 && modes.contains(&"ReadWriteOncePod") {
+        errors.forbidden(&at, "may not use ReadWriteOncePod with other access modes");
+    }
+    if !matches!(text(&spec["persistentVolumeReclaimPolicy"]), "" | "Retain") {
+        let detail = "may only be Retain in the context of inline volumes";
+        errors.forbidden(&path.child("persistentVolumeReclaimPolicy"), detail);
+    }
+    if !spec["nodeAffinity"].is_null() {
+        errors.forbidden(&path.child("nodeAffinity"), CONTEXT);
+    }
+    let csi = &spec["csi"];
+    if csi.is_object() {
+        super::csi::driver_name(text(&csi["driver"]), &path.child("csi.driver"), errors);
+        if text(&csi["volumeHandle"]).is_empty() {
+            errors.required(&path.child("csi.volumeHandle"), "");
+        }
+    }
+    let found = sources(spec);
+    for extra in found.iter().skip(1) {
+        errors.forbidden(&path.child(extra), "may not specify more than 1 volume type");
+    }
+    if found.is_empty() {
+        errors.required(path, "must specify a volume type");
+    }
+    if is_set("storageClassName") {
+        errors.forbidden(&path.child("storageClassName"), CONTEXT);
+    }
+    if spec["volumeMode"].as_str().is_some_and(|mode| mode != "Filesystem") {
+        let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.forbidden(&path.child("volumeMode"), detail);
+    }
+}
+
 fn validate(volume: &Value, errors: &mut Errors) {
     let spec = &volume["spec"];
     let (modes, path) = (strings(&spec["accessModes"]), SPEC.child("accessModes"));

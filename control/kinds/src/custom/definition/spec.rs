@@ -57,7 +57,7 @@ fn stored_versions(definition: &Value, errors: &mut Errors) {
     let list = &definition["status"]["storedVersions"];
     let stored = strings(list);
     if stored.is_empty() {
-        return errors.invalid(&path, Value::Array(vec![]), "must have at least one stored version");
+        return errors.invalid(&path, list.clone(), "must have at least one stored version");
     }
     let versions = items(&definition["spec"]["versions"]);
     for version in versions {

@@ -10,6 +10,13 @@ use std::collections::BTreeSet;
 
 type NameCheck = fn(&str, &Path<'_>, &mut Errors);
 
+/// Limits alone, as a RuntimeClass's overhead has them.
+pub(crate) fn validate_limits(limits: &Value, path: &Path<'_>, errors: &mut Errors) {
+    if !is_empty(limits) {
+        validate(&serde_json::json!({"limits": limits}), path, errors);
+    }
+}
+
 /// `limits` and `requests` of a container.
 pub(super) fn validate(resources: &Value, path: &Path<'_>, errors: &mut Errors) {
     validate_with(resources, validate_of_container, path, errors);

@@ -192,7 +192,7 @@ pub(super) fn validate_spread(constraints: &Value, path: &Path<'_>, errors: &mut
     }
 }
 
-pub(super) fn validate_tolerations(tolerations: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(crate) fn validate_tolerations(tolerations: &Value, path: &Path<'_>, errors: &mut Errors) {
     for (index, toleration) in items(tolerations).iter().enumerate() {
         let path = path.index(index);
         let [key, operator, value, effect] =

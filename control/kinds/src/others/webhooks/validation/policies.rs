@@ -11,9 +11,9 @@ use orlop_cel::admission::Compiler;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-const OPERATIONS: [&str; 3] = ["CREATE", "UPDATE", "*"];
+const OPERATIONS: [&str; 4] = ["*", "CONNECT", "CREATE", "UPDATE"];
 const ACTIONS: [&str; 3] = ["Audit", "Deny", "Warn"];
-const REASONS: [&str; 4] = ["Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized"];
+const REASONS: [&str; 3] = ["Forbidden", "Invalid", "RequestEntityTooLarge"];
 const MAX_AUDIT_ANNOTATIONS: usize = 20;
 const MAX_VALUE_EXPRESSION: usize = 5 * 1024;
 
@@ -108,8 +108,8 @@ pub(crate) fn validate_binding(binding: &Value, validating: bool, errors: &mut E
 
 fn validate_common(policy: &Value, old: Option<&Value>, compiler: &mut Compiler, root: &Path<'_>, errors: &mut Errors) {
     let spec = &policy["spec"];
-    match text(&spec["failurePolicy"]) {
-        "" => errors.required(&root.child("failurePolicy"), ""),
+    match &spec["failurePolicy"] {
+        Value::Null => errors.required(&root.child("failurePolicy"), ""),
         _ => one_of(spec, "failurePolicy", &["Fail", "Ignore"], root, errors),
     }
     if !spec["paramKind"].is_null() {
@@ -241,8 +241,8 @@ fn validate_mutation(mutation: &Value, compiler: &Compiler, path: &Path<'_>, err
 }
 
 fn validate_match_resources(resources: &Value, path: &Path<'_>, errors: &mut Errors) {
-    match text(&resources["matchPolicy"]) {
-        "" => errors.required(&path.child("matchPolicy"), ""),
+    match &resources["matchPolicy"] {
+        Value::Null => errors.required(&path.child("matchPolicy"), ""),
         _ => one_of(resources, "matchPolicy", &["Equivalent", "Exact"], path, errors),
     }
     for selector in ["namespaceSelector", "objectSelector"] {
