@@ -1,4 +1,5 @@
-//! The images, the test ones and the product's own, built here without a registry: static binaries of ours, packed as OCI archives that containerd imports.
+//! The images, the test ones and the product's own, built here without a registry: static binaries, packed as OCI archives that
+//! containerd imports.
 //!
 //! Layout: OCI Image Format v1.1 (`oci-layout`, `index.json`, `blobs/sha256/...`). The same binaries give the same bytes.
 
@@ -17,13 +18,17 @@ use crate::{build, run};
 const IMAGES: &[(&str, &str, &str)] =
     &[("orlop-web", "localhost/orlop/web:v1", "0"), ("orlop-pause", "localhost/orlop/pause:v1", "65535")];
 
+/// A shell with the usual tools, among them `tar`: Debian's static busybox.
+const SHELL: &str = "localhost/orlop/busybox:v1";
+
 /// The product's own image: the binary, which is every command of it.
 const PRODUCT: (&str, &str, &str) = ("orlop", concat!("localhost/orlop/orlop:v", env!("CARGO_PKG_VERSION")), "0");
 
 /// Builds the test images.
 pub fn run() -> Result<()> {
     run::step("building the test images");
-    build(IMAGES, &run::images())
+    build(IMAGES, &run::images())?;
+    shell(&run::images().join("orlop-busybox.tar")).with_context(|| format!("packing {SHELL}"))
 }
 
 /// Builds the image that `orlop manifest` names.
@@ -76,23 +81,52 @@ fn pack_all(images: &[(&str, &str, &str)], folder: &Path) -> Result<()> {
 }
 
 /// An image of one binary, and of libraries where they are on this machine.
-fn pack(binary: &Path, libraries: &[PathBuf], name: &str, user: &str, archive: &PathBuf) -> Result<()> {
+fn pack(binary: &Path, libraries: &[PathBuf], name: &str, user: &str, archive: &Path) -> Result<()> {
     let program = binary.file_name().context("a binary has a name")?.to_string_lossy().into_owned();
     let mut bytes = Vec::new();
     File::open(binary).with_context(|| format!("{}", binary.display()))?.read_to_end(&mut bytes)?;
 
-    let mut layer = tar::Builder::new(Vec::new());
-    for folder in ["tmp/", "etc/", "proc/", "sys/", "dev/"] {
-        append(&mut layer, folder, if folder == "tmp/" { 0o1777 } else { 0o755 }, tar::EntryType::Directory, &[])?;
-    }
-    let passwd = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
-    append(&mut layer, "etc/passwd", 0o644, tar::EntryType::Regular, passwd)?;
+    let mut layer = skeleton(&["tmp/", "etc/", "proc/", "sys/", "dev/"])?;
     append(&mut layer, &program, 0o755, tar::EntryType::Regular, &bytes)?;
     for library in libraries {
         let path = library.strip_prefix("/").unwrap_or(library).to_string_lossy();
         append(&mut layer, &path, 0o755, tar::EntryType::Regular, &fs::read(library)?)?;
     }
-    let layer = layer.into_inner()?;
+    let start = json!({"Entrypoint": [format!("/{program}")], "User": user, "WorkingDir": "/", "Env": ["PATH=/"]});
+    write(layer.into_inner()?, &start, name, archive)
+}
+
+/// The image of the shell.
+fn shell(archive: &Path) -> Result<()> {
+    let binary = run::tools().join("root/bin/busybox");
+    let bytes = fs::read(&binary).with_context(|| format!("{}: run `cargo xtask setup`", binary.display()))?;
+    let mut layer = skeleton(&["tmp/", "etc/", "proc/", "sys/", "dev/", "bin/", "root/"])?;
+    append(&mut layer, "bin/busybox", 0o755, tar::EntryType::Regular, &bytes)?;
+    for applet in run::quiet(Command::new(&binary).arg("--list"))?.lines().filter(|applet| *applet != "busybox") {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_size(0);
+        header.set_mtime(0);
+        layer.append_link(&mut header, format!("bin/{applet}"), "busybox")?;
+    }
+    let start = json!({"Cmd": ["sh"], "User": "0", "WorkingDir": "/", "Env": ["PATH=/bin"]});
+    write(layer.into_inner()?, &start, SHELL, archive)
+}
+
+/// A layer with what every image needs.
+fn skeleton(folders: &[&str]) -> Result<tar::Builder<Vec<u8>>> {
+    let mut layer = tar::Builder::new(Vec::new());
+    for folder in folders {
+        append(&mut layer, folder, if *folder == "tmp/" { 0o1777 } else { 0o755 }, tar::EntryType::Directory, &[])?;
+    }
+    let passwd = b"root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
+    append(&mut layer, "etc/passwd", 0o644, tar::EntryType::Regular, passwd)?;
+    Ok(layer)
+}
+
+/// Writes the archive of an image of one layer.
+fn write(layer: Vec<u8>, start: &Value, name: &str, archive: &Path) -> Result<()> {
     let diff_id = digest(&layer);
 
     let architecture = match std::env::consts::ARCH {
@@ -102,7 +136,7 @@ fn pack(binary: &Path, libraries: &[PathBuf], name: &str, user: &str, archive: &
     };
     let config = json!({
         "architecture": architecture, "os": "linux",
-        "config": {"Entrypoint": [format!("/{program}")], "User": user, "WorkingDir": "/", "Env": ["PATH=/"]},
+        "config": start,
         "rootfs": {"type": "layers", "diff_ids": [diff_id]},
     });
     let config = serde_json::to_vec(&config)?;

@@ -103,6 +103,9 @@ impl NodeAuthorizer {
                     refused("can only list/watch pods with spec.nodeName field selector")
                 }
             }
+            // Of pods that are another's, admission knows (NodeRestriction); of one that is gone, the kubelet shall hear that.
+            ("", "pods", "") if request.verb == "delete" => Self::role(request),
+            ("", "pods", "status") if matches!(request.verb, "update" | "patch") => Self::role(request),
             ("", "pods", "" | "status" | "eviction") if !request.name.is_empty() => {
                 match self.pods.get(&(request.namespace.to_owned(), request.name.to_owned())) {
                     Some(pod) if own(&pod.node) => Self::role(request),

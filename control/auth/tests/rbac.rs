@@ -121,8 +121,13 @@ fn a_kubelet_reads_only_the_secrets_of_its_own_pods() {
     assert!(!ask(&nodes, "list", "secrets", "", ""));
     assert!(ask(&nodes, "create", "serviceaccounts", "token", "web"));
     assert!(ask(&nodes, "patch", "pods", "status", "a"));
-    assert!(!ask(&nodes, "patch", "pods", "status", "b"));
-    assert!(!ask(&nodes, "delete", "pods", "", "b"));
+    assert!(ask(&nodes, "get", "pods", "", "a"));
+    assert!(!ask(&nodes, "get", "pods", "", "b"));
+    assert!(!ask(&nodes, "create", "pods", "eviction", "b"));
+    // What it may write is admission's to say, so that it hears of a pod that is gone as everybody does.
+    assert!(ask(&nodes, "patch", "pods", "status", "gone"));
+    assert!(ask(&nodes, "delete", "pods", "", "gone"));
+    assert!(!ask(&nodes, "get", "pods", "", "gone"));
     assert!(ask(&nodes, "patch", "nodes", "status", "node1"));
     assert!(!ask(&nodes, "patch", "nodes", "status", "node2"));
     nodes.upsert_pod(&pod("a", "node1", "other"));

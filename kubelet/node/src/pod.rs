@@ -4,7 +4,7 @@ mod qos;
 
 use std::sync::LazyLock;
 
-use k8s_openapi::api::core::v1::{Container, ObjectReference, Pod, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, EphemeralContainer, ObjectReference, Pod, PodSpec, PodStatus};
 
 pub use qos::{Qos, qos};
 
@@ -46,9 +46,45 @@ pub fn containers(pod: &Pod) -> &[Container] {
     &spec(pod).containers
 }
 
-/// The container of this name, whether it is an init container or not.
+/// The container of this name, whether it is an init container or not; ephemeral ones are another matter.
 pub fn container<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
     init_containers(pod).iter().chain(containers(pod)).find(|container| container.name == name)
+}
+
+/// Containers that were added to the running pod, to look into it.
+pub fn ephemeral_containers(pod: &Pod) -> &[EphemeralContainer] {
+    spec(pod).ephemeral_containers.as_deref().unwrap_or_default()
+}
+
+/// What an ephemeral container shares with any other: all but its target.
+pub fn as_container(ephemeral: &EphemeralContainer) -> Container {
+    let ephemeral = ephemeral.clone();
+    Container {
+        name: ephemeral.name,
+        image: ephemeral.image,
+        command: ephemeral.command,
+        args: ephemeral.args,
+        working_dir: ephemeral.working_dir,
+        ports: ephemeral.ports,
+        env_from: ephemeral.env_from,
+        env: ephemeral.env,
+        resources: ephemeral.resources,
+        volume_mounts: ephemeral.volume_mounts,
+        volume_devices: ephemeral.volume_devices,
+        termination_message_path: ephemeral.termination_message_path,
+        termination_message_policy: ephemeral.termination_message_policy,
+        image_pull_policy: ephemeral.image_pull_policy,
+        security_context: ephemeral.security_context,
+        stdin: ephemeral.stdin,
+        stdin_once: ephemeral.stdin_once,
+        tty: ephemeral.tty,
+        ..Container::default()
+    }
+}
+
+/// The pod has a container of this name, of whatever sort.
+pub fn has_container(pod: &Pod, name: &str) -> bool {
+    container(pod, name).is_some() || ephemeral_containers(pod).iter().any(|ephemeral| ephemeral.name == name)
 }
 
 /// An init container that keeps running beside the others: a sidecar.
@@ -134,7 +170,12 @@ pub fn reference(pod: &Pod) -> ObjectReference {
 
 /// A reference to one container of the pod for an Event.
 pub fn container_reference(pod: &Pod, container: &str) -> ObjectReference {
-    let list =
-        if init_containers(pod).iter().any(|init| init.name == container) { "initContainers" } else { "containers" };
+    let list = if init_containers(pod).iter().any(|init| init.name == container) {
+        "initContainers"
+    } else if ephemeral_containers(pod).iter().any(|ephemeral| ephemeral.name == container) {
+        "ephemeralContainers"
+    } else {
+        "containers"
+    };
     ObjectReference { field_path: Some(format!("spec.{list}{{{container}}}")), ..reference(pod) }
 }

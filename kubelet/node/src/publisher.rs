@@ -138,9 +138,11 @@ impl Sender {
                         failures = 0;
                         break;
                     }
-                    // A conflict is another pod of the same name, or somebody who wrote at the same moment.
+                    Err(kube::Error::Api(answer)) if answer.code == 404 => return,
+                    // A conflict is another pod of the same name, or somebody who wrote at the same moment; of what is another
+                    // node's, the node may not even ask.
                     Err(kube::Error::Api(answer))
-                        if matches!(answer.code, 404 | 409)
+                        if matches!(answer.code, 403 | 409)
                             && still_has(&self.api, &self.name, &self.uid).await.is_ok_and(|has| !has) =>
                     {
                         return;

@@ -20,8 +20,12 @@ pub async fn within<T>(limit: Duration, call: impl Future<Output = kube::Result<
 
 /// Whether the API server still has this very pod. An error when it cannot say.
 pub async fn still_has(api: &Api<Pod>, name: &str, uid: &str) -> kube::Result<bool> {
-    let found = within(CALL, api.get_opt(name)).await?;
-    Ok(found.is_some_and(|pod| pod.metadata.uid.as_deref() == Some(uid)))
+    match within(CALL, api.get_opt(name)).await {
+        Ok(found) => Ok(found.is_some_and(|pod| pod.metadata.uid.as_deref() == Some(uid))),
+        // To a node, a pod that is gone or another's is one that it has nothing to do with.
+        Err(kube::Error::Api(answer)) if answer.code == 403 => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

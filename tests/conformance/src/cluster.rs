@@ -117,6 +117,11 @@ impl Cluster {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
+    /// What kubectl is told with `--kubeconfig`.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// A client with the person's own kubeconfig.
     pub async fn client(&self) -> Result<kube::Client> {
         let file = Kubeconfig::read_from(&self.kubeconfig)?;

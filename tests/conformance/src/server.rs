@@ -71,7 +71,8 @@ impl Server {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let complaint = String::from_utf8_lossy(&output.stderr);
         // `diff` ends with 1 where there are differences, and has printed them.
-        if !output.status.success() && !(words.first() == Some(&"diff") && output.status.code() == Some(1)) {
+        let differs = words.first() == Some(&"diff") && output.status.code() == Some(1);
+        if !output.status.success() && !differs {
             bail!("{text}{complaint}");
         }
         Ok(text)

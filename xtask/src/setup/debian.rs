@@ -1,4 +1,4 @@
-//! containerd, runc, nft and iptables from Debian's packages, unpacked into target/tools.
+//! containerd, runc, nft, iptables and busybox from Debian's packages, unpacked into target/tools.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -27,6 +27,7 @@ const PACKAGES: &[&str] = &[
     "iptables",
     "libip4tc2",
     "libip6tc2",
+    "busybox-static",
 ];
 
 /// Programs that run as they are.
@@ -40,7 +41,7 @@ pub fn unpack() -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
     }
-    run::step("unpacking containerd, runc, nft and iptables from Debian's packages into target/tools");
+    run::step("unpacking containerd, runc, nft, iptables and busybox from Debian's packages into target/tools");
     let debs = tools.join("debs");
     let _ = fs::remove_dir_all(&debs);
     fs::create_dir_all(&debs)?;

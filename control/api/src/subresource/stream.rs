@@ -1,17 +1,23 @@
 //! `pods/exec`, `pods/attach` and `pods/portforward`: the client's upgrade request goes on to the kubelet, and then bytes both
-//! ways. What is spoken over them (SPDY or WebSocket) is between the client and the container runtime.
+//! ways. What is spoken over them (SPDY, or WebSocket up to v4) is between the client and the container runtime; what clients
+//! speak today and runtimes do not, `translate` and `tunnel` turn into SPDY.
+
+mod spdy;
+mod translate;
+mod tunnel;
+mod websocket;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 
-use super::log::{container, refused};
+use super::log::container;
 use super::upstream::Upstream;
 use crate::admission;
 use crate::object::meta;
@@ -34,11 +40,28 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     admission::connect(call, super::connection::options(call)).await?;
     let pod = call.find().await?.value();
     let path = path(call, &pod)?;
+    let flag = |name: &str| call.query.flag(name);
+    let streams =
+        translate::Streams { stdin: flag("stdin"), stdout: flag("stdout"), stderr: flag("stderr"), tty: flag("tty") };
     let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
     if node.is_empty() {
         return Err(Status::bad_request(format!("pod {} does not have a host assigned", meta(&pod, "name"))));
     }
     let kubelet = Upstream::kubelet(call, node)?;
+    let offered = websocket::offered(&call.headers);
+    if call.info.subresource != "portforward" && offered.contains(&translate::PROTOCOL) {
+        let answer = accept(call, translate::PROTOCOL)?;
+        let closing = call.closing.clone();
+        tokio::spawn(async move {
+            if let Err(error) = translate::run(client, kubelet, path, streams, closing).await {
+                tracing::debug!(%error, "a stream ended early");
+            }
+        });
+        return Ok(answer);
+    }
+    let tunnelled = offered.iter().find_map(|protocol| protocol.strip_prefix(tunnel::PREFIX));
+    let tunnelled =
+        tunnelled.filter(|protocol| call.info.subresource == "portforward" && protocol.ends_with(".k8s.io"));
     let unreachable = |why: &dyn std::fmt::Display| {
         Status::internal(format!("error sending request: Get \"{}\": {why}", kubelet.url(&path)))
     };
@@ -46,11 +69,25 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     *request.method_mut() = if call.info.verb == "create" { Method::POST } else { Method::GET };
     *request.uri_mut() = path.parse().map_err(|e: http::uri::InvalidUri| unreachable(&e))?;
     *request.headers_mut() = passed_on(&call.headers);
+    if let Some(protocol) = tunnelled {
+        speak_spdy(&mut request, protocol).map_err(|e| unreachable(&e))?;
+    }
     let mut response = kubelet.send(request, call.closing.clone()).await.map_err(|e| unreachable(&e))?;
     let upgraded = response.extensions_mut().remove::<OnUpgrade>();
     let Some(upstream) = upgraded.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
-        return Err(refused(response).await);
+        // The kubelet's own words, as it put them.
+        return Ok(response);
     };
+    if let Some(protocol) = tunnelled {
+        let answer = accept(call, &format!("{}{protocol}", tunnel::PREFIX))?;
+        let closing = call.closing.clone();
+        tokio::spawn(async move {
+            if let Err(error) = tunnel::run(client, upstream, closing).await {
+                tracing::debug!(%error, "a tunnel ended early");
+            }
+        });
+        return Ok(answer);
+    }
     let closing = call.closing.clone();
     tokio::spawn(async move {
         let (client, upstream) = match tokio::try_join!(client, upstream) {
@@ -65,6 +102,34 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         }
     });
     Ok(response.map(|_| wire::full("")))
+}
+
+/// Agrees to speak `protocol` over a WebSocket.
+fn accept(call: &Call, protocol: &str) -> Result<Response<Body>, Status> {
+    websocket::accept(&call.headers, protocol).ok_or_else(|| Status::bad_request("the WebSocket handshake is broken"))
+}
+
+/// Has the request ask for SPDY instead of a WebSocket.
+fn speak_spdy(request: &mut Request<Full<Bytes>>, protocol: &str) -> Result<(), header::InvalidHeaderValue> {
+    *request.method_mut() = Method::POST;
+    let headers = request.headers_mut();
+    for name in [
+        header::SEC_WEBSOCKET_KEY,
+        header::SEC_WEBSOCKET_VERSION,
+        header::SEC_WEBSOCKET_PROTOCOL,
+        header::SEC_WEBSOCKET_EXTENSIONS,
+    ] {
+        headers.remove(name);
+    }
+    headers.insert(header::UPGRADE, HeaderValue::from_static("SPDY/3.1"));
+    headers.insert("x-stream-protocol-version", HeaderValue::from_str(protocol)?);
+    Ok(())
+}
+
+/// What a kubelet that refuses says.
+async fn words(response: Response<Body>) -> String {
+    let text = wire::read(response.into_body()).await.unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
 }
 
 /// What the kubelet is asked.

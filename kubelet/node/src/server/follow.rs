@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Answers with the log of one container.
 pub async fn answer(kubelet: &Kubelet, pod: &Arc<Pod>, container: &str, options: LogOptions) -> Response<Body> {
-    if pod::container(pod, container).is_none() {
+    if !pod::has_container(pod, container) {
         let words = format!("container {container} is not valid for pod {}", pod::name(pod));
         return plain(StatusCode::BAD_REQUEST, words);
     }

@@ -121,7 +121,7 @@ async fn running(kubelet: &Kubelet, pod: &Pod, container: &str) -> Result<String
     let found = kubelet.cri.list_containers(Some(filter)).await;
     let found = found.map_err(|error| (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")))?;
     let newest = found.into_iter().max_by_key(|container| container.created_at);
-    let absent = || (StatusCode::NOT_FOUND, format!("container not found ({container:?})\n"));
+    let absent = || (StatusCode::INTERNAL_SERVER_ERROR, format!("container not found ({container:?})\n"));
     newest.map(|container| container.id).ok_or_else(absent)
 }
 

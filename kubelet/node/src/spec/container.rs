@@ -17,6 +17,8 @@ pub struct ContainerInput<'a> {
     pub image_user: (Option<i64>, &'a str),
     pub variables: &'a Variables,
     pub mounts: Vec<Mount>,
+    /// The id of the container whose processes this one shall see.
+    pub target: Option<&'a str>,
     /// Bytes of memory of the node.
     pub memory_capacity: i64,
 }
@@ -47,7 +49,7 @@ pub fn container_config(pod: &Pod, container: &Container, input: ContainerInput<
         tty: container.tty.unwrap_or(false),
         linux: Some(LinuxContainerConfig {
             resources: Some(container_resources(pod, container, input.memory_capacity)),
-            security_context: Some(container_security(pod, container, input.image_user)),
+            security_context: Some(container_security(pod, container, input.image_user, input.target)),
         }),
         ..ContainerConfig::default()
     }

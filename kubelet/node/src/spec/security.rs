@@ -73,8 +73,8 @@ fn int(value: Option<i64>) -> Option<Int64Value> {
     value.map(|value| Int64Value { value })
 }
 
-fn is_privileged(container: &Container) -> bool {
-    container.security_context.as_ref().and_then(|context| context.privileged) == Some(true)
+fn is_privileged(context: &Option<SecurityContext>) -> bool {
+    context.as_ref().and_then(|context| context.privileged) == Some(true)
 }
 
 /// The sandbox's context.
@@ -88,7 +88,12 @@ pub fn sandbox_security(pod: &Pod) -> LinuxSandboxSecurityContext {
         // A group without a user is refused by the runtime.
         run_as_group: int(context.run_as_group.filter(|_| context.run_as_user.is_some())),
         supplemental_groups: groups.collect(),
-        privileged: pod::init_containers(pod).iter().chain(pod::containers(pod)).any(is_privileged),
+        privileged: pod::init_containers(pod)
+            .iter()
+            .chain(pod::containers(pod))
+            .map(|container| &container.security_context)
+            .chain(pod::ephemeral_containers(pod).iter().map(|container| &container.security_context))
+            .any(is_privileged),
         // The sandbox only waits: it never needs more.
         seccomp: Some(SecurityProfile {
             profile_type: ProfileType::RuntimeDefault.into(),
@@ -98,11 +103,13 @@ pub fn sandbox_security(pod: &Pod) -> LinuxSandboxSecurityContext {
     }
 }
 
-/// One container's context: its own settings before the pod's. `image_user` is who the image runs as.
+/// One container's context: its own settings before the pod's. `image_user` is who the image runs as; `target` the id of the
+/// container whose processes it shall see.
 pub fn container_security(
     pod: &Pod,
     container: &Container,
     image_user: (Option<i64>, &str),
+    target: Option<&str>,
 ) -> LinuxContainerSecurityContext {
     let shared = pod::spec(pod).security_context.clone().unwrap_or_default();
     let own = container.security_context.clone().unwrap_or_default();
@@ -113,6 +120,11 @@ pub fn container_security(
     let paths = |list: &[&str]| if unmasked { Vec::new() } else { list.iter().map(|&path| path.to_owned()).collect() };
     let groups = shared.fs_group.into_iter().chain(shared.supplemental_groups.into_iter().flatten());
     let (image_uid, image_name) = image_user;
+    let mut namespaces = namespaces(pod);
+    if let Some(id) = target {
+        namespaces.pid = NamespaceMode::Target.into();
+        namespaces.target_id = id.to_owned();
+    }
     LinuxContainerSecurityContext {
         capabilities: own.capabilities.as_ref().map(|capabilities| Capability {
             add_capabilities: capabilities.add.clone().unwrap_or_default(),
@@ -120,7 +132,7 @@ pub fn container_security(
             ..Capability::default()
         }),
         privileged,
-        namespace_options: Some(namespaces(pod)),
+        namespace_options: Some(namespaces),
         selinux_options: selinux(own.se_linux_options.as_ref().or(shared.se_linux_options.as_ref())),
         run_as_user: int(user.or(image_uid)),
         run_as_username: if user.or(image_uid).is_none() { image_name.to_owned() } else { String::new() },
@@ -182,7 +194,7 @@ mod tests {
             "securityContext": { "runAsUser": 1000, "fsGroup": 7, "seccompProfile": { "type": "RuntimeDefault" } },
             "containers": [{ "name": "c", "securityContext": { "runAsUser": 2000, "allowPrivilegeEscalation": false } }],
         }));
-        let security = container_security(&pod, &pod::containers(&pod)[0], (Some(0), ""));
+        let security = container_security(&pod, &pod::containers(&pod)[0], (Some(0), ""), None);
         assert_eq!(security.run_as_user.map(|user| user.value), Some(2000));
         assert_eq!((security.supplemental_groups, security.no_new_privs), (vec![7], true));
         assert_eq!(security.seccomp.unwrap().profile_type(), ProfileType::RuntimeDefault);

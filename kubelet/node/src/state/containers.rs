@@ -21,6 +21,19 @@ pub fn statuses(
     containers.iter().map(|container| status(pod, container, observed, memory, old, terminating)).collect()
 }
 
+/// The statuses of the ephemeral containers. Nobody probes them, and the pod does not wait for them.
+pub fn ephemeral_statuses(
+    pod: &Pod,
+    observed: &Observed,
+    memory: &Memory,
+    old: &[ContainerStatus],
+    terminating: bool,
+) -> Vec<ContainerStatus> {
+    let containers: Vec<Container> = pod::ephemeral_containers(pod).iter().map(pod::as_container).collect();
+    let statuses = statuses(pod, &containers, observed, memory, old, terminating);
+    statuses.into_iter().map(|status| ContainerStatus { ready: false, started: None, ..status }).collect()
+}
+
 fn status(
     pod: &Pod,
     container: &Container,

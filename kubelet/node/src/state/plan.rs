@@ -50,6 +50,7 @@ pub fn plan(pod: &Pod, observed: &Observed, memory: &mut Memory, now: Timestamp)
         planner.sandbox();
     } else {
         planner.stop_older_sandboxes();
+        planner.ephemeral_containers();
         if planner.init_containers() {
             planner.containers();
         }
@@ -103,6 +104,15 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Each ephemeral container is started once, whatever the other containers do, and never again.
+    fn ephemeral_containers(&mut self) {
+        for container in pod::ephemeral_containers(self.pod) {
+            if self.observed.newest(&container.name).is_none() {
+                self.start(&container.name, None);
+            }
+        }
+    }
+
     /// Starts the next init container that is due. True when all have done their part.
     fn init_containers(&mut self) -> bool {
         let sandbox = self.observed.sandbox().map(|sandbox| sandbox.id.as_str()).unwrap_or_default();
@@ -113,7 +123,7 @@ impl<'a> Planner<'a> {
             if pod::is_sidecar(container) {
                 let running = record.filter(|record| record.state == RunState::Running);
                 match running {
-                    None => self.start(container, record),
+                    None => self.start(&container.name, record),
                     Some(record) => self.keep(container, record, RestartPolicy::Always),
                 }
                 let started = running.is_some_and(|record| self.has_started(container, record));
@@ -140,7 +150,7 @@ impl<'a> Planner<'a> {
                     return false;
                 }
                 other => {
-                    self.start(container, other);
+                    self.start(&container.name, other);
                     return false;
                 }
             }
@@ -152,15 +162,17 @@ impl<'a> Planner<'a> {
         let policy = pod::restart_policy(self.pod);
         for container in pod::containers(self.pod) {
             match self.observed.newest(&container.name) {
-                None => self.start(container, None),
+                None => self.start(&container.name, None),
                 Some(record) => match record.state {
                     RunState::Running => self.keep(container, record, policy),
                     RunState::Unknown => {
                         let message = format!("Container is in {:?} state, try killing it before restart", "unknown");
                         self.plan.actions.push(kill(record, message, KillReason::Other));
                     }
-                    RunState::Created => self.start(container, Some(record)),
-                    RunState::Exited if policy.restarts_after(record.exit_code) => self.start(container, Some(record)),
+                    RunState::Created => self.start(&container.name, Some(record)),
+                    RunState::Exited if policy.restarts_after(record.exit_code) => {
+                        self.start(&container.name, Some(record))
+                    }
                     RunState::Exited => {}
                 },
             }
@@ -191,8 +203,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Starts a container, or notes until when its back-off lasts.
-    fn start(&mut self, container: &Container, last: Option<&Record>) {
-        let name = &container.name;
+    fn start(&mut self, name: &str, last: Option<&Record>) {
         if let Some(until) = self.memory.holds.get(name).copied().filter(|&until| self.now < until) {
             return self.wake_at(until);
         }
@@ -203,9 +214,9 @@ impl<'a> Planner<'a> {
                 let waiting = crash_loop(self.pod, name, delay);
                 // A start that failed for another reason keeps that reason: it says more.
                 if last.state == RunState::Exited || !self.memory.waiting.contains_key(name) {
-                    self.memory.waiting.insert(name.clone(), waiting.clone());
+                    self.memory.waiting.insert(name.to_owned(), waiting.clone());
                 }
-                self.plan.backing_off.push((name.clone(), waiting));
+                self.plan.backing_off.push((name.to_owned(), waiting));
                 return;
             }
             self.memory.restarts.next(name, ended, self.now);
@@ -214,7 +225,7 @@ impl<'a> Planner<'a> {
             Some(record) => record.restart_count + 1,
             None => reported_restarts(self.pod, name),
         };
-        self.plan.actions.push(Action::Start { name: name.clone(), restart_count });
+        self.plan.actions.push(Action::Start { name: name.to_owned(), restart_count });
     }
 
     /// Two records of each container are enough: the newest, and the one before it for `lastState`.

@@ -36,6 +36,8 @@ pub fn report(
     );
     let main =
         containers::statuses(pod, pod::containers(pod), observed, memory, &of(&old.container_statuses), terminating);
+    let ephemeral =
+        containers::ephemeral_statuses(pod, observed, memory, &of(&old.ephemeral_container_statuses), terminating);
     let all: Vec<ContainerStatus> = init.iter().chain(&main).cloned().collect();
     let initialized = pod::containers(pod)
         .iter()
@@ -71,7 +73,7 @@ pub fn report(
         // What others write is not ours to change.
         nominated_node_name: pod::status(pod).nominated_node_name.clone(),
         resource_claim_statuses: pod::status(pod).resource_claim_statuses.clone(),
-        ephemeral_container_statuses: old.ephemeral_container_statuses.clone(),
+        ephemeral_container_statuses: Some(ephemeral).filter(|statuses| !statuses.is_empty()),
         ..PodStatus::default()
     }
 }

@@ -30,7 +30,9 @@ impl Worker {
                 return self.kill(pod, &id, &name, &message, grace).await.map_err(|_| self.pause());
             }
             Action::Start { name, restart_count } => {
-                let Some(container) = pod::container(pod, &name) else { return Ok(()) };
+                let ephemeral = pod::ephemeral_containers(pod).iter().find(|ephemeral| ephemeral.name == name);
+                let ephemeral = ephemeral.map(pod::as_container);
+                let Some(container) = pod::container(pod, &name).or(ephemeral.as_ref()) else { return Ok(()) };
                 return match self.start(pod, observed, container, restart_count).await {
                     Ok(()) => {
                         self.memory.waiting.remove(&name);
@@ -128,9 +130,9 @@ impl Worker {
             let variables = self.variables(pod, container, &pod_ips).await?;
             let volumes = self.volumes.clone().unwrap_or_default();
             let mounts = mounts(&kubelet.config, pod, container, restart_count, &volumes, &variables, &pod_ips)?;
-            Ok::<_, PodError>((variables, mounts))
+            Ok::<_, PodError>((variables, mounts, target(pod, observed, &container.name)?))
         };
-        let (variables, mounts) = match prepared.await {
+        let (variables, mounts, target) = match prepared.await {
             Ok(prepared) => prepared,
             Err(error) => {
                 kubelet.recorder.warning(about(), "Failed", format!("Error: {error}"));
@@ -144,6 +146,7 @@ impl Worker {
             image_user,
             variables: &variables,
             mounts,
+            target,
             memory_capacity: kubelet.machine.memory,
         };
         let config = container_config(pod, container, input);
@@ -228,4 +231,14 @@ impl Worker {
         }
         Ok(references)
     }
+}
+
+/// The id of the container whose processes an ephemeral container asks to see.
+fn target<'a>(pod: &Pod, observed: &'a Observed, name: &str) -> Result<Option<&'a str>, PodError> {
+    let ephemeral = pod::ephemeral_containers(pod).iter().find(|ephemeral| ephemeral.name == name);
+    let target = ephemeral.and_then(|ephemeral| ephemeral.target_container_name.as_deref());
+    let Some(target) = target.filter(|target| !target.is_empty()) else { return Ok(None) };
+    let record = observed.newest(target);
+    let absent = || PodError::ContainerConfig(format!("unable to find target container {target}"));
+    record.map(|record| Some(record.id.as_str())).ok_or_else(absent)
 }

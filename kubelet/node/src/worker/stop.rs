@@ -164,9 +164,10 @@ impl Worker {
         while !self.update().removed {
             match within(CALL, api.delete(pod::name(pod), &parameters)).await {
                 Ok(_) => return,
+                Err(kube::Error::Api(answer)) if answer.code == 404 => return,
                 // A conflict is another pod of the same name, or somebody who wrote at the same moment.
                 Err(kube::Error::Api(answer))
-                    if matches!(answer.code, 404 | 409)
+                    if matches!(answer.code, 403 | 409)
                         && still_has(&api, pod::name(pod), pod::uid(pod)).await.is_ok_and(|has| !has) =>
                 {
                     return;

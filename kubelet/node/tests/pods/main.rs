@@ -5,6 +5,7 @@
 mod api;
 mod cable;
 mod cluster;
+mod ephemeral;
 mod errors;
 mod node;
 mod probes;

@@ -84,7 +84,7 @@ fn a_command_runs_in_a_container_and_its_output_and_exit_code_come_back() {
         let api = Some(("api", &["system:masters"][..]));
         let (status, words) = cluster.ask_kubelet(api, "/exec/default/shell/c?command=x").await;
         assert_eq!((status, words.trim()), (400, "you must specify at least 1 of stdin, stdout, stderr"));
-        assert_eq!(cluster.ask_kubelet(api, "/exec/default/shell/other?output=1&command=x").await.0, 404);
+        assert_eq!(cluster.ask_kubelet(api, "/exec/default/shell/other?output=1&command=x").await.0, 500);
         assert_eq!(cluster.ask_kubelet(None, "/exec/default/shell/c?output=1&command=x").await.0, 401);
     });
 }
