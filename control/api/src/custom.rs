@@ -188,12 +188,18 @@ pub fn must_name_version(resource: &Resource, name: &str) -> Status {
         message: "Invalid value: 0: must be specified for an update".into(),
         field: "metadata.resourceVersion".into(),
     };
-    Status::invalid(resource, name, vec![cause])
+    // The store says this, which knows resources and no kinds.
+    Status::invalid_as(&resource.group, &resource.plural, name, vec![cause])
 }
 
-/// A definition whose deletion begins waits for its objects.
-pub fn mark_deleted(definition: &mut Value) {
+/// A definition whose deletion begins waits for its objects; of how long they may take nothing is said, and the generation is what
+/// it was.
+pub fn mark_deleted(definition: &mut Value, generation: Option<Value>) {
     if let Some(metadata) = metadata_mut(definition) {
+        metadata.shift_remove("deletionGracePeriodSeconds");
+        if let Some(generation) = generation {
+            metadata.insert("generation".into(), generation);
+        }
         match metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
             Some(finalizers) if finalizers.iter().any(|f| f == FINALIZER) => {}
             Some(finalizers) => finalizers.push(FINALIZER.into()),

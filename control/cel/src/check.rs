@@ -74,6 +74,11 @@ impl Checker<'_> {
         self.issues.push(Issue { offset, message });
     }
 
+    /// The overloads of a function. Patches are a language of mutating policies only.
+    fn function(&self, name: &str) -> Option<&'static [Overload]> {
+        declarations::function(name).filter(|_| !name.starts_with("jsonpatch.") || self.fields.constructs("JSONPatch"))
+    }
+
     fn type_of(&self, expr: &Expr) -> Type {
         self.types[expr.id as usize].clone()
     }
@@ -294,7 +299,7 @@ impl Checker<'_> {
         }
         if let Some(inner) = target {
             let qualified = inner.qualified_name().map(|prefix| format!("{prefix}.{function}"));
-            match qualified.filter(|q| declarations::function(q).is_some() && !self.shadowed(inner)) {
+            match qualified.filter(|q| self.function(q).is_some() && !self.shadowed(inner)) {
                 Some(name) => {
                     *function = name.into();
                     *target = None;
@@ -302,7 +307,7 @@ impl Checker<'_> {
                 None => self.check(inner),
             }
         }
-        let Some(overloads) = declarations::function(function) else {
+        let Some(overloads) = self.function(function) else {
             let message = format!("undeclared reference to '{function}' (in container '')");
             self.issue(id, message);
             return Type::Error;

@@ -23,6 +23,11 @@ pub struct Issues {
     issues: Vec<Issue>,
 }
 
+impl Issue {
+    /// Where no place is told: what is wrong is the whole.
+    pub const NOWHERE: u32 = u32::MAX;
+}
+
 impl Issues {
     /// Sorted by place.
     pub fn new(source: &str, mut issues: Vec<Issue>) -> Self {
@@ -52,6 +57,9 @@ impl fmt::Display for Issues {
 }
 
 fn show(f: &mut fmt::Formatter<'_>, source: &str, issue: &Issue) -> fmt::Result {
+    if issue.offset == Issue::NOWHERE {
+        return write!(f, "ERROR: <input>:-1:0: {}", issue.message);
+    }
     let (mut line, mut column) = (1, 0);
     for c in source.chars().take(issue.offset as usize) {
         if c == '\n' {

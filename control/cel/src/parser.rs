@@ -134,9 +134,15 @@ impl Parser {
     fn deeper(&mut self) -> Parsed<()> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.issue(format!("expression recursion limit exceeded: {MAX_DEPTH}")));
+            let message = format!("expression recursion limit exceeded: {MAX_DEPTH}");
+            return Err(Issue { offset: Issue::NOWHERE, message });
         }
         Ok(())
+    }
+
+    /// One more link of a chain, which is as deep as it is long.
+    fn longer(&mut self) -> Parsed<()> {
+        self.deeper().map_err(|issue| Issue { message: "max recursion depth exceeded".into(), ..issue })
     }
 
     fn expression(&mut self) -> Parsed {
@@ -176,8 +182,7 @@ impl Parser {
             left = if found < 2 {
                 self.logical(found, function, left)?
             } else {
-                // A chain is as deep as it is long.
-                self.deeper()?;
+                self.longer()?;
                 let offset = self.offset();
                 self.at += 1;
                 let right = self.binary(found + 1)?;
@@ -243,7 +248,7 @@ impl Parser {
         loop {
             let offset = self.offset();
             if self.accept(".") {
-                self.deeper()?;
+                self.longer()?;
                 let optional = self.accept("?");
                 let (name, quoted) = match self.advance() {
                     Token::Ident(name) => (name, false),
@@ -265,7 +270,7 @@ impl Parser {
                     expr = self.node(offset, Kind::Select { operand: Box::new(expr), field: name.into(), test: false });
                 }
             } else if self.accept("[") {
-                self.deeper()?;
+                self.longer()?;
                 let function = if self.accept("?") { "_[?_]" } else { "_[_]" };
                 let index = self.expression()?;
                 self.expect("]")?;

@@ -262,6 +262,7 @@ impl Call {
         let at = Timestamp::now().checked_add(SignedDuration::from_secs(grace)).unwrap_or_else(|_| Timestamp::now());
         metadata.insert("deletionTimestamp".into(), at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
         metadata.insert("deletionGracePeriodSeconds".into(), grace.into());
+        let generation = metadata.get("generation").cloned();
         // Being deleted is a change of what is desired.
         if !being_deleted && let Some(generation) = metadata.get("generation").and_then(Value::as_i64) {
             metadata.insert("generation".into(), (generation + 1).into());
@@ -270,7 +271,7 @@ impl Call {
             object["status"]["phase"] = "Terminating".into();
         }
         if self.resource.storage == crate::custom::DEFINITIONS && !being_deleted {
-            crate::custom::mark_deleted(object);
+            crate::custom::mark_deleted(object, generation);
         }
     }
 

@@ -15,12 +15,27 @@ pub fn before(function: &str, args: &[Value<'_>]) -> Option<u64> {
         "check" => 350_000,
         "fieldSelector" | "labelSelector" => 10 + ceil(size(1), STRING) + ceil(size(1), 0.5) * 50,
         "isSorted" | "sum" | "max" | "min" | "indexOf" | "lastIndexOf" => args.first().map_or(1, traversal),
-        "sort" | "@sortByAssociatedKeys" | "distinct" | "flatten" | "reverse" | "slice" => size(0).max(1),
+        "sort" | "distinct" => self_compared(args.first()),
+        "@sortByAssociatedKeys" => self_compared(args.get(1)),
+        "flatten" => {
+            let depth = match args.get(1) {
+                Some(Value::Int(depth)) => u64::try_from(*depth).unwrap_or(0),
+                _ => 1,
+            };
+            size(0).saturating_mul(depth).saturating_add(NEW_LIST)
+        }
+        "reverse" => size(0).saturating_add(NEW_LIST),
+        "slice" => match args {
+            [_, Value::Int(start), Value::Int(end)] => {
+                u64::try_from(end.saturating_sub(*start)).unwrap_or(0).min(size(0)).saturating_add(NEW_LIST)
+            }
+            _ => NEW_LIST,
+        },
         "sets.contains" | "sets.intersects" => size(0).saturating_mul(size(1)).saturating_add(1),
         "sets.equivalent" => size(0).saturating_mul(size(1)).saturating_mul(2).saturating_add(1),
         "lists.range" => match args.first() {
-            Some(Value::Int(n)) => (*n).max(1) as u64,
-            _ => 1,
+            Some(Value::Int(n)) => u64::try_from(*n).unwrap_or(0).saturating_add(NEW_LIST),
+            _ => NEW_LIST,
         },
         "url"
         | "lowerAscii"
@@ -71,6 +86,19 @@ pub fn before(function: &str, args: &[Value<'_>]) -> Option<u64> {
         "_+_" if is_text(0) => ceil(size(0) + size(1), STRING),
         _ => 1,
     })
+}
+
+/// What a call costs that makes a list, without its elements.
+const NEW_LIST: u64 = 11;
+
+/// Sorting is priced as if each element were compared with each.
+fn self_compared(list: Option<&Value<'_>>) -> u64 {
+    let Some(list) = list else { return NEW_LIST };
+    let first = list.items().and_then(|items| items.get(0));
+    let texts = matches!(first, Some(Ok(Value::String(_) | Value::Bytes(_))));
+    let pairs = list.size().saturating_mul(list.size());
+    let factor = if texts { 2.0 + STRING } else { 2.0 };
+    ((pairs as f64 * factor) as u64).saturating_add(NEW_LIST)
 }
 
 /// The cost that the result decides.

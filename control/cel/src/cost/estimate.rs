@@ -206,16 +206,30 @@ impl Coster<'_> {
                     None => (list.by(STRING), None),
                 }
             }
-            "sort" | "@sortByAssociatedKeys" | "distinct" | "flatten" | "reverse" | "slice" if target.is_some() => {
-                let list = of_target(self);
-                (list.plus(one), Some(Span { min: 0, max: list.max }))
+            "sort" | "@sortByAssociatedKeys" | "distinct" if target.is_some() => {
+                let list = if args.is_empty() { of_target(self) } else { size(self, 0) };
+                let texts = overload.starts_with("list_string") || overload.starts_with("list_bytes");
+                let (pairs, factor) = (list.times(list), if texts { 2.0 + STRING } else { 2.0 });
+                (pairs.by(factor).plus(NEW_LIST), Some(pairs))
+            }
+            "flatten" | "reverse" if target.is_some() => {
+                let (list, depth) = (of_target(self), args.first().map_or(1, |depth| integer(depth, u64::MAX)));
+                (list.by(depth as f64).plus(NEW_LIST), Some(list))
+            }
+            "slice" if args.len() == 2 => {
+                let most = of_target(self).max;
+                let length = Span::fixed(integer(&args[1], most).wrapping_sub(integer(&args[0], 0)));
+                (length.plus(NEW_LIST), Some(length))
             }
             "sets.contains" | "sets.intersects" => (size(self, 0).times(size(self, 1)).plus(one), None),
             "sets.equivalent" => {
                 let pairs = size(self, 0).times(size(self, 1));
                 (pairs.plus(pairs).plus(one), None)
             }
-            "lists.range" => (size(self, 0).plus(one), None),
+            "lists.range" if args.len() == 1 => {
+                let length = Span::fixed(integer(&args[0], u64::MAX));
+                (length.plus(NEW_LIST), Some(length))
+            }
             "url" | "jsonpatch.escapeKey" => (size(self, 0).by(STRING), Some(size(self, 0))),
             "lowerAscii" | "upperAscii" | "substring" | "trim" if target.is_some() => {
                 let sz = of_target(self);
@@ -475,13 +489,24 @@ impl Coster<'_> {
     }
 }
 
+/// What a call costs that makes a list, without its elements.
+const NEW_LIST: Span = Span { min: 11, max: 11 };
+
+/// A literal of a natural number, or what else it may be.
+fn integer(expr: &Expr, otherwise: u64) -> u64 {
+    match &expr.kind {
+        Kind::Literal(Literal::Int(n)) => u64::try_from(*n).unwrap_or(0),
+        _ => otherwise,
+    }
+}
+
 fn is_bind(c: &Comprehension) -> bool {
     matches!(&c.condition.kind, Kind::Literal(Literal::Bool(false)))
 }
 
 fn is_scalar(ty: &Type) -> bool {
     match ty {
-        Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint => true,
+        Type::Bool | Type::Double | Type::Duration | Type::Int | Type::Timestamp | Type::Uint | Type::Type(_) => true,
         Type::Optional(inner) => is_scalar(inner),
         _ => false,
     }

@@ -53,6 +53,24 @@ impl Validator {
         Some(Self { root: node(schema, schema, decl, 0)? })
     }
 
+    /// Compiles the rules of a part of a schema; `None` if it has none.
+    pub fn of_part(schema: &Json) -> Option<Self> {
+        if !has_rules(schema) {
+            return None;
+        }
+        let embedded = schema["x-kubernetes-embedded-resource"] == true;
+        let decl = Arc::new(DeclType::from_schema(schema, embedded)?);
+        Some(Self { root: node(schema, schema, decl, 0)? })
+    }
+
+    /// Evaluates the rules for a default, which is what it was before.
+    pub fn validate_default(&self, default: &Json) -> Vec<RuleError> {
+        let mut run = Run { outcome: Outcome::default(), budget: RUNTIME_BUDGET };
+        let _ =
+            run.visit(&self.root, "", default, Some(default), Ratchet { current: None, parent: None, is_root: false });
+        run.outcome.errors
+    }
+
     /// Evaluates the rules. `old` is what an update replaces.
     pub fn validate(&self, object: &Json, old: Option<&Json>) -> Outcome {
         let mut run = Run { outcome: Outcome::default(), budget: RUNTIME_BUDGET };

@@ -58,6 +58,10 @@ fn defaults(definition: &mut Value) {
             default_zero(names, "listKind", format!("{kind}List"));
         }
     }
+    for version in spec.get_mut("versions").and_then(Value::as_array_mut).into_iter().flatten() {
+        default_to(version, "served", false);
+        default_to(version, "storage", false);
+    }
     default_to(spec, "conversion", json!({"strategy": "None"}));
     if let Some(service) = at(spec, &["conversion", "webhook", "clientConfig", "service"]) {
         default_to(service, "port", 443);

@@ -36,6 +36,20 @@ impl Rules {
     }
 }
 
+/// Adds what the rules of a part of a schema say of its default.
+pub(super) fn check_default(schema: &Value, default: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let Some(validator) = Validator::of_part(schema) else { return };
+    for error in validator.validate_default(default) {
+        let mut error = field_error(error);
+        error.field = match error.field.as_str() {
+            "<nil>" => path.to_string(),
+            inner if inner.starts_with('[') => format!("{path}{inner}"),
+            inner => format!("{path}.{inner}"),
+        };
+        errors.0.push(error);
+    }
+}
+
 fn field_error(error: RuleError) -> FieldError {
     let kind = match error.kind {
         RuleErrorKind::Invalid if error.value.is_none() => ErrorType::InvalidUnshown,

@@ -64,7 +64,7 @@ pub(super) fn validate(schema: &Value, status: bool, path: &Path<'_>, errors: &m
     if let Ok(node) = &parsed {
         structural::validate(node, path, errors);
         if errors.0.len() == before {
-            values::validate(node, path, errors);
+            values::validate(node, schema, path, errors);
         }
     }
     let scope = Scope { root: true, ..Scope::default() };
@@ -180,7 +180,7 @@ fn keywords(map: &Map<String, Value>, scope: Scope<'_>, path: &Path<'_>, errors:
         ("dependencies", "dependencies"),
         ("$ref", "$ref"),
     ] {
-        if map.get(key).is_some_and(|v| !is_empty(v)) {
+        if map.get(key).is_some_and(|v| !is_empty(v) || (key == "additionalItems" && !v.is_null())) {
             errors.forbidden(&path.child(key), format!("{shown} is not supported"));
         }
     }

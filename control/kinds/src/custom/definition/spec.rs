@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use orlop_schema::structural::Structural;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{has_condition, schema};
 use crate::custom::JsonPath;
@@ -13,7 +13,7 @@ use crate::field::{Errors, Path};
 use crate::kind::Subresource;
 use crate::meta::immutable;
 use crate::names::{dns1035_label, dns1123_subdomain};
-use crate::value::{flag, is_empty, items, same, strings, text};
+use crate::value::{flag, items, same, strings, text};
 
 const SPEC: Path<'static> = Path::new("spec");
 const MAX_SELECTABLE: usize = 8;
@@ -146,7 +146,7 @@ fn versions(spec: &Value, errors: &mut Errors) {
     let path = SPEC.child("versions");
     let shared = |pick: fn(&Value) -> &Value| {
         list.first()
-            .is_some_and(|first| !is_empty(pick(first)) && list.iter().all(|version| same(pick(version), pick(first))))
+            .is_some_and(|first| !pick(first).is_null() && list.iter().all(|version| same(pick(version), pick(first))))
     };
     let schema_of: fn(&Value) -> &Value = |v| &v["schema"]["openAPIV3Schema"];
     let (schemas, subs, columns, selectable) = (
@@ -183,14 +183,19 @@ fn versions(spec: &Value, errors: &mut Errors) {
             selectable_fields(version, &path.child("selectableFields"), errors);
         }
     }
+    let shown = match &spec["versions"] {
+        Value::Array(list) => list.iter().map(|v| go_version(v, schemas)).collect(),
+        other => other.clone(),
+    };
     if !unique {
-        errors.invalid(&path, spec["versions"].clone(), "must contain unique version names");
+        errors.invalid(&path, shown.clone(), "must contain unique version names");
     }
     if list.iter().filter(|v| flag(&v["storage"])).count() != 1 {
         let detail = "must have exactly one version marked as storage version";
-        errors.invalid(&path, spec["versions"].clone(), detail);
+        errors.invalid(&path, shown, detail);
     }
     let Some(first) = list.first() else { return };
+    errors.invalid_each(&SPEC.child("version"), text(&first["name"]), dns1035_label(text(&first["name"])));
     if schemas {
         let status = list.iter().any(|v| v["subresources"]["status"].is_object());
         schema::validate(schema_of(first), status, &SPEC.child("validation.openAPIV3Schema"), errors);
@@ -204,6 +209,16 @@ fn versions(spec: &Value, errors: &mut Errors) {
     if selectable {
         selectable_fields(first, &SPEC.child("selectableFields"), errors);
     }
+}
+
+/// A version as Go prints its struct; what all versions say alike stands elsewhere.
+fn go_version(version: &Value, schemas: bool) -> Value {
+    json!({
+        "Name": version["name"], "Served": flag(&version["served"]), "Storage": flag(&version["storage"]),
+        "Deprecated": flag(&version["deprecated"]), "DeprecationWarning": version["deprecationWarning"],
+        "Schema": if schemas { &Value::Null } else { &version["schema"] },
+        "Subresources": null, "AdditionalPrinterColumns": null, "SelectableFields": null,
+    })
 }
 
 fn enumeration(value: &Value, accepted: &[&str], path: &Path<'_>, errors: &mut Errors) {
@@ -330,18 +345,30 @@ fn selectable_fields(version: &Value, path: &Path<'_>, errors: &mut Errors) {
             errors.required(&path, "");
             continue;
         }
+        let mut wrong = |why: &str| errors.invalid(&path, value, format!("is an invalid path: {why}"));
+        if let Some(start) = value.chars().next().filter(|c| !matches!(c, '.' | '[')) {
+            let word = value.split(['.', '[']).next().unwrap_or_default();
+            wrong(&format!(
+                "expected [ or . but got: {}",
+                if word.is_empty() { start.to_string() } else { word.into() }
+            ));
+            continue;
+        }
+        if value.contains('[') {
+            wrong("array notation is not allowed");
+            continue;
+        }
         let parsed = JsonPath::parse(value);
         let names = parsed.as_ref().and_then(JsonPath::names).filter(|n| !n.is_empty());
         let Some(names) = names else {
-            errors.invalid(&path, value, "is an invalid path: expected only field names");
+            wrong("expected only field names");
             continue;
         };
         let mut found = Some(&node);
         for name in &names {
             let next = found.and_then(|node| node.properties.get(*name));
             if next.is_none() {
-                let detail = format!("is an invalid path: does not refer to a valid field: {name}");
-                errors.invalid(&path, value, detail);
+                errors.invalid(&path, value, "is an invalid path: does not refer to a valid field");
             }
             found = next;
             if found.is_none() {
@@ -438,10 +465,10 @@ fn webhook_url(url: &str, path: &Path<'_>, errors: &mut Errors) {
 
 fn webhook_service(service: &Value, path: &Path<'_>, errors: &mut Errors) {
     if text(&service["name"]).is_empty() {
-        errors.required(&path.child("name"), "service name is required");
+        errors.required(&path.child("name"), "");
     }
     if text(&service["namespace"]).is_empty() {
-        errors.required(&path.child("namespace"), "service namespace is required");
+        errors.required(&path.child("namespace"), "");
     }
     let port = service["port"].as_i64().unwrap_or(443);
     if !(1..=65535).contains(&port) {
@@ -456,14 +483,20 @@ fn webhook_service(service: &Value, path: &Path<'_>, errors: &mut Errors) {
     if !url_path.starts_with('/') {
         errors.invalid(&path, url_path, "must start with a '/'");
     }
-    let trimmed = url_path.strip_prefix('/').unwrap_or(url_path);
-    let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
-    if trimmed.is_empty() {
+    if matches!(url_path, "" | "/") {
         return;
     }
-    for (at, segment) in trimmed.split('/').enumerate() {
+    // The first character is taken for the slash, whatever it is.
+    let mut rest = url_path.chars();
+    rest.next();
+    let rest = rest.as_str();
+    for (at, segment) in rest.strip_suffix('/').unwrap_or(rest).split('/').enumerate() {
         if segment.is_empty() {
             errors.invalid(&path, url_path, format!("segment[{at}] may not be empty"));
+            continue;
+        }
+        for wrong in dns1123_subdomain(segment) {
+            errors.invalid(&path, url_path, format!("segment[{at}]: {wrong}"));
         }
     }
 }

@@ -201,41 +201,10 @@ fn nested(node: &Structural, skip_any: bool, path: &Path<'_>, errors: &mut Error
     }
 }
 
-/// Every field that a junctor names is named outside of it too.
+/// Every field that a junctor at the root names is named outside of it too; what stands deeper is not looked at.
 fn complete(rules: &Structural, node: &Structural, node_path: &Path<'_>, rules_path: &Path<'_>, errors: &mut Errors) {
-    if std::ptr::eq(rules, node) {
-        if let Some(items) = &node.items {
-            complete(items, items, &node_path.child("items"), &rules_path.child("items"), errors);
-        }
-        for (name, property) in &node.properties {
-            let path = node_path.child("properties");
-            complete(property, property, &path.key(name), &path.key(name), errors);
-        }
-        if let Some(schema) = node.additional_schema() {
-            let path = node_path.child("additionalProperties");
-            complete(schema, schema, &path, &path, errors);
-        }
-    } else {
-        match (&rules.items, &node.items) {
-            (Some(items), Some(known)) => {
-                complete(items, known, &node_path.child("items"), &rules_path.child("items"), errors);
-            }
-            (Some(_), None) => {
-                let detail = format!("because it is defined in {}", rules_path.child("items"));
-                errors.required(&node_path.child("items"), detail);
-            }
-            _ => {}
-        }
-        for (name, property) in &rules.properties {
-            let (node_path, rules_path) = (node_path.child("properties"), rules_path.child("properties"));
-            match node.properties.get(name) {
-                Some(known) => complete(property, known, &node_path.key(name), &rules_path.key(name), errors),
-                None => {
-                    let detail = format!("because it is defined in {}", rules_path.key(name));
-                    errors.required(&node_path.key(name), detail);
-                }
-            }
-        }
+    if !std::ptr::eq(rules, node) {
+        fields_complete(rules, node, node_path, rules_path, errors);
     }
     let rules = &*rules.validation;
     if let Some(not) = &rules.not {
@@ -245,6 +214,35 @@ fn complete(rules: &Structural, node: &Structural, node_path: &Path<'_>, rules_p
         for (at, part) in parts.iter().enumerate() {
             let path = rules_path.child(name);
             complete(part, node, node_path, &path.index(at), errors);
+        }
+    }
+}
+
+fn fields_complete(
+    rules: &Structural,
+    node: &Structural,
+    node_path: &Path<'_>,
+    rules_path: &Path<'_>,
+    errors: &mut Errors,
+) {
+    match (&rules.items, &node.items) {
+        (Some(items), Some(known)) => {
+            complete(items, known, &node_path.child("items"), &rules_path.child("items"), errors);
+        }
+        (Some(_), None) => {
+            let detail = format!("because it is defined in {}", rules_path.child("items"));
+            errors.required(&node_path.child("items"), detail);
+        }
+        _ => {}
+    }
+    for (name, property) in &rules.properties {
+        let (node_path, rules_path) = (node_path.child("properties"), rules_path.child("properties"));
+        match node.properties.get(name) {
+            Some(known) => complete(property, known, &node_path.key(name), &rules_path.key(name), errors),
+            None => {
+                let detail = format!("because it is defined in {}", rules_path.key(name));
+                errors.required(&node_path.key(name), detail);
+            }
         }
     }
 }

@@ -164,3 +164,43 @@ fn who_asks_first_gets_the_names() {
     assert_eq!(condition(&second, "Established").unwrap()["reason"], "NotAccepted");
     assert!(accepted_names(&first, [&second].into_iter(), "later").is_none(), "nothing changes twice");
 }
+
+#[test]
+fn a_default_satisfies_the_rules_of_its_schema() {
+    let with = |part: Value| wrong_schema(json!({"type": "object", "properties": {"a": part}}));
+    let rule = |rule: &str| json!([{"rule": rule}]);
+    let number = |rule: Value| json!({"type": "integer", "default": 1, "x-kubernetes-validations": rule});
+    let at = "spec.validation.openAPIV3Schema.properties[a].default";
+    assert_eq!(with(number(rule("self > 5"))), format!("{at}: Invalid value: 1: failed rule: self > 5"));
+    assert_eq!(with(number(rule("self > oldSelf"))), format!("{at}: Invalid value: 1: failed rule: self > oldSelf"));
+    assert_eq!(with(number(rule("self == 1"))), "[]");
+    let told = json!([{"rule": "self > 5", "message": "m", "reason": "FieldValueForbidden"}]);
+    assert_eq!(with(number(told)), format!("{at}: Forbidden: m"));
+    let set =
+        json!({"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}, "default": ["a", "a"]});
+    assert_eq!(with(set), format!("{at}[1]: Duplicate value: \"a\""));
+}
+
+#[test]
+fn junctors_below_the_root_may_name_fields_that_nobody_else_names() {
+    let part =
+        json!({"type": "object", "anyOf": [{"properties": {"b": {"minLength": 1}}}, {"items": {"minLength": 1}}]});
+    assert_eq!(wrong_schema(json!({"type": "object", "properties": {"a": part.clone()}})), "[]");
+    assert!(wrong_schema(part).contains("because it is defined in"), "at the root they may not");
+}
+
+#[test]
+fn selectable_fields_are_named_without_indexes() {
+    let path = |path: &str| {
+        let mut definition = definition(json!({"type": "object", "properties": {"a": {"type": "string"}}}));
+        definition["spec"]["versions"][0]["selectableFields"] = json!([{"jsonPath": path}]);
+        wrong(&definition)
+    };
+    let told = |path: &str, why: &str| {
+        format!("spec.selectableFields[0].jsonPath: Invalid value: {path:?}: is an invalid path: {why}")
+    };
+    assert_eq!(path(".a"), "[]");
+    assert_eq!(path("a"), told("a", "expected [ or . but got: a"));
+    assert_eq!(path("['a']"), told("['a']", "array notation is not allowed"));
+    assert_eq!(path(".b"), told(".b", "does not refer to a valid field"));
+}

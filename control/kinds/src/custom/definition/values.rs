@@ -1,10 +1,12 @@
 //! Defaults in a schema must be values of it (`apiserver/schema/defaulting/validation.go`).
 use orlop_schema::structural::Structural;
+use serde_json::Value;
 
-use crate::custom::{metadata, value};
+use crate::custom::{lists, metadata, rules, value};
 use crate::field::{Errors, Path};
 
-pub(super) fn validate(node: &Structural, path: &Path<'_>, errors: &mut Errors) {
+/// `schema` is the node as it is written.
+pub(super) fn validate(node: &Structural, schema: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(default) = &node.default {
         let path = path.child("default");
         let mut pruned = default.clone();
@@ -17,12 +19,18 @@ pub(super) fn validate(node: &Structural, path: &Path<'_>, errors: &mut Errors) 
         if errors.0.len() == before {
             errors.0.extend(value::validate(node, default, None, &path.to_string()).0);
         }
+        if errors.0.len() == before {
+            lists::validate(node, default, &path, errors);
+        }
+        if errors.0.len() == before {
+            rules::check_default(schema, default, &path, errors);
+        }
     }
     if let Some(items) = &node.items {
-        validate(items, &path.child("items"), errors);
+        validate(items, &schema["items"], &path.child("items"), errors);
     }
     for (name, property) in &node.properties {
         let path = path.child("properties");
-        validate(property, &path.key(name), errors);
+        validate(property, &schema["properties"][name], &path.key(name), errors);
     }
 }
