@@ -59,6 +59,15 @@ pub struct Call {
     warnings: Mutex<Vec<String>>,
 }
 
+/// What every answer of a deprecated API says.
+fn deprecation(resource: &Resource) -> Option<&'static str> {
+    match (resource.group.as_str(), resource.version.as_str(), resource.kind.as_str()) {
+        ("", "v1", "Endpoints") => Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+        ("", "v1", "ComponentStatus") => Some("v1 ComponentStatus is deprecated in v1.19+"),
+        _ => None,
+    }
+}
+
 impl Call {
     /// A call.
     #[allow(clippy::too_many_arguments)]
@@ -105,6 +114,9 @@ impl Call {
     async fn carry_out(self) -> Result<Response<Body>, Status> {
         let call = Arc::new(self);
         if let Some(warning) = call.resource.custom.as_ref().and_then(|custom| custom.warning.as_deref()) {
+            call.warn(warning);
+        }
+        if let Some(warning) = deprecation(&call.resource) {
             call.warn(warning);
         }
         let mut response = call.route().await?;

@@ -2,8 +2,9 @@
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind, Subresource};
 use crate::meta::non_negative;
+use crate::resources::canonical;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{at, default_to, default_zero, int, items, object_at, set, text};
+use crate::value::{at, default_to, default_zero, int, items, items_at, object_at, set, text};
 use serde_json::{Value, json};
 
 pub mod conversion;
@@ -22,6 +23,7 @@ const KIND: Kind = Kind {
         if version == "v2" {
             let cpu = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
             default_zero(spec, "metrics", cpu);
+            canonical_quantities(spec);
             if spec["behavior"].is_object() {
                 default_behavior(&mut spec["behavior"]);
             }
@@ -57,6 +59,24 @@ const KIND: Kind = Kind {
     },
     ..GENERAL
 };
+
+/// Targets and tolerances in the form in which Kubernetes stores quantities.
+fn canonical_quantities(spec: &mut Value) {
+    for metric in items_at(spec, &["metrics"]) {
+        for source in ["resource", "containerResource", "pods", "object", "external"] {
+            for member in ["value", "averageValue"] {
+                if let Some(quantity) = at(metric, &[source, "target", member]) {
+                    canonical(quantity);
+                }
+            }
+        }
+    }
+    for direction in ["scaleUp", "scaleDown"] {
+        if let Some(tolerance) = at(spec, &["behavior", direction, "tolerance"]) {
+            canonical(tolerance);
+        }
+    }
+}
 
 /// Both directions get every member that the user left out.
 fn default_behavior(behavior: &mut Value) {

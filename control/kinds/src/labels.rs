@@ -87,6 +87,12 @@ impl LabelSelector {
         if selector.is_null() {
             return Ok(Self::nothing());
         }
+        for (key, value) in crate::value::entries(&selector["matchLabels"]) {
+            let wrong = [crate::names::qualified_name(key), crate::names::label_value(text(value))].concat();
+            if let Some(wrong) = wrong.first() {
+                return Err(format!("{key}={}: {wrong}", text(value)));
+            }
+        }
         let mut requirements = Self::from_map(&selector["matchLabels"]).requirements;
         for expression in items(&selector["matchExpressions"]) {
             let operator = match text(&expression["operator"]) {

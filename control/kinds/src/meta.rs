@@ -161,7 +161,7 @@ fn validate_owners(owners: &Value, errors: &mut Errors) {
 /// Finalizers that need no domain.
 const STANDARD_FINALIZERS: [&str; 3] = ["kubernetes", "orphan", "foregroundDeletion"];
 
-fn validate_finalizers(meta: &Value, errors: &mut Errors) {
+pub(crate) fn validate_finalizers(meta: &Value, errors: &mut Errors) {
     let path = METADATA.child("finalizers");
     let finalizers = strings(&meta["finalizers"]);
     for finalizer in &finalizers {

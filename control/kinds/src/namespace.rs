@@ -1,4 +1,5 @@
 //! Namespaces: the `kubernetes.io/metadata.name` label, the `kubernetes` finalizer and the two phases.
+use crate::field::{Errors, Path};
 use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
 use crate::names::NameRule;
 use crate::table::{AGE, Column, NAME, age, name};
@@ -14,6 +15,11 @@ pub(crate) static KINDS: &[Kind] = &[Kind {
     defaults: |_, namespace| defaults(namespace),
     prepare_create,
     prepare_update,
+    validate: |namespace, errors| {
+        for finalizer in strings(&namespace["spec"]["finalizers"]) {
+            validate_finalizer(finalizer, &Path::new("spec.finalizers"), errors);
+        }
+    },
     validate_update,
     columns: &[NAME, Column::text("Status", "The status of the namespace"), AGE],
     cells,
@@ -59,25 +65,24 @@ fn prepare_update(new: &mut Value, old: &Value, subresource: Subresource) {
     }
 }
 
-fn validate_update(new: &Value, _: &Value, subresource: Subresource, errors: &mut crate::Errors) {
-    let spec = crate::field::Path::new("spec.finalizers");
+fn validate_finalizer(finalizer: &str, path: &Path<'_>, errors: &mut Errors) {
+    errors.invalid_each(path, finalizer, crate::names::qualified_name(finalizer));
+    if !finalizer.contains('/') && finalizer != "kubernetes" {
+        errors.invalid(path, finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+    }
+}
+
+fn validate_update(new: &Value, _: &Value, subresource: Subresource, errors: &mut Errors) {
+    let spec = Path::new("spec.finalizers");
     match subresource {
         Subresource::Finalize => {
             for (index, finalizer) in strings(&new["spec"]["finalizers"]).into_iter().enumerate() {
-                let path = spec.index(index);
-                errors.invalid_each(&path, finalizer, crate::names::qualified_name(finalizer));
-                if !finalizer.contains('/') && finalizer != "kubernetes" {
-                    errors.invalid(
-                        &path,
-                        finalizer,
-                        "name is neither a standard finalizer name nor is it fully qualified",
-                    );
-                }
+                validate_finalizer(finalizer, &spec.index(index), errors);
             }
         }
         Subresource::Status => {
             let deleting = !new["metadata"]["deletionTimestamp"].is_null();
-            let (phase, path) = (text(&new["status"]["phase"]), crate::field::Path::new("status.phase"));
+            let (phase, path) = (text(&new["status"]["phase"]), Path::new("status.phase"));
             if !deleting && phase != "Active" {
                 errors.invalid(&path, phase, "may only be 'Active' if `deletionTimestamp` is empty");
             } else if deleting && phase != "Terminating" {

@@ -59,12 +59,13 @@ fn defaults(node: &mut Value) {
 /// podCIDR is the first of podCIDRs, whichever was written.
 fn mirror_pod_cidr(node: &mut Value) {
     let Some(spec) = at(node, &["spec"]) else { return };
-    if !is_empty(&spec["podCIDRs"]) {
+    let (one, first) = (text(&spec["podCIDR"]), text(&spec["podCIDRs"][0]));
+    if !one.is_empty() && one != first {
+        let only = json!([one]);
+        set(spec, "podCIDRs", only);
+    } else if !is_empty(&spec["podCIDRs"]) {
         let first = spec["podCIDRs"][0].clone();
         set(spec, "podCIDR", first);
-    } else if !text(&spec["podCIDR"]).is_empty() {
-        let only = json!([spec["podCIDR"]]);
-        set(spec, "podCIDRs", only);
     }
 }
 

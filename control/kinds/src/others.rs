@@ -34,6 +34,7 @@ const POD_TEMPLATE: Kind = Kind {
     kind: "PodTemplate",
     generation: true,
     defaults: |_, object| {
+        crate::value::object_at(object, "template");
         if let Some(pods) = at(object, &["template"]) {
             template(pods);
         }
@@ -41,6 +42,10 @@ const POD_TEMPLATE: Kind = Kind {
     validate: |object, errors| {
         let path = crate::field::Path::new("template");
         crate::pod::validation::validate_template(&object["template"], &path, errors);
+    },
+    validate_update: |new, _, _, errors| {
+        let path = crate::field::Path::new("template");
+        crate::pod::validation::validate_template(&new["template"], &path, errors);
     },
     columns: &[
         NAME,

@@ -137,6 +137,23 @@ pub fn copy(to: &mut Value, from: &Value, key: &str) {
     }
 }
 
+/// An object as Go prints a struct without JSON tags: members by their names in Go (which differ in the first letter), sorted
+/// as they were. Members that are absent are not made up.
+pub fn go_names(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let named = |(key, value): (&String, &Value)| {
+                let mut letters = key.chars();
+                let first = letters.next().map(|c| c.to_ascii_uppercase());
+                (first.into_iter().chain(letters).collect::<String>(), go_names(value))
+            };
+            Value::Object(map.iter().map(named).collect())
+        }
+        Value::Array(list) => list.iter().map(go_names).collect(),
+        other => other.clone(),
+    }
+}
+
 /// A string as Go's `%q` prints it.
 pub fn go_quote(s: &str) -> String {
     let mut out = String::with_capacity(s.len() + 2);

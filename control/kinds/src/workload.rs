@@ -78,6 +78,24 @@ fn validate_endless(template: &Value, kind: &str, path: &Path<'_>, errors: &mut 
     }
 }
 
+/// An update strategy as Go prints it, by its fields' names in Go.
+fn shown_strategy(strategy: &Value, members: &[(&str, &str)]) -> Value {
+    let rolling = &strategy["rollingUpdate"];
+    let shown = match rolling {
+        Value::Null => Value::Null,
+        _ => members.iter().map(|(shown, member)| ((*shown).to_owned(), rolling[*member].clone())).collect(),
+    };
+    serde_json::json!({"Type": text(&strategy["type"]), "RollingUpdate": shown})
+}
+
+/// The template of a workload's spec with its defaults, made if the user left it out.
+fn default_template(spec: &mut Value) {
+    crate::value::object_at(spec, "template");
+    if let Some(pods) = crate::value::at(spec, &["template"]) {
+        crate::pod::defaults::template(pods);
+    }
+}
+
 /// Each of these members must not be negative.
 fn validate_non_negative(object: &Value, path: &Path<'_>, members: &[&str], errors: &mut Errors) {
     for member in members {

@@ -30,7 +30,17 @@ pub(super) fn spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     if !min.is_null() && max < int(min) {
         errors.invalid(&path.child("maxReplicas"), max, "must be greater than or equal to `minReplicas`");
     }
-    reference(&spec["scaleTargetRef"], &path.child("scaleTargetRef"), errors);
+    let (target, before) = (&spec["scaleTargetRef"], old.map(|old| &old["scaleTargetRef"]));
+    let unchanged =
+        before.is_some_and(|old| ["apiVersion", "kind"].iter().all(|key| text(&old[*key]) == text(&target[*key])));
+    let version = if unchanged {
+        Version::Any
+    } else if text(&target["kind"]) == "ReplicationController" {
+        Version::CoreToo
+    } else {
+        Version::OfGroup
+    };
+    reference(target, version, &path.child("scaleTargetRef"), errors);
     let (metrics, list) = (path.child("metrics"), items(&spec["metrics"]));
     for (index, metric) in list.iter().enumerate() {
         metric_spec(metric, &metrics.index(index), errors);
@@ -48,7 +58,18 @@ pub(super) fn spec(spec: &Value, old: Option<&Value>, errors: &mut Errors) {
     }
 }
 
-fn reference(reference: &Value, path: &Path<'_>, errors: &mut Errors) {
+/// Which apiVersion a reference may name.
+#[derive(PartialEq)]
+enum Version {
+    /// Whatever is stored already.
+    Any,
+    /// One without a group, too.
+    CoreToo,
+    /// One with a group.
+    OfGroup,
+}
+
+fn reference(reference: &Value, allowed: Version, path: &Path<'_>, errors: &mut Errors) {
     for member in ["kind", "name"] {
         match text(&reference[member]) {
             "" => errors.required(&path.child(member), ""),
@@ -56,9 +77,14 @@ fn reference(reference: &Value, path: &Path<'_>, errors: &mut Errors) {
         }
     }
     let version = text(&reference["apiVersion"]);
+    if allowed == Version::Any {
+        return;
+    }
     if version.matches('/').count() > 1 {
         let detail = format!("unexpected GroupVersion string: {version}");
         errors.invalid(&path.child("apiVersion"), version, detail);
+    } else if allowed == Version::OfGroup && !version.contains('/') {
+        errors.invalid(&path.child("apiVersion"), version, "apiVersion must specify API group");
     }
 }
 
@@ -131,7 +157,7 @@ fn source(member: &str, source: &Value, path: &Path<'_>, errors: &mut Errors) {
     let has = |name: &str| !goal[name].is_null();
     match member {
         "object" => {
-            reference(&source["describedObject"], &path.child("describedObject"), errors);
+            reference(&source["describedObject"], Version::CoreToo, &path.child("describedObject"), errors);
             identifier(&source["metric"], &path.child("metric"), errors);
             target(goal, &at_target, errors);
             if !has("value") && !has("averageValue") {
@@ -162,6 +188,10 @@ fn source(member: &str, source: &Value, path: &Path<'_>, errors: &mut Errors) {
                 errors.required(&path.child("name"), "must specify a resource name");
             }
             if member == "containerResource" {
+                let name = text(&source["name"]);
+                if !name.is_empty() {
+                    crate::resource_names::validate_of_container(name, &path.child("name"), errors);
+                }
                 match text(&source["container"]) {
                     "" => errors.required(&path.child("container"), "must specify a container"),
                     name => errors.invalid_each(&path.child("container"), name, dns1123_label(name)),
@@ -234,11 +264,20 @@ mod tests {
     fn specs_are_judged_as_kubernetes_judges_them() {
         assert_eq!(refused("/spec/maxReplicas", 5.into()), "[]");
         for (pointer, value, message) in [
-            ("/spec/scaleTargetRef", json!({"name": "myrc"}), "spec.scaleTargetRef.kind: Required value"),
-            ("/spec/scaleTargetRef/kind", json!("..."), "[]"),
             (
-                "/spec/scaleTargetRef/kind",
-                json!(".."),
+                "/spec/scaleTargetRef",
+                json!({"apiVersion": "apps/v1", "name": "myrc"}),
+                "spec.scaleTargetRef.kind: Required value",
+            ),
+            ("/spec/scaleTargetRef", json!({"apiVersion": "apps/v1", "kind": "...", "name": "myrc"}), "[]"),
+            (
+                "/spec/scaleTargetRef",
+                json!({"kind": "Deployment", "name": "d"}),
+                "spec.scaleTargetRef.apiVersion: Invalid value: \"\": apiVersion must specify API group",
+            ),
+            (
+                "/spec/scaleTargetRef",
+                json!({"apiVersion": "apps/v1", "kind": "..", "name": "myrc"}),
                 "spec.scaleTargetRef.kind: Invalid value: \"..\": may not be '..'",
             ),
             (

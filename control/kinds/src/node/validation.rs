@@ -2,18 +2,36 @@
 use super::*;
 use crate::names;
 use crate::net::validate_cidr;
+use crate::quantity::Quantity;
 
 const SPEC: Path<'static> = Path::new("spec");
 
 pub(super) fn validate(node: &Value, errors: &mut Errors) {
     validate_taints(&node["spec"]["taints"], errors);
-    let path = SPEC.child("podCIDRs");
-    for (index, cidr) in items(&node["spec"]["podCIDRs"]).iter().enumerate() {
-        validate_cidr(text(cidr), &path.index(index), errors);
+    let status = Path::new("status");
+    for list in ["capacity", "allocatable"] {
+        let path = status.child(list);
+        for (name, quantity) in crate::value::entries(&node["status"][list]) {
+            if Quantity::from_value(quantity).is_ok_and(|quantity| quantity.is_negative()) {
+                errors.invalid(&path.child(name), text(quantity), crate::meta::NEGATIVE);
+            }
+        }
+    }
+    let (cidrs, path) = (&node["spec"]["podCIDRs"], SPEC.child("podCIDRs"));
+    let mut families = Vec::new();
+    for (index, cidr) in items(cidrs).iter().enumerate() {
+        families.extend(validate_cidr(text(cidr), &path.index(index), errors).map(|net| net.addr().is_ipv4()));
+    }
+    let listed = items(cidrs).len();
+    if listed > 2 || (listed == 2 && (families.len() != 2 || families[0] == families[1])) {
+        errors.invalid(&path, cidrs.clone(), "may specify no more than one CIDR for each IP family");
     }
 }
 
 pub(super) fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &mut Errors) {
+    if subresource == Subresource::None {
+        validate(new, errors);
+    }
     let addresses = Path::new("status.addresses");
     let mut seen = BTreeSet::new();
     for (index, address) in items(&new["status"]["addresses"]).iter().enumerate() {
@@ -29,13 +47,11 @@ pub(super) fn validate_update(new: &Value, old: &Value, subresource: Subresource
     if !before.is_empty() && before != now {
         errors.forbidden(&SPEC.child("providerID"), "node updates may not change providerID except from \"\" to valid");
     }
-    if subresource == Subresource::None && !same(&new["spec"]["taints"], &old["spec"]["taints"]) {
-        validate_taints(&new["spec"]["taints"], errors);
-    }
 }
 
+/// Kubernetes names them as a part of metadata.
 fn validate_taints(taints: &Value, errors: &mut Errors) {
-    let path = SPEC.child("taints");
+    let path = Path::new("metadata.taints");
     let mut seen = BTreeSet::new();
     for (index, taint) in items(taints).iter().enumerate() {
         let path = path.index(index);
@@ -54,7 +70,7 @@ fn validate_taints(taints: &Value, errors: &mut Errors) {
             errors.0.push(crate::FieldError {
                 kind: crate::ErrorType::Duplicate,
                 field: path.to_string(),
-                value: taint.clone(),
+                value: json!({"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint["timeAdded"]}),
                 detail: "taints must be unique by key and effect pair".to_owned(),
             });
         }
@@ -71,8 +87,8 @@ mod tests {
         let taint = json!({"key": "a", "effect": "NoSchedule"});
         let node = json!({"metadata": {"name": "n"}, "spec": {"taints": [taint, taint, {"key": "b", "effect": "X"}]}});
         let message = kind("", "Node").validate_create(&node).message();
-        assert!(message.contains("spec.taints[1]: Duplicate value: {\"key\":\"a\",\"effect\":\"NoSchedule\"}: taints must be unique by key and effect pair"), "{message}");
-        assert!(message.contains("spec.taints[2].effect: Unsupported value: \"X\""), "{message}");
+        assert!(message.contains("metadata.taints[1]: Duplicate value: {\"Key\":\"a\",\"Value\":\"\",\"Effect\":\"NoSchedule\",\"TimeAdded\":null}: taints must be unique by key and effect pair"), "{message}");
+        assert!(message.contains("metadata.taints[2].effect: Unsupported value: \"X\""), "{message}");
     }
 
     #[test]

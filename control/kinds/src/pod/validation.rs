@@ -24,6 +24,7 @@ mod volumes;
 pub(crate) use resources::validate_limits;
 pub(crate) use scheduling::{validate_node_selector, validate_tolerations};
 pub(super) use update::validate_update;
+pub(crate) use volumes::plugins;
 
 const SPEC: Path<'static> = Path::new("spec");
 

@@ -18,6 +18,7 @@ pub(super) const KIND: Kind = Kind {
     defaults: |_, claim| default_claim(claim),
     prepare_create: |claim| {
         set(claim, "status", json!({"phase": "Pending"}));
+        drop_unknown_source(claim);
         mirror_data_source(claim);
     },
     prepare_update: |new, _, subresource| {
@@ -55,6 +56,19 @@ fn mirror_data_source(claim: &mut Value) {
         set(spec, "dataSourceRef", old);
     } else if old.is_null() && !new.is_null() && text(&new["namespace"]).is_empty() {
         default_to(spec, "dataSource", new);
+    }
+}
+
+/// The old field names claims and snapshots; anything else in it was always ignored.
+fn drop_unknown_source(claim: &mut Value) {
+    let Some(spec) = at(claim, &["spec"]) else { return };
+    let source = &spec["dataSource"];
+    let known = matches!(
+        (text(&source["apiGroup"]), text(&source["kind"])),
+        ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+    );
+    if spec["dataSourceRef"].is_null() && !known {
+        crate::value::remove(spec, "dataSource");
     }
 }
 
@@ -112,6 +126,20 @@ pub(crate) fn validate_claim_spec(spec: &Value, path: &Path<'_>, errors: &mut Er
                 "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
             );
         }
+        let group = text(&source["apiGroup"]);
+        if !group.is_empty() {
+            errors.invalid_each(&path.child("apiGroup"), group, names::dns1123_subdomain(group));
+        }
+    }
+    // Kubernetes prints the path, a struct without public members.
+    let (old_way, new_way) = (&spec["dataSource"], &spec["dataSourceRef"]);
+    if old_way.is_null() || new_way.is_null() {
+        return;
+    }
+    if !text(&new_way["namespace"]).is_empty() {
+        errors.invalid(path, json!({}), "may not be specified when dataSourceRef.namespace is specified");
+    } else if ["apiGroup", "kind", "name"].iter().any(|key| text(&old_way[*key]) != text(&new_way[*key])) {
+        errors.invalid(path, json!({}), "must match dataSourceRef");
     }
 }
 
@@ -129,6 +157,7 @@ fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &
         }
         return;
     }
+    crate::meta::validate_finalizers(&new["metadata"], errors);
     validate_claim_spec(&new["spec"], &SPEC, errors);
     let (mut fixed, mut before) = (new["spec"].clone(), old["spec"].clone());
     if is_empty(&before["volumeName"]) {
@@ -153,10 +182,9 @@ fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &
         );
     }
     let (now, was) = (size(&new["spec"]["resources"]["requests"]), size(&old["spec"]["resources"]["requests"]));
-    if let (Some(now), Some(was)) = (now, was)
-        && now < was
-        && size(&old["status"]["capacity"]).is_none_or(|capacity| now <= capacity)
-    {
+    let zero = || Quantity::new(0, crate::quantity::Format::BinarySI);
+    let now = now.unwrap_or_else(zero);
+    if now < was.unwrap_or_else(zero) && now <= size(&old["status"]["capacity"]).unwrap_or_else(zero) {
         errors.forbidden(&SPEC.child("resources.requests.storage"), "field can not be less than status.capacity");
     }
     immutable(&new["spec"]["volumeMode"], &old["spec"]["volumeMode"], &Path::new("volumeMode"), errors);

@@ -1,15 +1,17 @@
 //! PersistentVolume.
 use super::claim::ACCESS_MODES;
 use super::{access_modes, class_name};
+use crate::diff::difference;
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind, Subresource};
-use crate::meta::immutable;
-use crate::names;
+use crate::meta::{IMMUTABLE, immutable};
+use crate::names::{self, NameRule};
 use crate::pod::defaults::volume_source;
+use crate::pod::validation::plugins;
 use crate::quantity::Quantity;
 use crate::resources::canonical_list;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{at, default_to, default_zero, entries, object_at, set, strings, text};
+use crate::value::{at, default_to, default_zero, entries, object_at, remove, same, set, strings, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -22,11 +24,10 @@ pub(super) const KIND: Kind = Kind {
     validate,
     validate_update: |new, old, subresource, errors| {
         if subresource != Subresource::Status {
+            // Kubernetes asks twice.
             validate(new, errors);
-            for source in sources(&old["spec"]) {
-                immutable(&new["spec"][source], &old["spec"][source], &SPEC.child("persistentvolumesource"), errors);
-            }
-            immutable(&new["spec"]["volumeMode"], &old["spec"]["volumeMode"], &Path::new("volumeMode"), errors);
+            validate(new, errors);
+            validate_fixed(&new["spec"], &old["spec"], errors);
         }
     },
     columns: COLUMNS,
@@ -137,6 +138,51 @@ pub(super) fn validate_inline(spec: &Value, path: &Path<'_>, errors: &mut Errors
     }
 }
 
+/// What never changes: where the storage is, how it is mounted, which nodes reach it.
+fn validate_fixed(new: &Value, old: &Value, errors: &mut Errors) {
+    let mut now = new.clone();
+    if old["csi"].is_object()
+        && old["csi"]["controllerExpandSecretRef"].is_null()
+        && let Some(csi) = at(&mut now, &["csi"])
+    {
+        remove(csi, "controllerExpandSecretRef");
+    }
+    let pick =
+        |spec: &Value| -> Value { sources(spec).into_iter().map(|key| (key.to_owned(), spec[key].clone())).collect() };
+    let (now, before) = (pick(&now), pick(old));
+    if !same(&now, &before) {
+        let changes = difference(&now, &before, "spec");
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{changes}");
+        errors.forbidden(&SPEC.child("persistentvolumesource"), detail);
+    }
+    immutable(&new["volumeMode"], &old["volumeMode"], &Path::new("volumeMode"), errors);
+    if !old["nodeAffinity"].is_null() && !same(&new["nodeAffinity"], &old["nodeAffinity"]) {
+        let detail = format!("{IMMUTABLE}, except for updating from beta label to GA");
+        errors.invalid(&Path::new("nodeAffinity"), new["nodeAffinity"].clone(), detail);
+    }
+    if !old["volumeAttributesClassName"].is_null() && new["volumeAttributesClassName"].is_null() {
+        errors.forbidden(&SPEC.child("volumeAttributesClassName"), "update from non-nil value to nil is forbidden");
+    }
+}
+
+fn validate_csi(csi: &Value, path: &Path<'_>, errors: &mut Errors) {
+    plugins::csi_driver(text(&csi["driver"]), &path.child("driver"), errors);
+    if text(&csi["volumeHandle"]).is_empty() {
+        errors.required(&path.child("volumeHandle"), "");
+    }
+    let secrets =
+        ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"];
+    for member in secrets.into_iter().filter(|member| !csi[*member].is_null()) {
+        let (secret, path) = (&csi[member], path.child(member));
+        for (part, rule) in [("name", NameRule::Subdomain), ("namespace", NameRule::Label)] {
+            match text(&secret[part]) {
+                "" => errors.required(&path.child(part), ""),
+                name => errors.invalid_each(&path.child(part), name, rule.check(name, false)),
+            }
+        }
+    }
+}
+
 fn validate(volume: &Value, errors: &mut Errors) {
     let spec = &volume["spec"];
     let (modes, path) = (strings(&spec["accessModes"]), SPEC.child("accessModes"));
@@ -159,6 +205,9 @@ fn validate(volume: &Value, errors: &mut Errors) {
     for (name, size) in entries(capacity) {
         match Quantity::from_value(size) {
             Ok(size) if size.is_zero() || size.is_negative() => {
+                if size.is_negative() {
+                    errors.invalid(&path.key(name), size.value(), "must be a valid resource quantity");
+                }
                 errors.invalid(&path.key(name), size.to_string(), "must be greater than zero");
             }
             Ok(_) => {}
@@ -189,6 +238,13 @@ fn validate(volume: &Value, errors: &mut Errors) {
             errors.forbidden(&SPEC.child("persistentVolumeReclaimPolicy"), detail);
         }
     }
+    for kind in found.iter().take(1).filter(|kind| !matches!(**kind, "hostPath" | "local" | "csi" | "azureFile")) {
+        let shown = if *kind == "gcePersistentDisk" { "persistentDisk" } else { kind };
+        plugins::validate(kind, &spec[*kind], &SPEC.child(shown), errors);
+    }
+    if !spec["csi"].is_null() {
+        validate_csi(&spec["csi"], &SPEC.child("csi"), errors);
+    }
     if spec["local"].is_object() && spec["nodeAffinity"].is_null() {
         errors.required(&SPEC.child("nodeAffinity"), "Local volume requires node affinity");
     }
@@ -199,6 +255,20 @@ fn validate(volume: &Value, errors: &mut Errors) {
     let mode = &spec["volumeMode"];
     if !mode.is_null() && !matches!(text(mode), "Block" | "Filesystem") {
         errors.not_supported(&SPEC.child("volumeMode"), text(mode), &["Block", "Filesystem"]);
+    }
+    if let Some(class) = spec["volumeAttributesClassName"].as_str() {
+        let path = SPEC.child("volumeAttributesClassName");
+        if class.is_empty() {
+            errors.required(&path, "an empty string is disallowed");
+        } else {
+            errors.invalid_each(&path, class, names::dns1123_subdomain(class));
+        }
+        if spec["csi"].is_null() {
+            errors.required(&SPEC.child("csi"), "has to be specified when using volumeAttributesClassName");
+        }
+    }
+    if !spec["nodeAffinity"].is_null() && spec["nodeAffinity"]["required"].is_null() {
+        errors.required(&SPEC.child("nodeAffinity.required"), "must specify required node constraints");
     }
     if !spec["nodeAffinity"]["required"].is_null() {
         let path = SPEC.child("nodeAffinity.required");

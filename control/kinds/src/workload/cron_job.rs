@@ -54,6 +54,10 @@ fn defaults(cron_job: &mut Value) {
     default_to(spec, "suspend", false);
     default_to(spec, "successfulJobsHistoryLimit", 3);
     default_to(spec, "failedJobsHistoryLimit", 1);
+    object_at(spec, "jobTemplate");
+    if let Some(template) = at(spec, &["jobTemplate"]) {
+        object_at(template, "spec");
+    }
     if let Some(job) = at(spec, &["jobTemplate", "spec"]) {
         job::default_template(job);
     }

@@ -4,7 +4,6 @@ use crate::field::{Errors, Path};
 use crate::int_or_string;
 use crate::kind::{Kind, Subresource};
 use crate::labels::{LabelSelector, format_labels, format_selector, validate_selector};
-use crate::pod::defaults::template;
 use crate::pod::validation::validate_template;
 use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
 use crate::value::{at, default_to, default_zero, int, is_empty, object_at, set, text};
@@ -54,9 +53,7 @@ const COUNTS: &[&str] = &[
 fn defaults(daemon_set: &mut Value) {
     object_at(daemon_set, "spec");
     let Some(spec) = at(daemon_set, &["spec"]) else { return };
-    if let Some(pods) = at(spec, &["template"]) {
-        template(pods);
-    }
+    super::default_template(spec);
     object_at(spec, "updateStrategy");
     if let Some(strategy) = at(spec, &["updateStrategy"]) {
         default_zero(strategy, "type", "RollingUpdate");
@@ -74,9 +71,6 @@ fn defaults(daemon_set: &mut Value) {
 fn validate(daemon_set: &Value, errors: &mut Errors) {
     let spec = &daemon_set["spec"];
     let (selector, path) = (&spec["selector"], SPEC.child("selector"));
-    if selector.is_null() {
-        errors.required(&path, "");
-    }
     validate_selector(selector, &path, errors);
     let template_path = SPEC.child("template");
     let pods = &spec["template"];
@@ -122,7 +116,11 @@ fn validate_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
                 _ => {}
             }
         }
-        _ => errors.not_supported(path, strategy.clone(), &["RollingUpdate", "OnDelete"]),
+        _ => errors.not_supported(
+            path,
+            super::shown_strategy(strategy, &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")]),
+            &["RollingUpdate", "OnDelete"],
+        ),
     }
 }
 

@@ -7,7 +7,6 @@ use crate::field::{Errors, Path};
 use crate::int_or_string;
 use crate::kind::{Kind, Subresource};
 use crate::labels::LabelSelector;
-use crate::pod::defaults::template;
 use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
 use crate::value::{at, copy, default_to, default_zero, int, object_at, same, set, text};
 use jiff::Timestamp;
@@ -40,9 +39,7 @@ fn defaults(deployment: &mut Value) {
     object_at(deployment, "spec");
     let Some(spec) = at(deployment, &["spec"]) else { return };
     default_to(spec, "replicas", 1);
-    if let Some(pods) = at(spec, &["template"]) {
-        template(pods);
-    }
+    super::default_template(spec);
     object_at(spec, "strategy");
     if let Some(strategy) = at(spec, &["strategy"]) {
         default_zero(strategy, "type", "RollingUpdate");
@@ -107,7 +104,11 @@ fn validate_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
             }
             int_or_string::validate_at_most_100_percent(unavailable, &path_unavailable, errors);
         }
-        _ => errors.not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"]),
+        _ => {
+            let shown =
+                super::shown_strategy(strategy, &[("MaxUnavailable", "maxUnavailable"), ("MaxSurge", "maxSurge")]);
+            errors.not_supported(path, shown, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use crate::kind::{FieldLabel, GENERAL, Kind, Subresource};
 use crate::labels::{LabelSelector, format_selector, validate_selector};
 use crate::meta::immutable;
 use crate::names::dns1123_label;
-use crate::pod::defaults::template;
 use crate::table::{
     AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, human_duration, name, parse_time,
 };
@@ -14,6 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 mod failure_policy;
+mod success_policy;
 mod validation;
 
 pub(super) use validation::validate_spec;
@@ -81,9 +81,7 @@ pub(super) fn default_template(spec: &mut Value) {
             default_zero(pattern, "status", "True");
         }
     }
-    if let Some(pods) = at(spec, &["template"]) {
-        template(pods);
-    }
+    super::default_template(spec);
 }
 
 const UID_LABELS: [&str; 2] = ["controller-uid", "batch.kubernetes.io/controller-uid"];
@@ -177,6 +175,7 @@ fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &
         let counts = ["active", "succeeded", "failed", "ready", "terminating"];
         return validate_non_negative(&new["status"], &Path::new("status"), &counts, errors);
     }
+    validate(new, errors);
     validate_with_selector(new, errors);
     let mut fixed =
         vec!["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"];
@@ -187,6 +186,13 @@ fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &
         errors.invalid(&SPEC.child("completions"), spec["completions"].clone(), detail);
     }
     for member in fixed {
+        if matches!(member, "podFailurePolicy" | "successPolicy") && spec[member].is_object() {
+            if !crate::value::same(&spec[member], &before[member]) {
+                let shown = json!({"Rules": crate::value::go_names(&spec[member]["rules"])});
+                errors.invalid(&SPEC.child(member), shown, crate::meta::IMMUTABLE);
+            }
+            continue;
+        }
         immutable(&spec[member], &before[member], &SPEC.child(member), errors);
     }
     let started = !old["status"]["startTime"].is_null();
@@ -194,7 +200,17 @@ fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &
     if flag(&before["suspend"]) && !started {
         allow_scheduling_directives(&mut pods, &spec["template"]);
     }
-    immutable(&spec["template"], &pods, &SPEC.child("template"), errors);
+    if !flag(&before["suspend"]) {
+        return immutable(&spec["template"], &pods, &SPEC.child("template"), errors);
+    }
+    // The pods of a suspended Job may be given other resources.
+    let mut now = spec["template"]["spec"].clone();
+    for list in ["containers", "initContainers"] {
+        for (container, old) in items_at(&mut now, &[list]).iter_mut().zip(items(&pods["spec"][list])) {
+            crate::value::copy(container, old, "resources");
+        }
+    }
+    immutable(&now, &pods["spec"], &SPEC.child("template.spec"), errors);
 }
 
 /// A Job that is suspended and never ran may be told where to run.

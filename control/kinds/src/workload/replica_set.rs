@@ -6,7 +6,6 @@ use super::{
 use crate::field::Errors;
 use crate::kind::{FieldLabel, Kind, Subresource};
 use crate::labels::{LabelSelector, format_selector};
-use crate::pod::defaults::template;
 use crate::table::{age, containers, name};
 use crate::value::{at, default_to, int, object_at, set};
 use jiff::Timestamp;
@@ -30,9 +29,7 @@ fn defaults(replica_set: &mut Value) {
     object_at(replica_set, "spec");
     if let Some(spec) = at(replica_set, &["spec"]) {
         default_to(spec, "replicas", 1);
-        if let Some(pods) = at(spec, &["template"]) {
-            template(pods);
-        }
+        super::default_template(spec);
     }
 }
 

@@ -8,7 +8,6 @@ use crate::int_or_string;
 use crate::kind::{Kind, Subresource};
 use crate::labels::LabelSelector;
 use crate::names::{NameRule, dns1123_label};
-use crate::pod::defaults::template;
 use crate::pod::validation::validate_template;
 use crate::storage::default_claim;
 use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, age, containers, name};
@@ -22,7 +21,11 @@ pub(super) const KIND: Kind = Kind {
     kind: "StatefulSet",
     name: NameRule::Label,
     defaults: |_, stateful_set| defaults(stateful_set),
-    prepare_create: |stateful_set| set(stateful_set, "status", json!({"replicas": 0, "availableReplicas": 0})),
+    prepare_create: |stateful_set| {
+        drop_max_unavailable(stateful_set, &Value::Null);
+        set(stateful_set, "status", json!({"replicas": 0, "availableReplicas": 0}));
+    },
+    prepare_update: |new, old, _| drop_max_unavailable(new, old),
     validate: |stateful_set, errors| validate(stateful_set, false, errors),
     validate_update,
     columns: COLUMNS,
@@ -36,9 +39,7 @@ const COLUMNS: &[Column] =
 fn defaults(stateful_set: &mut Value) {
     object_at(stateful_set, "spec");
     let Some(spec) = at(stateful_set, &["spec"]) else { return };
-    if let Some(pods) = at(spec, &["template"]) {
-        template(pods);
-    }
+    super::default_template(spec);
     for claim in items_at(spec, &["volumeClaimTemplates"]) {
         set(claim, "kind", "PersistentVolumeClaim");
         set(claim, "apiVersion", "v1");
@@ -55,7 +56,6 @@ fn defaults(stateful_set: &mut Value) {
             && let Some(rolling) = at(strategy, &["rollingUpdate"])
         {
             default_to(rolling, "partition", 0);
-            default_to(rolling, "maxUnavailable", 1);
         }
     }
     object_at(spec, "persistentVolumeClaimRetentionPolicy");
@@ -65,6 +65,15 @@ fn defaults(stateful_set: &mut Value) {
     }
     default_to(spec, "replicas", 1);
     default_to(spec, "revisionHistoryLimit", 10);
+}
+
+/// The gate MaxUnavailableStatefulSet is off: the field goes, unless it is stored already.
+fn drop_max_unavailable(new: &mut Value, old: &Value) {
+    if old["spec"]["updateStrategy"]["rollingUpdate"]["maxUnavailable"].is_null()
+        && let Some(rolling) = at(new, &["spec", "updateStrategy", "rollingUpdate"])
+    {
+        remove(rolling, "maxUnavailable");
+    }
 }
 
 /// `update` when names and claims of the stored object, which cannot change, need not be checked again.
@@ -114,7 +123,7 @@ fn with_claims(spec: &Value) -> Value {
     let Some(pod) = at(&mut pods, &["spec"]) else { return pods };
     remove(pod, "subdomain");
     remove(pod, "hostname");
-    let claims: Vec<&str> =
+    let claims: std::collections::BTreeSet<&str> =
         items(&spec["volumeClaimTemplates"]).iter().map(|claim| text(&claim["metadata"]["name"])).collect();
     let mut volumes: Vec<Value> =
         claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
@@ -142,7 +151,11 @@ fn validate_strategy(strategy: &Value, path: &Path<'_>, errors: &mut Errors) {
                 int_or_string::validate_at_most_100_percent(unavailable, &path, errors);
             }
         }
-        _ => errors.invalid(path, strategy.clone(), "must be 'RollingUpdate' or 'OnDelete'"),
+        _ => errors.invalid(
+            path,
+            super::shown_strategy(strategy, &[("Partition", "partition"), ("MaxUnavailable", "maxUnavailable")]),
+            "must be 'RollingUpdate' or 'OnDelete'",
+        ),
     }
 }
 

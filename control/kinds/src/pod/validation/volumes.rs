@@ -7,7 +7,7 @@ use crate::value::{flag, int, is_empty, items, text};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-mod plugins;
+pub(crate) mod plugins;
 mod projected;
 
 /// The valid volumes of a pod by name.

@@ -1,5 +1,5 @@
 //! A Job's pod failure policy.
-use crate::field::{Errors, Path};
+use crate::field::{ErrorType, Errors, Path};
 use crate::names;
 use crate::value::{int, items, text};
 use serde_json::Value;
@@ -40,7 +40,7 @@ pub(super) fn validate(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
             (true, true) => "specifying one of OnExitCodes and OnPodConditions is required",
             _ => continue,
         };
-        errors.invalid(&path, rule.clone(), detail);
+        errors.push(ErrorType::InvalidUnshown, &path, Value::Null, detail);
     }
 }
 

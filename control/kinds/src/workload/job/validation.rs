@@ -1,10 +1,10 @@
 //! What a Job's spec must satisfy, in a Job and in a CronJob's template.
 use super::super::validate_non_negative;
-use super::failure_policy;
+use super::{failure_policy, success_policy};
 use crate::field::{Errors, Path};
 use crate::names;
 use crate::pod::validation::validate_template;
-use crate::value::{int, is_empty, text};
+use crate::value::{int, text};
 use serde_json::Value;
 
 const INDEXED_MAX: i64 = 100_000;
@@ -28,10 +28,10 @@ pub(in super::super) fn validate_spec(spec: &Value, path: &Path<'_>, errors: &mu
     if let Some(manager) = spec["managedBy"].as_str() {
         validate_manager(manager, &path.child("managedBy"), errors);
     }
-    let mode = text(&spec["completionMode"]);
+    let mode = spec["completionMode"].as_str().unwrap_or("NonIndexed");
     match mode {
         "Indexed" => validate_indexed(spec, path, errors),
-        "NonIndexed" | "" => {
+        "NonIndexed" => {
             for member in ["backoffLimitPerIndex", "maxFailedIndexes"] {
                 if !spec[member].is_null() {
                     errors.invalid(&path.child(member), int(&spec[member]), "requires indexed completion mode");
@@ -46,10 +46,9 @@ pub(in super::super) fn validate_spec(spec: &Value, path: &Path<'_>, errors: &mu
     }
     if !spec["successPolicy"].is_null() && mode != "Indexed" {
         let detail = "requires indexed completion mode";
-        errors.invalid(&path.child("successPolicy"), spec["successPolicy"].clone(), detail);
-    } else if !spec["successPolicy"].is_null() && is_empty(&spec["successPolicy"]["rules"]) {
-        let detail = "at least one rules must be specified when the successPolicy is specified";
-        errors.required(&path.child("successPolicy.rules"), detail);
+        errors.invalid(&path.child("successPolicy"), crate::value::go_names(&spec["successPolicy"]), detail);
+    } else if !spec["successPolicy"].is_null() {
+        success_policy::validate(spec, &path.child("successPolicy.rules"), errors);
     }
     if let Some(policy) = spec["podReplacementPolicy"].as_str() {
         let supported: &[&str] = if with_failure_policy { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
