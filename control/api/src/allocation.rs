@@ -1,24 +1,32 @@
 //! Cluster IPs and node ports: given out, kept over updates, given back.
 //!
-//! There is no allocation state of its own that could go wrong: what is taken is what the stored Services say, followed through
+//! Addresses come from the range of the server's configuration and from every ServiceCIDR that is ready. There is no allocation state of its own that could go wrong: what is taken is what the stored Services say, followed through
 //! the cache, plus what requests in flight have reserved. A claim belongs to a Service's uid, so a Service that is deleted and
-//! created anew under the same name cannot lose its claims to the old one's deletion.
+//! created anew under the same name cannot lose its claims to the old one's deletion. The IPAddress objects are written after
+//! the Services, from what is held here ([`keep_addresses`]); one that a user made keeps its address from everybody.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnet::IpNet;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::cache::{Cache, Change, ChangeKind, Observer};
 use crate::object::{Object, meta};
 
+mod addresses;
 mod pick;
 mod service;
 
+pub use addresses::keep as keep_addresses;
 pub use service::keep_allocated;
+
+const SERVICES: &str = "services/specs";
+const RANGES: &str = "servicecidrs";
+const ADDRESSES: &str = "ipaddresses";
 
 /// The first address of a range, which is the API server's own.
 pub fn first_address(cidr: &IpNet) -> IpAddr {
@@ -38,6 +46,8 @@ pub struct Allocator {
     cidr: IpNet,
     ports: RangeInclusive<u16>,
     state: Arc<Mutex<State>>,
+    /// Told when there are addresses whose objects have to be looked at.
+    unsettled: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +57,10 @@ struct State {
     /// By requests that have not written their Service yet.
     pending: HashMap<Claim, Arc<str>>,
     services: HashMap<Arc<str>, Stored>,
+    /// The blocks of each ServiceCIDR that is ready.
+    ranges: BTreeMap<String, Vec<IpNet>>,
+    /// Addresses that were taken or given back, or whose object changed: that object is looked at.
+    unsettled: HashSet<IpAddr>,
     /// The newest change of a Service that the cache told of.
     seen: i64,
 }
@@ -56,6 +70,8 @@ struct State {
 struct Stored {
     revision: i64,
     claims: Vec<Claim>,
+    /// Namespace and name of the Service; none of an IPAddress, and none before the cache has told of it.
+    place: Option<(String, String)>,
 }
 
 /// Claims of a Service that is not written yet; given back when dropped without [`Reservation::commit`].
@@ -114,16 +130,64 @@ impl State {
         if self.services.get(uid).is_some_and(|known| known.revision > revision) {
             return;
         }
+        let place = self.services.get(uid).and_then(|known| known.place.clone());
         self.release(uid);
         for claim in &claims {
             self.taken.entry(*claim).or_insert_with(|| uid.clone());
         }
-        self.services.insert(uid.clone(), Stored { revision, claims });
+        self.services.insert(uid.clone(), Stored { revision, claims, place });
     }
 
     fn upsert(&mut self, object: &Object) {
         let value = object.value();
-        self.store(&meta(&value, "uid").into(), object.revision, claims(&value));
+        let uid: Arc<str> = meta(&value, "uid").into();
+        let before = self.services.get(&uid).filter(|known| known.place.is_some()).map(|known| known.claims.clone());
+        let now = claims(&value);
+        if before.as_ref() != Some(&now) {
+            self.unsettle(before.iter().flatten().chain(&now));
+        }
+        self.store(&uid, object.revision, now);
+        if let Some(stored) = self.services.get_mut(&uid) {
+            stored.place = Some((object.namespace.to_string(), object.name.to_string()));
+        }
+    }
+
+    fn end(&mut self, object: &Object) {
+        let value = object.value();
+        self.unsettle(&claims(&value));
+        self.release(meta(&value, "uid"));
+    }
+
+    fn unsettle<'a>(&mut self, claims: impl IntoIterator<Item = &'a Claim>) {
+        self.unsettled.extend(claims.into_iter().filter_map(|claim| match claim {
+            Claim::Ip(ip) => Some(*ip),
+            Claim::Port(_) => None,
+        }));
+    }
+
+    /// A ServiceCIDR as it is now.
+    fn range(&mut self, object: &Object) {
+        let value = object.value();
+        let ready = value["status"]["conditions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+        if ready && meta(&value, "deletionTimestamp").is_empty() {
+            let blocks = value["spec"]["cidrs"].as_array().into_iter().flatten();
+            let blocks = blocks.filter_map(|block| block.as_str()?.parse().ok()).collect();
+            self.ranges.insert(object.name.to_string(), blocks);
+        } else {
+            self.ranges.remove(&*object.name);
+        }
+    }
+
+    /// An IPAddress: one that a user made is taken.
+    fn address(&mut self, object: &Object) {
+        let value = object.value();
+        if let Ok(ip) = object.name.parse()
+            && !addresses::is_ours(&value)
+        {
+            self.store(&meta(&value, "uid").into(), object.revision, vec![Claim::Ip(ip)]);
+        }
     }
 
     fn release(&mut self, uid: &str) {
@@ -138,7 +202,7 @@ impl State {
 impl Allocator {
     /// Of an address range and a port range.
     pub fn new(cidr: IpNet, ports: RangeInclusive<u16>) -> Self {
-        Self { cidr, ports, state: Arc::default() }
+        Self { cidr, ports, state: Arc::default(), unsettled: Arc::default() }
     }
 
     /// What keeps the allocator equal to the stored Services.
@@ -153,27 +217,56 @@ impl Allocator {
 
 impl Observer for Allocator {
     fn reset(&self, caches: &[Arc<Cache>]) {
-        let Some(services) = caches.iter().find(|c| c.resource.storage == "services/specs") else { return };
-        let (objects, latest) = services.snapshot();
+        let find = |storage: &str| caches.iter().find(|c| c.resource.storage == storage).map(|cache| cache.snapshot());
+        let Some((services, latest)) = find(SERVICES) else { return };
         let mut state = self.lock();
         state.taken.clear();
         state.services.clear();
+        state.ranges.clear();
         state.seen = latest;
-        for object in objects.values() {
+        for object in services.values() {
             state.upsert(object);
         }
+        for object in find(RANGES).iter().flat_map(|(ranges, _)| ranges.values()) {
+            state.range(object);
+        }
+        for object in find(ADDRESSES).iter().flat_map(|(addresses, _)| addresses.values()) {
+            state.address(object);
+            state.unsettled.extend(object.name.parse::<IpAddr>());
+        }
+        drop(state);
+        self.unsettled.notify_one();
     }
 
     fn changed(&self, cache: &Cache, change: &Change) {
-        if cache.resource.storage != "services/specs" {
+        let storage = &*cache.resource.storage;
+        if ![SERVICES, RANGES, ADDRESSES].contains(&storage) {
             return;
         }
         // Under one lock: between the two, a commit would not know whether to store.
         let mut state = self.lock();
-        state.seen = change.revision;
-        match &change.kind {
-            ChangeKind::Created(object) | ChangeKind::Updated { object, .. } => state.upsert(object),
-            ChangeKind::Deleted(object) => state.release(meta(&object.value(), "uid")),
+        match (storage, &change.kind) {
+            (SERVICES, kind) => {
+                state.seen = change.revision;
+                match kind {
+                    ChangeKind::Created(object) | ChangeKind::Updated { object, .. } => state.upsert(object),
+                    ChangeKind::Deleted(object) => state.end(object),
+                }
+            }
+            (RANGES, ChangeKind::Created(object) | ChangeKind::Updated { object, .. }) => state.range(object),
+            (RANGES, ChangeKind::Deleted(object)) => drop(state.ranges.remove(&*object.name)),
+            (_, ChangeKind::Created(object)) => state.address(object),
+            (_, ChangeKind::Updated { object, .. }) => {
+                state.address(object);
+                state.unsettled.extend(object.name.parse::<IpAddr>());
+            }
+            (_, ChangeKind::Deleted(object)) => {
+                state.release(meta(&object.value(), "uid"));
+                state.unsettled.extend(object.name.parse::<IpAddr>());
+            }
+        }
+        if !state.unsettled.is_empty() {
+            self.unsettled.notify_one();
         }
     }
 }

@@ -101,6 +101,7 @@ impl ApiServer {
         crate::custom::start(&server)
             .await
             .map_err(|status| ApiError::Bootstrap { what: "status of CustomResourceDefinitions".into(), status })?;
+        crate::allocation::keep_addresses(&server);
         crate::aggregator::keep(&server);
         TypeChecker::start(&server);
         Ok(server)

@@ -15,6 +15,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::{UserInfo, user_of_certificate};
 
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 /// The certificates of one authority.
 #[derive(Debug, Clone)]
 pub struct ClientCertificates(Arc<dyn ClientCertVerifier>);
@@ -65,10 +67,12 @@ impl ClientCertificates {
         self.0.verify_client_cert(own, others, UnixTime::now()).ok()?;
         let (_, certificate) = X509Certificate::from_der(own).ok()?;
         let until = u64::try_from(certificate.validity().not_after.timestamp()).ok()?;
-        Some(Certified {
-            user: Arc::new(user_of_certificate(own)?),
-            until: UNIX_EPOCH.checked_add(Duration::from_secs(until))?,
-        })
+        let mut user = user_of_certificate(own)?;
+        // By this an audit log and a certificate can be brought together (KEP-4193).
+        let digest = ring::digest::digest(&ring::digest::SHA256, own);
+        let id: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        user.extra.insert(CREDENTIAL_ID.to_owned(), vec![format!("X509SHA256={id}")]);
+        Some(Certified { user: Arc::new(user), until: UNIX_EPOCH.checked_add(Duration::from_secs(until))? })
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! Here: workloads (ReplicationController, ReplicaSet, Deployment, DaemonSet, StatefulSet, Job), Services (EndpointSlice, its
 //! mirroring, Endpoints, those of cluster DNS), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
-//! garbage (owner references, pods, finished Jobs), disruption budgets, quotas and certificate requests. Not here: CronJobs,
+//! garbage (owner references, pods, finished Jobs), disruption budgets, quotas, certificate requests and ServiceCIDRs. Not here: CronJobs,
 //! autoscaling, volumes, cloud routes and load balancers.
 
 mod certificates;
@@ -39,6 +39,7 @@ mod replication;
 mod resource_quota;
 mod run;
 mod service;
+mod service_cidr;
 mod stateful_set;
 mod taint_eviction;
 mod written;

@@ -28,6 +28,10 @@ const POLL: Duration = Duration::from_secs(5);
 const RESYNC: Duration = Duration::from_secs(300);
 /// What was charged has been stored by then, or never will be.
 const SETTLED: Duration = Duration::from_secs(10);
+/// What was charged has been stored and seen by then, if it is stored at all: its admission had nothing left to ask.
+const STORED_BY: Duration = Duration::from_secs(2);
+/// What can be given back is held back for new charges no longer than this.
+const HELD_AT_MOST: Duration = Duration::from_secs(30);
 /// How long what discovery said is believed.
 const KNOWN: Duration = Duration::from_secs(30);
 
@@ -56,10 +60,44 @@ impl Alarms {
     }
 }
 
+/// When a quota was charged last. What admission has just charged is stored a moment later, and seen here later still: a count
+/// made in between is too low, and would give back what somebody is about to have.
+#[derive(Default)]
+struct Charges(Mutex<HashMap<Key, Charge>>);
+
+struct Charge {
+    last: Instant,
+    /// Since when what could be given back was held back for such charges.
+    held_since: Option<Instant>,
+}
+
+impl Charges {
+    fn charged(&self, key: &Key, now: Instant) {
+        let mut charges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        charges.retain(|_, charge| now.duration_since(charge.last) < HELD_AT_MOST);
+        charges.entry(key.clone()).or_insert(Charge { last: now, held_since: None }).last = now;
+    }
+
+    /// How long to wait before giving back; a quota that is charged all the time does not wait for ever.
+    fn wait(&self, key: &Key, now: Instant) -> Option<Duration> {
+        let mut charges = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let charge = charges.get_mut(key)?;
+        let left = STORED_BY.checked_sub(now.duration_since(charge.last)).filter(|left| !left.is_zero());
+        let held = charge.held_since.map_or(Duration::ZERO, |since| now.duration_since(since));
+        if left.is_none() || held >= HELD_AT_MOST {
+            charge.held_since = None;
+            return None;
+        }
+        charge.held_since.get_or_insert(now);
+        left
+    }
+}
+
 struct Counter {
     client: Client,
     views: Views,
     alarms: Arc<Alarms>,
+    charges: Arc<Charges>,
     known: RwLock<Option<(Instant, Arc<Vec<ResourceType>>)>>,
 }
 
@@ -67,10 +105,14 @@ struct Counter {
 pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     let queue = Queue::<Key>::default();
     let alarms = Arc::new(Alarms::default());
-    let (changed, charged) = (queue.clone(), alarms.clone());
+    let charges = Arc::new(Charges::default());
+    let (changed, charged, noted) = (queue.clone(), alarms.clone(), charges.clone());
     views.quotas.on_change(move |old, new| {
         let Some(quota) = new else { return };
         let key = Key::of(quota.as_ref());
+        if old.is_some_and(|old| uses_less(&used(old), &used(quota))) {
+            noted.charged(&key, Instant::now());
+        }
         if old.is_none_or(|old| old.spec != quota.spec) {
             changed.add(key);
         } else if charged.set(&key, SETTLED) {
@@ -99,7 +141,7 @@ pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
     views.quotas.synced().await;
     views.pods.synced().await;
     views.services.synced().await;
-    let counter = Arc::new(Counter { client, views, alarms, known: RwLock::default() });
+    let counter = Arc::new(Counter { client, views, alarms, charges, known: RwLock::default() });
     let reconcile = move |key: Key| {
         let counter = counter.clone();
         async move { counter.reconcile(&key).await }
@@ -109,6 +151,16 @@ pub(crate) async fn run(client: Client, views: Views, stop: CancellationToken) {
 
 fn values<K: Serialize>(objects: &[Arc<K>]) -> Vec<Value> {
     objects.iter().filter_map(|object| serde_json::to_value(object.as_ref()).ok()).collect()
+}
+
+fn used(quota: &ResourceQuota) -> Value {
+    quota.status.as_ref().and_then(|status| serde_json::to_value(&status.used).ok()).unwrap_or_default()
+}
+
+/// Whether one account has less of anything than another.
+fn uses_less(one: &Value, other: &Value) -> bool {
+    let (one, other) = (quota::read(one), quota::read(other));
+    other.iter().any(|(name, amount)| one.get(name).is_some_and(|less| less < amount))
 }
 
 impl Counter {
@@ -135,6 +187,11 @@ impl Counter {
         let status = quota::status(&value, all, Timestamp::now());
         let same = |list: &str| quota::read(&status[list]) == quota::read(&value["status"][list]);
         if !(same("hard") && same("used")) {
+            if uses_less(&status["used"], &value["status"]["used"])
+                && let Some(delay) = self.charges.wait(key, Instant::now())
+            {
+                return Ok(Next::After(delay));
+            }
             let mut updated = quota.as_ref().clone();
             updated.status = serde_json::from_value(status).ok();
             let api = Api::<ResourceQuota>::namespaced(self.client.clone(), &key.namespace);
@@ -200,7 +257,31 @@ fn counted(names: &[String]) -> BTreeSet<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_was_just_charged_is_not_given_back_and_what_went_long_ago_is() {
+        let (charges, key, start) = (Charges::default(), Key::new("n", "q"), Instant::now());
+        assert_eq!(charges.wait(&key, start), None);
+        charges.charged(&key, start);
+        assert_eq!(charges.wait(&key, start), Some(STORED_BY));
+        assert_eq!(charges.wait(&key, start + STORED_BY), None);
+        // Charged again and again: held back, but not for ever.
+        let held = (0..60).map(|second| start + STORED_BY + Duration::from_secs(second)).take_while(|now| {
+            charges.charged(&key, *now);
+            charges.wait(&key, *now).is_some()
+        });
+        assert_eq!(held.count() as u64, HELD_AT_MOST.as_secs());
+    }
+
+    #[test]
+    fn an_account_is_lower_when_one_amount_is() {
+        assert!(uses_less(&json!({"pods": "1", "cpu": "2"}), &json!({"pods": "2", "cpu": "1"})));
+        assert!(!uses_less(&json!({"pods": "2"}), &json!({"pods": "2"})));
+        assert!(!uses_less(&json!({"pods": "2", "cpu": "1500m"}), &json!({"pods": "1", "cpu": "1"})));
+    }
 
     #[test]
     fn what_is_limited_says_what_is_counted() {

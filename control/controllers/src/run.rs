@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{
     ConfigMap, Endpoints, Namespace, Node, Pod, ReplicationController, ResourceQuota, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::Client;
 use orlop_auth::pki::CertificateAuthority;
@@ -23,7 +24,7 @@ use crate::replication::{self, Workload};
 use crate::{
     ClusterDns, Informer, certificates, cluster_dns, daemon_set, deployment, disruption, endpoint_slice,
     endpoint_slice_mirroring, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc,
-    resource_quota, stateful_set, taint_eviction,
+    resource_quota, service_cidr, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -155,6 +156,10 @@ pub async fn run(
         let views = cluster_dns::Views { services: services.clone(), nodes: nodes.clone(), slices: slices.clone() };
         tasks.spawn(cluster_dns::run(account(cluster_dns::NAME), views, dns, stop.clone()));
     }
+    let ranges = Arc::new(Informer::<ServiceCIDR>::default());
+    let views = service_cidr::Views { ranges: ranges.clone(), services: services.clone() };
+    tasks.spawn(service_cidr::run(account(service_cidr::NAME), views, stop.clone()));
+    tasks.spawn(ranges.run(reader.clone(), stop.clone()));
     let views = endpoints::Views { services: services.clone(), pods: pods.clone(), endpoints: endpoints.clone() };
     tasks.spawn(endpoints::run(account(endpoints::NAME), views, stop.clone()));
 

@@ -242,25 +242,30 @@ pub fn validate_selector(selector: &Value, path: &Path<'_>, errors: &mut Errors)
     validate_labels(&selector["matchLabels"], &path.child("matchLabels"), errors);
     let expressions = path.child("matchExpressions");
     for (index, expression) in items(&selector["matchExpressions"]).iter().enumerate() {
-        let path = expressions.index(index);
-        let values = strings(&expression["values"]);
-        let values_path = path.child("values");
-        match text(&expression["operator"]) {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.required(&values_path, "must be specified when `operator` is 'In' or 'NotIn'");
-            }
-            "In" | "NotIn" => {}
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.forbidden(&values_path, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-            }
-            "Exists" | "DoesNotExist" => {}
-            other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+        validate_requirement(expression, false, &expressions.index(index), errors);
+    }
+}
+
+/// Checks one requirement of a LabelSelector object; `any_operator` where one that is not known is for somebody else to judge.
+pub(crate) fn validate_requirement(requirement: &Value, any_operator: bool, path: &Path<'_>, errors: &mut Errors) {
+    let values = strings(&requirement["values"]);
+    let values_path = path.child("values");
+    match text(&requirement["operator"]) {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.required(&values_path, "must be specified when `operator` is 'In' or 'NotIn'");
         }
-        let key = text(&expression["key"]);
-        errors.invalid_each(&path.child("key"), key, names::qualified_name(key));
-        for (index, value) in values.into_iter().enumerate() {
-            errors.invalid_each(&values_path.index(index), value, names::label_value(value));
+        "In" | "NotIn" => {}
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            errors.forbidden(&values_path, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
+        "Exists" | "DoesNotExist" => {}
+        _ if any_operator => {}
+        other => errors.invalid(&path.child("operator"), other, "not a valid selector operator"),
+    }
+    let key = text(&requirement["key"]);
+    errors.invalid_each(&path.child("key"), key, names::qualified_name(key));
+    for (index, value) in values.into_iter().enumerate() {
+        errors.invalid_each(&values_path.index(index), value, names::label_value(value));
     }
 }
 

@@ -5,6 +5,7 @@
 //! Nothing here does IO or reads a clock, and nothing here allocates addresses, ports or names: the API server does.
 //! Texts, field paths and canonical forms are those of Kubernetes v1.36, so that clients which parse them keep working.
 
+pub mod access_review;
 pub mod autoscaling;
 mod certificates;
 mod config;

@@ -23,6 +23,8 @@ use crate::wire;
 
 /// An aggregated server that takes longer does not answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// An aggregated server is asked so often before it counts as unavailable, as kube-aggregator does.
+const ATTEMPTS: usize = 5;
 
 /// Looks at all of them; whether all answered.
 pub(super) async fn look(server: &Arc<ApiServer>) -> bool {
@@ -76,7 +78,15 @@ async fn check(server: &Arc<ApiServer>, route: &Route) -> Result<(), (&'static s
         }
     }
     let path = format!("/apis/{}/{}", route.group, route.version);
-    let resources = ask(server, route, &path).await.map_err(|why| ("FailedDiscoveryCheck", why))?;
+    // One endpoint of several that does not answer is no reason to say that none does: each attempt may ask another.
+    let mut answer = ask(server, route, &path).await;
+    for _ in 1..ATTEMPTS {
+        if answer.is_ok() {
+            break;
+        }
+        answer = ask(server, route, &path).await;
+    }
+    let resources = answer.map_err(|why| ("FailedDiscoveryCheck", why))?;
     // Not every server has OpenAPI: its absence is no failure.
     let open_api = ask(server, route, "/openapi/v3").await.unwrap_or_default();
     server.aggregator().learned(route, Discovered { resources, open_api });

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{Allocator, Claim, Inner, Reservation, State, claims, pick};
@@ -130,15 +131,24 @@ impl Taking<'_> {
         !self.new.contains(&claim) && self.state.is_free(claim, self.uid)
     }
 
+    /// The range of the configuration, then those of its family that ServiceCIDRs add.
+    fn ranges(&self) -> Vec<IpNet> {
+        let own = self.allocator.cidr;
+        let more = self.state.ranges.values().flatten().copied();
+        let more = more.filter(|range| range.addr().is_ipv4() == own.addr().is_ipv4() && *range != own);
+        std::iter::once(own).chain(more).collect()
+    }
+
     fn addresses(&mut self, service: &mut Value) {
         let spec = &mut service["spec"];
         if spec["type"] == "ExternalName" || spec["clusterIP"] == "None" {
             return;
         }
         let wanted = spec["clusterIPs"][0].as_str().or(spec["clusterIP"].as_str()).unwrap_or_default().to_owned();
-        let cidr = self.allocator.cidr;
+        let ranges = self.ranges();
         let ip = if wanted.is_empty() {
-            let Some(ip) = pick::address(&cidr, |ip| self.free(Claim::Ip(ip))) else {
+            let found = ranges.iter().find_map(|range| pick::address(range, |ip| self.free(Claim::Ip(ip))));
+            let Some(ip) = found else {
                 self.refuse_ip(&json!([]), "failed to allocate a serviceIP: range is full");
                 return;
             };
@@ -149,10 +159,9 @@ impl Taking<'_> {
             if self.had.contains(&Claim::Ip(ip)) {
                 return;
             }
-            if !cidr.contains(&ip) || ip == cidr.network() || ip == cidr.broadcast() {
-                let why = format!(
-                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {cidr}"
-                );
+            let within = |range: &IpNet| range.contains(&ip) && ip != range.network() && ip != range.broadcast();
+            if !ranges.iter().any(within) {
+                let why = format!("failed to allocate IP {ip}: the provided network does not match the current range");
                 self.refuse_ip(&json!([wanted]), &why);
                 return;
             }

@@ -7,7 +7,7 @@ use orlop_auth::{Attributes, Decision, UserInfo};
 use serde_json::{Value, json};
 
 use crate::rest::{Call, now};
-use crate::status::Status;
+use crate::status::{Cause, Status};
 use crate::wire::{Accept, Body, Shape};
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
@@ -16,6 +16,15 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         return Err(Accept::none());
     }
     let mut review = call.decode(&resource.api_version(), &resource.kind)?;
+    if !review["metadata"].is_object() {
+        review["metadata"] = json!({});
+    }
+    if resource.namespaced && review["metadata"]["namespace"].is_null() {
+        review["metadata"]["namespace"] = call.info.namespace.clone().into();
+    }
+    if resource.kind.ends_with("SubjectAccessReview") {
+        well_formed(&resource.group, &resource.kind, &review)?;
+    }
     let spec = &review["spec"];
     let status = match resource.kind.as_str() {
         "SelfSubjectReview" => {
@@ -25,8 +34,9 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         "TokenReview" => token(call, spec).await?,
         "SelfSubjectRulesReview" => rules(call, spec)?,
         "SelfSubjectAccessReview" => access(call, spec, &call.user)?,
-        "LocalSubjectAccessReview" if spec["resourceAttributes"]["namespace"] != call.info.namespace.as_str() => {
-            return Err(Status::bad_request("spec.resourceAttributes.namespace must match namespace on the request"));
+        "LocalSubjectAccessReview" if review["metadata"]["namespace"] != call.info.namespace.as_str() => {
+            let why = format!("spec.resourceAttributes.namespace must match namespace: {}", call.info.namespace);
+            return Err(Status::bad_request(why));
         }
         _ => {
             let user = UserInfo {
@@ -35,14 +45,28 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
                 groups: serde_json::from_value(spec["groups"].clone()).unwrap_or_default(),
                 extra: serde_json::from_value(spec["extra"].clone()).unwrap_or_default(),
             };
-            if user.name.is_empty() && user.groups.is_empty() {
-                return Err(Status::bad_request("at least one of user or group must be specified"));
-            }
             access(call, spec, &user)?
         }
     };
+    if resource.kind == "SelfSubjectRulesReview" {
+        review["spec"] = json!({});
+    }
     review["status"] = status;
     call.render_value(201, review)
+}
+
+/// 422 with everything that is wrong with a question. It is about an object of no kind, as Kubernetes has it.
+fn well_formed(group: &str, kind: &str, review: &Value) -> Result<(), Status> {
+    let errors = orlop_kinds::access_review::validate(kind, review);
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let cause = |e: &orlop_kinds::FieldError| Cause {
+        reason: e.kind.reason().into(),
+        message: e.body(),
+        field: e.field.clone(),
+    };
+    Err(Status::invalid_as(group, "", "", errors.0.iter().map(cause).collect()))
 }
 
 async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {
@@ -59,11 +83,6 @@ async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {
 
 fn access(call: &Call, spec: &Value, user: &UserInfo) -> Result<Value, Status> {
     let (resource, path) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
-    if resource.is_object() == path.is_object() {
-        return Err(Status::bad_request(
-            "exactly one of nonResourceAttributes or resourceAttributes must be specified",
-        ));
-    }
     let text = |of: &'static str| resource[of].as_str().or(path[of].as_str()).unwrap_or_default();
     let decision = call.server.authorizer().decide(&Attributes {
         user: Some(user),
@@ -85,6 +104,11 @@ fn access(call: &Call, spec: &Value, user: &UserInfo) -> Result<Value, Status> {
     let (Decision::Allow(reason) | Decision::Deny(reason) | Decision::NoOpinion(reason)) = decision;
     if !reason.is_empty() {
         status["reason"] = reason.into();
+    }
+    match orlop_kinds::access_review::ignored_selectors(spec).as_slice() {
+        [] => {}
+        [one] => status["evaluationError"] = one.clone().into(),
+        many => status["evaluationError"] = format!("[{}]", many.join(", ")).into(),
     }
     Ok(status)
 }

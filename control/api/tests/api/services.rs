@@ -54,7 +54,7 @@ async fn what_is_taken_is_refused_until_it_is_given_back() {
     );
     assert!(message(&refused).contains("provided port is already allocated"), "{refused}");
     let (_, refused) = create(&cluster, "two", json!({"clusterIP": "10.200.0.1"})).await;
-    assert!(message(&refused).contains("not in the valid range"), "{refused}");
+    assert!(message(&refused).contains("the provided network does not match the current range"), "{refused}");
     let (_, refused) =
         create(&cluster, "two", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})).await;
     assert!(message(&refused).contains("The range of valid ports is 30000-32767"), "{refused}");
@@ -128,4 +128,61 @@ async fn the_service_range_is_an_object() {
         assert_eq!((code, &found["spec"]["cidrs"]), (200, &json!(["10.96.0.0/12"])), "{found}");
         assert_eq!(found["status"]["conditions"][0]["status"], "True");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_has_an_address_object_and_a_range_that_is_ready_gives_more() {
+    const ADDRESSES: &str = "/apis/networking.k8s.io/v1/ipaddresses";
+    const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
+    let cluster = Cluster::start().await;
+    let answers = async |path: String, wanted: u16| {
+        let mut last = Value::Null;
+        for _ in 0..100 {
+            let (code, found) = cluster.json("GET", &path, Value::Null).await;
+            if code == wanted {
+                return found;
+            }
+            last = found;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{path} does not answer {wanted}: {last}");
+    };
+    // One that a user made keeps its address from everybody.
+    let parent = json!({"resource": "services", "namespace": "default", "name": "mine"});
+    let own = json!({"metadata": {"name": "10.96.7.7"}, "spec": {"parentRef": parent}});
+    assert_eq!(cluster.json("POST", ADDRESSES, own).await.0, 201);
+    let (code, refused) = create(&cluster, "theirs", json!({"clusterIP": "10.96.7.7"})).await;
+    assert!(code == 422 && message(&refused).contains("provided IP is already allocated"), "{refused}");
+
+    let (code, made) = create(&cluster, "a", json!({"clusterIP": "10.96.7.8"})).await;
+    assert_eq!(code, 201, "{made}");
+    let object = answers(format!("{ADDRESSES}/10.96.7.8"), 200).await;
+    let parent = json!({"resource": "services", "namespace": "default", "name": "a"});
+    assert_eq!(object["spec"]["parentRef"], parent, "{object}");
+    assert_eq!(object["metadata"]["labels"]["ipaddress.kubernetes.io/managed-by"], "ipallocator.k8s.io");
+    // Somebody removes it: it comes again. It goes with its Service.
+    assert_eq!(cluster.json("DELETE", &format!("{ADDRESSES}/10.96.7.8"), Value::Null).await.0, 200);
+    let again = answers(format!("{ADDRESSES}/10.96.7.8"), 200).await;
+    assert_ne!(again["metadata"]["uid"], object["metadata"]["uid"]);
+    assert_eq!(cluster.json("DELETE", "/api/v1/namespaces/default/services/a", Value::Null).await.0, 200);
+    answers(format!("{ADDRESSES}/10.96.7.8"), 404).await;
+
+    let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.222.0.0/24"]}});
+    assert_eq!(cluster.json("POST", RANGES, range.clone()).await.0, 201);
+    let (code, refused) = create(&cluster, "b", json!({"clusterIP": "10.222.0.9"})).await;
+    assert!(code == 422 && message(&refused).contains("does not match the current range"), "{refused}");
+    let mut ready = range;
+    ready["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    let (code, said) = cluster.json("PUT", &format!("{RANGES}/more/status"), ready).await;
+    assert_eq!(code, 200, "{said}");
+    let mut code = 0;
+    for _ in 0..100 {
+        code = create(&cluster, "b", json!({"clusterIP": "10.222.0.9"})).await.0;
+        if code == 201 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(code, 201);
 }

@@ -12,6 +12,7 @@ mod deployments;
 mod jobs;
 mod nodes;
 mod quotas;
+mod service_ranges;
 mod settled;
 mod stateful;
 mod walk;
