@@ -97,8 +97,22 @@ impl Custom {
 
     /// Drops what the schema does not know; returns what was dropped. Malformed metadata is an error.
     pub fn prune(&self, object: &mut Value) -> Result<Vec<String>, DecodeError> {
+        whole_numbers(object);
         let mut unknown = prune_metadata(object)?;
         unknown.extend(self.structural.prune(object));
+        self.structural.visit_embedded(object, &mut |path, inner| {
+            let shown = inner["metadata"].clone();
+            let found = prune_metadata(inner).map_err(|error| {
+                let text = error.to_string().replacen("ObjectMeta.metadata.", "ObjectMeta.", 1);
+                DecodeError::Form(format!("{path}.metadata: Invalid value: {shown}: {text}"))
+            })?;
+            let nulls = inner.get_mut("metadata").and_then(Value::as_object_mut);
+            if let Some(metadata) = nulls {
+                metadata.retain(|_, value| !value.is_null());
+            }
+            unknown.extend(found.into_iter().map(|text| text.replacen("field \"", &format!("field \"{path}."), 1)));
+            Ok(())
+        })?;
         Ok(unknown)
     }
 
@@ -137,6 +151,20 @@ impl Custom {
             Some((Cow::Owned(name.clone()), text(value).into_boxed_str()))
         });
         values.collect()
+    }
+}
+
+/// A number without a fraction is written without one, as Go writes it.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.0e18) {
+                *number = (float as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
     }
 }
 

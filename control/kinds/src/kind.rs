@@ -203,6 +203,10 @@ impl Kind {
     pub fn validate_create(&self, object: &Value) -> Errors {
         let mut errors = Errors::default();
         meta::validate(&object["metadata"], self.namespaced, self.name, &mut errors);
+        let is_staged = matches!(self.group, "apiextensions.k8s.io" | "apiregistration.k8s.io");
+        if self.is_known() && !is_staged {
+            meta::validate_own_finalizers(&object["metadata"], &mut errors);
+        }
         (self.validate)(object, &mut errors);
         errors
     }

@@ -167,14 +167,19 @@ pub(crate) fn validate_finalizers(meta: &Value, errors: &mut Errors) {
     for finalizer in &finalizers {
         errors.invalid_each(&path, finalizer, names::qualified_name(finalizer));
     }
-    for (n, finalizer) in finalizers.iter().enumerate() {
+    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
+        errors.invalid(&path, meta["finalizers"].clone(), "finalizer orphan and foregroundDeletion cannot be both set");
+    }
+}
+
+/// What Kubernetes' own kinds ask of new objects' finalizers besides: those of custom resources may have any name.
+pub(crate) fn validate_own_finalizers(meta: &Value, errors: &mut Errors) {
+    let path = METADATA.child("finalizers");
+    for (n, finalizer) in strings(&meta["finalizers"]).iter().enumerate() {
         if !finalizer.contains('/') && !STANDARD_FINALIZERS.contains(finalizer) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
             errors.invalid(&path.index(n), *finalizer, why);
         }
-    }
-    if finalizers.contains(&"orphan") && finalizers.contains(&"foregroundDeletion") {
-        errors.invalid(&path, meta["finalizers"].clone(), "finalizer orphan and foregroundDeletion cannot be both set");
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Number, Value};
 
 mod correlate;
 mod defaults;
+mod embedded;
 mod overlay;
 mod parse;
 mod pattern;

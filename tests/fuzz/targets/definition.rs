@@ -48,6 +48,7 @@ fn run(schema: Value, mut object: Value, mut old: Value) {
     let raw = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
     let structural = Structural::parse(raw).expect("an accepted schema is structural");
     let overlay = overlay(&CustomType {
+        selectable: Vec::new(),
         kind: GroupVersionKind::new("example.com", "v1", "Widget"),
         list_kind: "WidgetList",
         plural: "widgets",

@@ -67,7 +67,9 @@ fn resource(
         status: text(&subresources["scale"]["statusReplicasPath"]).into(),
         selector: subresources["scale"]["labelSelectorPath"].as_str().filter(|p| !p.is_empty()).map(Into::into),
     });
+    let selected: Vec<(String, JsonPath)> = selectable(version).collect();
     let schema = overlay(&CustomType {
+        selectable: selected.iter().map(|(path, _)| path.as_str()).collect(),
         kind: kind.clone(),
         list_kind: text(&names["listKind"]),
         plural: text(&names["plural"]),
@@ -125,7 +127,7 @@ fn resource(
             schema,
             expressions: raw.and_then(Rules::new),
             columns: columns::of(version),
-            selectable: selectable(version).collect(),
+            selectable: selected,
             indexed: indexed.clone(),
             terminating: terminating.clone(),
             conversion: Conversion::of(definition),

@@ -6,6 +6,7 @@ use orlop_schema::{GroupVersionKind, Schema, TypeRef};
 use serde_json::Value;
 
 use super::Call;
+use crate::object::meta;
 use crate::status::Status;
 use crate::wire::{BodyFormat, decode_object, decode_yaml};
 
@@ -51,7 +52,7 @@ impl Call {
         };
         if self.applies() && !unknown.is_empty() {
             self.report(api_version, kind, strict)?;
-            return Err(self.undeclared(&unknown));
+            return Err(self.undeclared(&object, &unknown));
         }
         let mixed = !strict.is_empty() && !unknown.is_empty();
         strict.extend(unknown);
@@ -75,14 +76,14 @@ impl Call {
     }
 
     /// Who applies must say only what the type knows: nobody could own the rest.
-    fn undeclared(&self, unknown: &[String]) -> Status {
+    fn undeclared(&self, config: &Value, unknown: &[String]) -> Status {
         let paths = unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
         let lines: Vec<String> = paths.map(|path| format!(".{path}: field not declared in schema")).collect();
         let told = if lines.len() == 1 { lines[0].clone() } else { format!("errors:\n  {}", lines.join("\n  ")) };
         Status::unknown(format!(
             "failed to create typed patch object ({}/{}; {}, Kind={}): {told}",
-            self.namespace(),
-            self.info.name,
+            meta(config, "namespace"),
+            meta(config, "name"),
             self.resource.api_version(),
             self.resource.kind
         ))

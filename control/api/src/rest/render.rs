@@ -56,6 +56,10 @@ impl Call {
 
     pub(super) fn render_list(&self, page: Page) -> Result<Response<Body>, Status> {
         let mut metadata = json!({"resourceVersion": page.revision.to_string()});
+        if self.resource.custom.is_some() && self.accept.shape != Shape::Table {
+            // Lists of objects without a Go type always say it.
+            metadata["continue"] = "".into();
+        }
         if let Some(next) = &page.next {
             metadata["continue"] = next.as_str().into();
         }

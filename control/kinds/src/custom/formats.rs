@@ -89,7 +89,6 @@ patterns! {
     UUID3: r"(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?3[0-9a-f]{3}-?[0-9a-f]{4}-?[0-9a-f]{12}$",
     UUID4: r"(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?4[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$",
     UUID5: r"(?i)^[0-9a-f]{8}-?[0-9a-f]{4}-?5[0-9a-f]{3}-?[89ab][0-9a-f]{3}-?[0-9a-f]{12}$",
-    HOSTNAME: r"^([a-zA-Z0-9_]{1}[a-zA-Z0-9_-]{0,62}){1}(\.[a-zA-Z0-9_]{1}[a-zA-Z0-9_-]{0,62})*[\._]?$",
     CREDIT_CARD: r"^(?:4[0-9]{12}(?:[0-9]{3})?|5[1-5][0-9]{14}|6(?:011|5[0-9][0-9])[0-9]{12}|3[47][0-9]{13}|3(?:0[0-5]|[68][0-9])[0-9]{11}|(?:2131|1800|35\d{3})\d{11})$",
     SSN: r"^\d{3}[- ]?\d{2}[- ]?\d{4}$",
     HEX_COLOR: r"^#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})$",
@@ -110,7 +109,7 @@ pub(super) fn is_valid(format: &str, text: &str) -> bool {
         "bsonobjectid" => is(&HEX_24),
         "uri" => is(&URI),
         "email" => is(&EMAIL),
-        "hostname" => text.len() <= 253 && is(&HOSTNAME),
+        "hostname" => hostname(text),
         "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
         "ipv6" => text.contains(':') && text.parse::<std::net::Ipv6Addr>().is_ok(),
         "cidr" => text.contains('/') && text.parse::<ipnet::IpNet>().is_ok(),
@@ -143,6 +142,24 @@ fn is_time(text: &str) -> bool {
 
 fn digits(text: &str) -> Vec<u32> {
     text.chars().filter(|c| !matches!(c, '-' | ' ')).map(|c| c.to_digit(10).unwrap_or(99)).collect()
+}
+
+/// Labels of letters, digits and dashes, at least two characters in the last of several.
+fn hostname(text: &str) -> bool {
+    let plain = |c: char| c.is_alphanumeric() || "$+<=>^`|~".contains(c);
+    if text.len() > 255 || text.split('.').any(|label| label.len() > 63) {
+        return false;
+    }
+    let Some((labels, last)) = text.rsplit_once('.') else {
+        let mut rest = text.chars();
+        let starts = rest.next().is_some_and(plain);
+        let rest = rest.as_str();
+        return starts && rest.strip_prefix('-').unwrap_or(rest).chars().all(plain);
+    };
+    let ends = |label: &str| label.starts_with(plain) && label.ends_with(plain);
+    labels.split('.').all(|label| ends(label) && label.chars().all(|c| c == '-' || plain(c)))
+        && last.chars().all(char::is_alphabetic)
+        && last.chars().count() >= 2
 }
 
 fn isbn10(text: &str) -> bool {
@@ -188,6 +205,7 @@ mod tests {
             ("uri", "http://example.com/x", "example"),
             ("email", "a@b.c", "a.b"),
             ("hostname", "a.example.com", "-a"),
+            ("hostname", "a", "a_b"),
             ("ipv4", "10.0.0.1", "10.0.0.256"),
             ("ipv6", "::1", "10.0.0.1"),
             ("cidr", "10.0.0.0/8", "10.0.0.0"),

@@ -76,18 +76,26 @@ impl CustomRules<'_> {
     fn scales(&self, object: &Value, spec: bool, errors: &mut Errors) {
         let Some(scale) = self.scale else { return };
         let mut replicas = |path: &str| {
-            let Some(found) = JsonPath::parse(path).and_then(|p| p.find(object).cloned()) else { return };
+            let Some(parsed) = JsonPath::parse(path) else { return };
             let at = Path::new(path);
+            let mut refuse = |found: &Value, expected: &str| {
+                let accessor = path.trim_start_matches('.');
+                let (found, ty) = (go_text(found), go_type(found));
+                let detail = format!(".{accessor} accessor error: {found} is of the type {ty}, expected {expected}");
+                errors.invalid(&at, 0, detail);
+            };
+            let mut above = object;
+            for name in parsed.names().iter().flatten().take(parsed.names().map_or(0, |names| names.len() - 1)) {
+                match above.get(name) {
+                    None => return,
+                    Some(inner) if inner.is_object() => above = inner,
+                    Some(other) => return refuse(other, "map[string]interface{}"),
+                }
+            }
+            let Some(found) = parsed.find(object).cloned() else { return };
             match found.as_i64() {
                 None if found.is_null() => {}
-                None => {
-                    let accessor = path.trim_start_matches('.');
-                    let detail = format!(
-                        ".{accessor} accessor error: {found} is of the type {}, expected int64",
-                        go_type(&found)
-                    );
-                    errors.invalid(&at, 0, detail);
-                }
+                None => refuse(&found, "int64"),
                 Some(n) if n < 0 => errors.invalid(&at, n, "should be a non-negative integer"),
                 Some(n) if n > i64::from(i32::MAX) => {
                     errors.invalid(&at, n, format!("should be less than or equal to {}", i32::MAX));
@@ -99,6 +107,19 @@ impl CustomRules<'_> {
             replicas(&scale.spec);
         }
         replicas(&scale.status);
+    }
+}
+
+/// A value as Go's `%v` prints it.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go_text).collect::<Vec<_>>().join(" ")),
+        Value::Object(map) => {
+            let parts: Vec<String> = map.iter().map(|(key, value)| format!("{key}:{}", go_text(value))).collect();
+            format!("map[{}]", parts.join(" "))
+        }
+        other => other.to_string(),
     }
 }
 

@@ -196,10 +196,11 @@ fn strings(node: &Structural, text: &str, path: &str, out: &mut Outcome) {
         let unit = if max == 1 { "byte" } else { "bytes" };
         out.push(ErrorType::TooLong, path, Value::Null, format!("may not be more than {max} {unit}"));
     }
-    if let Some(min) = rules.min_length.filter(|min| length < *min) {
+    // Of these only the first is told.
+    let too_long = rules.max_length.is_some_and(|max| length > max);
+    if let Some(min) = rules.min_length.filter(|min| !too_long && length < *min) {
         out.invalid(path, text, format!("{path} in body should be at least {min} chars long"));
-    }
-    if let Some(pattern) = &rules.pattern {
+    } else if let Some(pattern) = rules.pattern.as_ref().filter(|_| !too_long) {
         match pattern.matches(text) {
             Ok(true) => {}
             Ok(false) => out.invalid(path, text, format!("{path} in body should match '{}'", pattern.as_str())),
@@ -219,17 +220,22 @@ fn numbers(node: &Structural, number: &Number, path: &str, out: &mut Outcome) {
     let rules = &*node.validation;
     out.checks += 1;
     let value = number.as_f64().unwrap_or_default();
-    if node.ty == "integer" && rules.format == "int32" && number.as_i64().is_some_and(|n| i32::try_from(n).is_err()) {
-        let detail = format!("Checked value must be of type integer with format int32 in {path}");
+    if node.ty == "integer" && !is_integer(number, &rules.format) {
+        let format = match rules.format.as_str() {
+            "" => "(default format)".to_owned(),
+            format => format!("with format {format}"),
+        };
+        let detail = format!("Checked value must be of type integer {format} in {path}");
         out.push(ErrorType::Invalid, "", "", detail);
     }
     let float = |n: &Number| n.as_f64().unwrap_or_default();
     if let Some(factor) = &rules.multiple_of {
-        let (times, factor_value) = (value / float(factor), float(factor));
+        let factor_value = float(factor);
+        let times = if factor_value < 1.0 { 1.0 / factor_value * value } else { value / factor_value };
         if factor_value <= 0.0 {
             let text = format!("factor MultipleOf declared for {path} must be positive: {}", go_number(factor));
             out.invalid(path, Value::Number(factor.clone()), text);
-        } else if times.fract() != 0.0 {
+        } else if times != (times as i64) as f64 {
             let text = format!("{path} in body should be a multiple of {}", go_number(factor));
             out.invalid(path, Value::Number(number.clone()), text);
         }
@@ -250,6 +256,20 @@ fn numbers(node: &Structural, number: &Number, path: &str, out: &mut Outcome) {
     };
     bound(&rules.maximum, rules.exclusive_maximum, true);
     bound(&rules.minimum, rules.exclusive_minimum, false);
+}
+
+/// Whether a number can be written as an integer of a format.
+fn is_integer(number: &Number, format: &str) -> bool {
+    let whole = number.as_i64().or_else(|| {
+        let float = number.as_f64().filter(|f| f.fract() == 0.0 && f.abs() < 9.2e18)?;
+        Some(float as i64)
+    });
+    match format {
+        "int32" => whole.is_some_and(|n| i32::try_from(n).is_ok()),
+        "uint32" => whole.is_some_and(|n| u32::try_from(n).is_ok()),
+        "uint64" => number.as_u64().is_some() || whole.is_some_and(|n| n >= 0),
+        _ => whole.is_some(),
+    }
 }
 
 /// A number as Go's `%v` prints a float64.

@@ -128,7 +128,7 @@ fn list_elements_merge_by_key_and_keep_their_order() {
     let config = containers(json!([{"name": "a", "image": "2"}, {"name": "new"}, {"name": "b"}]));
     let (object, _) = done(apply(&live, &config, Vec::new(), "me", true));
     let expected = containers(json!([
-        {"name": "a", "image": "2"}, {"name": "new"}, {"name": "side", "image": "s"}, {"name": "b", "image": "1"},
+        {"name": "a", "image": "2"}, {"name": "side", "image": "s"}, {"name": "new"}, {"name": "b", "image": "1"},
     ]));
     assert_eq!(object, expected);
 }
@@ -150,4 +150,33 @@ fn elements_must_say_which_they_are_and_only_once() {
     };
     assert!(matches!(apply(json!([{"image": "x"}])), Err(ApplyError::NoKey(_))));
     assert!(matches!(apply(json!([{"name": "a"}, {"name": "a"}])), Err(ApplyError::Duplicate(_))));
+}
+
+#[test]
+fn what_only_one_has_stands_where_structured_merge_diff_puts_it() {
+    let names = |object: &Value| {
+        let list = object["spec"]["template"]["spec"]["containers"].as_array().expect("a list");
+        list.iter().map(|c| c["name"].as_str().unwrap_or_default()).collect::<String>()
+    };
+    let list = |names: &str| containers(names.chars().map(|c| json!({"name": c.to_string()})).collect());
+    for (live, config, merged) in [
+        ("a", "b", "ab"),
+        ("ab", "cb", "acb"),
+        ("abc", "cxa", "bcxa"),
+        ("abcd", "db", "acdb"),
+        ("ab", "ba", "ba"),
+        ("abc", "b", "abc"),
+        ("", "ab", "ab"),
+    ] {
+        let (object, _) = done(apply(&list(live), &list(config), Vec::new(), "me", true));
+        assert_eq!(names(&object), merged, "{live} and {config}");
+    }
+}
+
+#[test]
+fn a_null_for_a_list_or_a_map_says_nothing() {
+    let live =
+        json!({"metadata": {"labels": {"a": "b"}}, "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}});
+    let config = json!({"metadata": {"labels": null}, "spec": {"template": {"spec": {"containers": null}}}});
+    assert_eq!(done(apply(&live, &config, Vec::new(), "me", true)).0, live);
 }

@@ -1,5 +1,7 @@
 //! Walks over values by their type: which fields a value has, what differs, what a merge and a removal make of it.
 
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Map, Value};
 
 use super::set::{Element, FieldSet};
@@ -135,8 +137,12 @@ impl<'a> Walker<'a> {
             }
             (Shape::List(list), Value::Array(old), Value::Array(new)) => {
                 let (olds, news) = (self.elements(list, old)?, self.elements(list, new)?);
+                let mut of_new = HashMap::with_capacity(news.len());
+                for (at, element) in news.iter().enumerate() {
+                    of_new.entry(element).or_insert(at);
+                }
                 for (element, old) in olds.into_iter().zip(old) {
-                    let Some(at) = news.iter().position(|n| *n == element) else { continue };
+                    let Some(at) = of_new.get(&element).copied() else { continue };
                     let node = self.modified(&self.shape(&list.item, false), old, &new[at])?;
                     put(element, node);
                 }
@@ -168,39 +174,68 @@ impl<'a> Walker<'a> {
             (Shape::List(list), Value::Array(live), Value::Array(config)) => {
                 Value::Array(self.merge_lists(list, live, config)?)
             }
+            // A null says nothing of what is owned piece by piece.
+            (Shape::Struct(_) | Shape::Map(_), Value::Object(map), Value::Null) if !map.is_empty() => live.clone(),
+            (Shape::List(_), Value::Array(items), Value::Null) if !items.is_empty() => live.clone(),
             _ => config.clone(),
         })
     }
 
-    /// Elements of both lists: `config`'s in its order, those that only `live` has kept before whom they stood.
+    /// Elements of both lists as structured-merge-diff orders them: what both have in `config`'s order, what only `live` has where it
+    /// stood, what only `config` has behind that.
     fn merge_lists(self, list: &ListType, live: &[Value], config: &[Value]) -> Result<Vec<Value>, ApplyError>
     where
         Self: 'a,
     {
         let (lives, configs) = (self.elements(list, live)?, self.elements(list, config)?);
-        if let Some(at) = (1..configs.len()).find(|at| configs[..*at].contains(&configs[*at])) {
-            return Err(ApplyError::Duplicate(configs[at].to_string()));
+        let (of_live, of_config) = (places(&lives), places(&configs));
+        if let Some((_, twice)) = configs.iter().enumerate().find(|(at, element)| of_config[element] != Some(*at)) {
+            return Err(ApplyError::Duplicate(twice.to_string()));
         }
-        let mut out = Vec::with_capacity(live.len() + config.len());
-        let mut rest = lives.iter().zip(live).peekable();
-        for (element, item) in configs.iter().zip(config) {
-            let shared = lives.iter().position(|l| l == element);
-            // What only `live` has comes in its own place; what both have comes in `config`'s.
-            while shared.is_some() && rest.peek().is_some() {
-                let Some((next, item)) = rest.next() else { break };
-                if next == element {
-                    break;
+        let mut shared = configs.iter().filter(|element| of_live.contains_key(element));
+        let mut next = shared.next();
+        let mut merged = HashSet::new();
+        let mut out = Vec::with_capacity(live.len().max(config.len()));
+        let (mut l, mut r) = (0, 0);
+        while l < lives.len() || r < configs.len() {
+            if let (Some(left), Some(right)) = (lives.get(l), configs.get(r)) {
+                if left == right {
+                    // Elements that `live` has twice are not merged.
+                    out.push(match of_live[left] {
+                        Some(at) => self.merge_item(list, &live[at], &config[r])?,
+                        None => config[r].clone(),
+                    });
+                    merged.insert(left);
+                    (l, r, next) = (l + 1, r + 1, shared.next());
+                    continue;
                 }
-                if !configs.contains(next) {
-                    out.push(item.clone());
+                if of_config.contains_key(left) && next.is_some_and(|next| next != left) {
+                    l += 1;
+                    continue;
                 }
             }
-            out.push(match shared {
-                Some(at) => self.merge_item(list, &live[at], item)?,
-                None => item.clone(),
-            });
+            if let Some(left) = lives.get(l) {
+                if !of_config.contains_key(left) {
+                    out.push(live[l].clone());
+                    l += 1;
+                    continue;
+                }
+                if merged.contains(left) {
+                    l += 1;
+                }
+            }
+            if let Some(right) = configs.get(r) {
+                out.push(match of_live.get(right) {
+                    Some(Some(at)) => self.merge_item(list, &live[*at], &config[r])?,
+                    _ => config[r].clone(),
+                });
+                merged.insert(right);
+                r += 1;
+                if next == Some(right) {
+                    next = shared.next();
+                }
+            }
         }
-        out.extend(rest.filter(|(next, _)| !configs.contains(next)).map(|(_, item)| item.clone()));
         Ok(out)
     }
 
@@ -255,6 +290,15 @@ impl<'a> Walker<'a> {
         }
         Ok(())
     }
+}
+
+/// Where each element stands; nowhere if it stands in several places.
+fn places(elements: &[Element]) -> HashMap<&Element, Option<usize>> {
+    let mut places = HashMap::with_capacity(elements.len());
+    for (at, element) in elements.iter().enumerate() {
+        places.entry(element).and_modify(|place| *place = None).or_insert(Some(at));
+    }
+    places
 }
 
 fn is_hollow(value: &Value) -> bool {

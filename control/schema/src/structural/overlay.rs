@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use serde_json::{Value, json};
+
 use super::{Structural, publish};
 use crate::openapi::Dialect;
 use crate::{
@@ -32,6 +34,8 @@ pub struct CustomType<'a> {
     pub status: bool,
     /// Whether there is a scale subresource.
     pub scale: bool,
+    /// The paths that its objects can be selected by, without a leading dot.
+    pub selectable: Vec<&'a str>,
     /// Its schema, if it has one.
     pub structural: Option<&'a Structural>,
     /// The same as JSON.
@@ -110,8 +114,14 @@ pub fn overlay(custom: &CustomType<'_>) -> Schema {
     };
     let mut definitions = HashMap::new();
     for dialect in [Dialect::V2, Dialect::V3] {
-        definitions.insert((dialect, Str::from(&*model)), publish::publish(custom.schema, &custom.kind, dialect));
-        let list = publish::publish_list(&custom.kind, custom.list_kind, custom.plural, &model, dialect);
+        let mut object = publish::publish(custom.schema, &custom.kind, dialect);
+        let mut list = publish::publish_list(&custom.kind, custom.list_kind, custom.plural, &model, dialect);
+        if !custom.selectable.is_empty() {
+            let fields: Value = custom.selectable.iter().map(|path| json!({ "fieldPath": path })).collect();
+            object["x-kubernetes-selectable-fields"] = fields.clone();
+            list["x-kubernetes-selectable-fields"] = fields;
+        }
+        definitions.insert((dialect, Str::from(&*model)), object);
         definitions.insert((dialect, Str::from(&*list_model)), list);
     }
     base.overlay(types.types, vec![resource]).with_definitions(definitions)

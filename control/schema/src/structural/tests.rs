@@ -72,6 +72,7 @@ fn the_overlay_merges_by_the_list_types_of_the_schema() {
     let structural = Structural::parse(&raw).unwrap();
     let kind = GroupVersionKind::new("stable.example.com", "v1", "CronTab");
     let schema = overlay(&CustomType {
+        selectable: vec!["spec.a"],
         kind: kind.clone(),
         list_kind: "CronTabList",
         plural: "crontabs",

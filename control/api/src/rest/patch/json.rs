@@ -1,7 +1,7 @@
 //! JSON Patch within limits: a few `copy` operations can double a document, or nest it in itself, time after time, so each
 //! operation is looked at before it is carried out.
 
-use json_patch::{PatchError, PatchOperation};
+use json_patch::{AddOperation, PatchError, PatchOperation};
 use serde_json::Value;
 
 use crate::object::{MAX_DEPTH, nests_within};
@@ -54,10 +54,23 @@ pub(super) fn apply(document: &mut Value, patch: &[PatchOperation]) -> Result<()
         if value.is_some_and(|value| above > MAX_DEPTH || !nests_within(value, MAX_DEPTH - above)) {
             return Err(Refused::Deep);
         }
+        let added = match operation {
+            PatchOperation::Replace(replace) if is_missing(document, replace.path.as_str()) => {
+                Some(PatchOperation::Add(AddOperation { path: replace.path.clone(), value: replace.value.clone() }))
+            }
+            _ => None,
+        };
+        let operation = added.as_ref().unwrap_or(operation);
         json_patch::patch_unsafe(document, std::slice::from_ref(operation)).map_err(|mut error| {
             error.operation = index;
             Refused::Unfit(error)
         })?;
     }
     Ok(())
+}
+
+/// Whether a path leads to a field that an object does not have: kube-apiserver's library replaces that, too.
+fn is_missing(document: &Value, path: &str) -> bool {
+    let Some((above, _)) = path.rsplit_once('/') else { return false };
+    document.pointer(path).is_none() && document.pointer(above).is_some_and(Value::is_object)
 }

@@ -23,7 +23,27 @@ fn a_wrong_type_is_told_with_what_was_found() {
         "spec.s: Invalid value: \"null\": spec.s in body must be of type string: \"null\""
     );
     assert_eq!(messages(schema.clone(), json!({"spec": {"x": 3.0, "f": 1}})), "[]");
-    assert!(messages(schema, json!({"spec": {"x": 3.5}})).ends_with("must be of type integer: \"number\""));
+    let told = messages(schema, json!({"spec": {"x": 3.5}}));
+    assert!(told.contains("must be of type integer: \"number\""), "{told}");
+    assert!(told.contains("Checked value must be of type integer (default format) in spec.x"), "{told}");
+}
+
+#[test]
+fn of_lengths_and_pattern_only_the_first_is_told() {
+    let schema = json!({"type": "object", "properties": {
+        "s": {"type": "string", "minLength": 2, "maxLength": 3, "pattern": "^[a-z]+$"},
+        "n": {"type": "integer", "format": "int32", "multipleOf": 2}}});
+    assert_eq!(
+        messages(schema.clone(), json!({"s": "A"})),
+        "s: Invalid value: \"A\": s in body should be at least 2 chars long"
+    );
+    assert_eq!(messages(schema.clone(), json!({"s": "AAAA"})), "s: Too long: may not be more than 3 bytes");
+    assert_eq!(
+        messages(schema.clone(), json!({"s": "AA"})),
+        "s: Invalid value: \"AA\": s in body should match '^[a-z]+$'"
+    );
+    let large = messages(schema, json!({"n": 10_000_000_000_i64}));
+    assert_eq!(large, "<nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in n");
 }
 
 #[test]
