@@ -45,6 +45,12 @@ pub struct Flags {
     /// leaves cluster DNS to others.
     #[arg(long)]
     cluster_dns: Option<String>,
+    /// Leave the controllers to a kube-controller-manager of your own.
+    #[arg(long)]
+    disable_controller_manager: bool,
+    /// Leave scheduling to a kube-scheduler of your own.
+    #[arg(long)]
+    disable_scheduler: bool,
     /// A listening socket inherited from the parent process (several may be given).
     #[arg(long)]
     listen_fd: Vec<RawFd>,
@@ -71,6 +77,8 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         node_monitor_grace_period: flags.node_monitor_grace_period,
         node_monitor_period: flags.node_monitor_period,
         cluster_dns,
+        controllers: !flags.disable_controller_manager,
+        scheduler: !flags.disable_scheduler,
     };
     orlop_server::run(config, stop).await
 }

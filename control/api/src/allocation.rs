@@ -261,7 +261,7 @@ impl Observer for Allocator {
                 state.unsettled.extend(object.name.parse::<IpAddr>());
             }
             (_, ChangeKind::Deleted(object)) => {
-                state.release(meta(&object.value(), "uid"));
+                state.release(&object.uid);
                 state.unsettled.extend(object.name.parse::<IpAddr>());
             }
         }

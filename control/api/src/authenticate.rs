@@ -52,7 +52,7 @@ impl ApiServer {
         let alive = |storage: &str, name: &str, uid: &str| {
             let cache = self.registry().hub().cache_at(storage)?;
             let object = cache.get(&format!("{}/{name}", claims.namespace()))?;
-            (crate::object::meta(&object.value(), "uid") == uid).then_some(())
+            (*object.uid == *uid).then_some(())
         };
         let account = claims.service_account();
         alive("serviceaccounts", &account.name, &account.uid)?;

@@ -21,7 +21,7 @@ mod hub;
 mod subscription;
 mod written;
 
-pub use change::{Change, ChangeKind, EventType, frame, object_frame};
+pub use change::{Change, ChangeKind, EventType, frame, metadata_frame, object_frame};
 pub use hub::{Hub, Observer};
 pub use subscription::Subscription;
 pub(crate) use written::Written;

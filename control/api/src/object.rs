@@ -30,6 +30,8 @@ pub struct Object {
     pub namespace: Arc<str>,
     /// Name.
     pub name: Arc<str>,
+    /// UID.
+    pub uid: Arc<str>,
     /// The store's revision of the last change: its `resourceVersion`; 0 if it was never stored.
     pub revision: i64,
     /// JSON in the stored version, without `resourceVersion`: the very bytes that the store holds.
@@ -89,6 +91,7 @@ impl Object {
         Self {
             namespace: text(&metadata["namespace"]),
             name: text(&metadata["name"]),
+            uid: text(&metadata["uid"]),
             revision,
             labels,
             fields: fields::of(resource, value).into(),
@@ -125,14 +128,25 @@ impl Object {
         self.write_from(self.slot - METADATA.len(), bytes);
     }
 
+    /// Appends its `PartialObjectMetadata`.
+    pub fn write_metadata(&self, bytes: &mut BytesMut) {
+        bytes.put_slice(br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","#);
+        self.write_part(self.slot - METADATA.len(), self.slot + end_of_object(&self.stored[self.slot..]), bytes);
+        bytes.put_u8(b'}');
+    }
+
     fn write_from(&self, start: usize, bytes: &mut BytesMut) {
+        self.write_part(start, self.stored.len(), bytes);
+    }
+
+    fn write_part(&self, start: usize, end: usize, bytes: &mut BytesMut) {
         bytes.put_slice(&self.stored[start..self.slot]);
         if self.revision != 0 {
             bytes.put_slice(RESOURCE_VERSION);
             bytes.put_slice(self.revision.to_string().as_bytes());
             bytes.put_slice(if self.stored.get(self.slot) == Some(&b'}') { b"\"" } else { b"\"," });
         }
-        bytes.put_slice(&self.stored[self.slot..]);
+        bytes.put_slice(&self.stored[self.slot..end]);
     }
 
     /// The decoded tree.
@@ -216,6 +230,29 @@ fn encode(value: &Value) -> (Bytes, usize) {
     (bytes.into(), slot)
 }
 
+/// Where an object ends that `json` is within: behind its closing brace.
+fn end_of_object(json: &[u8]) -> usize {
+    let (mut depth, mut at) = (1_usize, 0);
+    while let Some(byte) = json.get(at) {
+        at += 1;
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            b'"' => {
+                while let Some(byte) = json.get(at).filter(|byte| **byte != b'"') {
+                    at += if *byte == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    at.min(json.len())
+}
+
 fn entry(bytes: &mut Vec<u8>, key: &str, value: &Value) {
     // Writing a tree into memory cannot fail.
     let _ = serde_json::to_writer(&mut *bytes, key);
@@ -245,7 +282,7 @@ mod tests {
     }
 
     fn map() -> Value {
-        json!({"metadata": {"name": "a", "namespace": "b", "resourceVersion": "3", "labels": {"k": "v"}}, "data": {"k": "\"v"},
+        json!({"metadata": {"name": "a", "namespace": "b", "resourceVersion": "3", "labels": {"k": "}\\\"v"}}, "data": {"k": "\"v"},
             "apiVersion": "v1", "kind": "ConfigMap"})
     }
 
@@ -266,7 +303,10 @@ mod tests {
         object.write_item(&mut item);
         assert!(item.starts_with(br#"{"metadata":{"resourceVersion":"7","name""#), "{item:?}");
         assert_eq!(read(&item)["data"], expected["data"]);
-        assert_eq!(object.label("k"), Some("v"));
+        let mut partial = BytesMut::new();
+        object.write_metadata(&mut partial);
+        assert_eq!(read(&partial), crate::rest::partial(&object.value()));
+        assert_eq!(object.label("k"), Some("}\\\"v"));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub use body::{summary, type_of};
 pub use delete::DeleteOptions;
 pub use metadata::{now, random_suffix};
 pub use patch::Patch;
+#[cfg(test)]
+pub use render::partial;
 
 /// One authorized request for a resource.
 pub struct Call {

@@ -4,6 +4,8 @@
 //! ServiceAccount, Secret or Pod. Whether those still exist is the caller's question to the store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use ring::digest;
@@ -11,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::UserInfo;
+use verified::Verified;
+
+mod verified;
 
 /// Why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +147,7 @@ pub struct TokenAuthority {
     signing: EncodingKey,
     verifying: DecodingKey,
     public_pem: String,
+    verified: Verified,
 }
 
 impl TokenAuthority {
@@ -156,6 +162,7 @@ impl TokenAuthority {
             signing: EncodingKey::from_ec_pem(key.as_bytes()).map_err(TokenError::Key)?,
             verifying: DecodingKey::from_ec_pem(public.as_bytes()).map_err(TokenError::Key)?,
             public_pem: public.to_owned(),
+            verified: Verified::default(),
         })
     }
 
@@ -205,21 +212,31 @@ impl TokenAuthority {
     }
 
     /// Checks signature, issuer, times and audience (`audiences` empty: the API server's own).
-    pub fn verify(&self, token: &str, audiences: &[String]) -> Result<Claims, TokenError> {
+    pub fn verify(&self, token: &str, audiences: &[String]) -> Result<Arc<Claims>, TokenError> {
+        let claims = self.claims(token)?;
+        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
+        if claims.aud.iter().any(|audience| wanted.contains(audience)) {
+            Ok(claims)
+        } else {
+            Err(TokenError::Audience(claims.aud.clone()))
+        }
+    }
+
+    fn claims(&self, token: &str) -> Result<Arc<Claims>, TokenError> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(i64::MAX, |now| now.as_secs().cast_signed());
+        if let Some(known) = self.verified.get(token, now) {
+            return Ok(known);
+        }
         let mut validation = Validation::new(Algorithm::ES256);
         validation.set_issuer(&[&self.issuer]);
         validation.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
         validation.validate_aud = false;
         validation.validate_nbf = true;
         validation.leeway = 0;
-        let claims: Claims =
-            jsonwebtoken::decode(token, &self.verifying, &validation).map_err(TokenError::Invalid)?.claims;
-        let wanted = if audiences.is_empty() { &self.audiences } else { audiences };
-        if claims.aud.iter().any(|audience| wanted.contains(audience)) {
-            Ok(claims)
-        } else {
-            Err(TokenError::Audience(claims.aud))
-        }
+        let decoded = jsonwebtoken::decode::<Claims>(token, &self.verifying, &validation);
+        let claims = Arc::new(decoded.map_err(TokenError::Invalid)?.claims);
+        self.verified.insert(token, &claims, now);
+        Ok(claims)
     }
 }
 

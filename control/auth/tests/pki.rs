@@ -71,6 +71,11 @@ fn a_token_speaks_for_its_service_account_until_it_expires() {
     assert!(authority.verify(&token, &["vault".into()]).is_err(), "another audience");
     let old = authority.sign(request(now - 3600)).unwrap();
     assert!(authority.verify(&old, &[]).is_err(), "expired");
+    assert_eq!(authority.verify(&token, &[]).unwrap(), claims, "once more");
+    let short = authority.sign(request(now - 598)).unwrap();
+    assert!(authority.verify(&short, &[]).is_ok(), "until it expires");
+    std::thread::sleep(std::time::Duration::from_millis(3_100));
+    assert!(authority.verify(&short, &[]).is_err(), "known, and expired since");
     let mut forged = token.clone();
     forged.replace_range(token.len() - 6..token.len() - 4, "AA");
     assert!(authority.verify(&forged, &[]).is_err(), "forged");

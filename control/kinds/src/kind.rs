@@ -8,6 +8,8 @@ use crate::table::{Column, DEFAULT_COLUMNS, default_cells};
 use crate::value::{copy, int, remove, same, set, text};
 use jiff::Timestamp;
 use serde_json::Value;
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
 /// What part of an object a request writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,7 +320,9 @@ fn desired_changed(new: &Value, old: &Value, status_apart: bool) -> bool {
 /// The rules for a group and kind; the general, namespaced ones when the kind is not built in.
 pub fn kind(group: &str, kind: &str) -> &'static Kind {
     static CUSTOM: Kind = Kind::custom(true, true);
-    all().find(|entry| entry.group == group && entry.kind == kind).unwrap_or(&CUSTOM)
+    static KNOWN: LazyLock<HashMap<(&str, &str), &Kind>> =
+        LazyLock::new(|| all().map(|entry| ((entry.group, entry.kind), entry)).collect());
+    KNOWN.get(&(group, kind)).copied().unwrap_or(&CUSTOM)
 }
 
 /// Every kind that has an entry.

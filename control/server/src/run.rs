@@ -46,6 +46,10 @@ pub struct Config {
     pub node_monitor_period: Duration,
     /// The address of cluster DNS; none leaves cluster DNS to others.
     pub cluster_dns: Option<IpAddr>,
+    /// Whether the controllers run here, and not a kube-controller-manager beside.
+    pub controllers: bool,
+    /// Whether the scheduler runs here, and not a kube-scheduler beside.
+    pub scheduler: bool,
 }
 
 /// Runs until cancelled.
@@ -127,13 +131,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         let api = api.clone();
         move |user: &str| api.client(user_info(user))
     };
-    let token = stop.clone();
-    tasks.spawn(async move { Ok(orlop_controllers::run(clients, controllers, token).await?) });
-    let (client, token) = (api.client(user_info("system:kube-scheduler")), stop.clone());
-    tasks.spawn(async move {
-        orlop_scheduler::run(client, token).await;
-        Ok(())
-    });
+    if config.controllers {
+        let token = stop.clone();
+        tasks.spawn(async move { Ok(orlop_controllers::run(clients, controllers, token).await?) });
+    }
+    if config.scheduler {
+        let (client, token) = (api.client(user_info("system:kube-scheduler")), stop.clone());
+        tasks.spawn(async move {
+            orlop_scheduler::run(client, token).await;
+            Ok(())
+        });
+    }
 
     let mut result = Ok(());
     while let Some(ended) = tasks.join_next().await {

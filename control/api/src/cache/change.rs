@@ -53,8 +53,8 @@ pub struct Change {
     pub revision: i64,
     /// What happened.
     pub kind: ChangeKind,
-    /// By encoding and type.
-    frames: [[OnceLock<Bytes>; 3]; 2],
+    /// By encoding or shape, and type.
+    frames: [[OnceLock<Bytes>; 3]; 3],
     /// The state before, as a deletion event carries it (an object that stops matching a selector).
     left: OnceLock<Arc<Object>>,
 }
@@ -95,6 +95,11 @@ impl Change {
         self.frames[0][event as usize].get_or_init(|| object_frame(event.name(), object)).clone()
     }
 
+    /// The JSON frame of an event with the metadata of `object` alone, likewise.
+    pub fn metadata_frame(&self, event: EventType, object: &Object) -> Bytes {
+        self.frames[2][event as usize].get_or_init(|| metadata_frame(event.name(), object)).clone()
+    }
+
     /// The protobuf frame of an event about `object`, likewise.
     pub fn protobuf_frame(&self, event: EventType, object: &Object) -> Result<Bytes, Status> {
         let slot = &self.frames[1][event as usize];
@@ -114,6 +119,11 @@ pub fn frame(event: &str, object: &[u8]) -> Bytes {
 /// Likewise about an object as it is.
 pub fn object_frame(event: &str, object: &Object) -> Bytes {
     framed(event, object.size(), |bytes| object.write(bytes))
+}
+
+/// Likewise about its metadata.
+pub fn metadata_frame(event: &str, object: &Object) -> Bytes {
+    framed(event, object.size(), |bytes| object.write_metadata(bytes))
 }
 
 fn framed(event: &str, size: usize, write: impl FnOnce(&mut BytesMut)) -> Bytes {

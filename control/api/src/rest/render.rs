@@ -95,7 +95,8 @@ impl Call {
         let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
         bytes.put_slice(&head.as_bytes()[..head.len() - 1]);
         bytes.put_slice(b",\"items\":[");
-        let raw = self.accept.shape == Shape::Object && self.resource.is_storage_version();
+        let as_stored = self.resource.is_storage_version();
+        let raw = self.accept.shape == Shape::Object && as_stored;
         // As kube-apiserver writes them: what the list says of all is not said again of each, but of custom resources.
         let said = self.accept.shape == Shape::Object && self.resource.custom.is_none();
         for (i, object) in page.objects.iter().enumerate() {
@@ -103,6 +104,7 @@ impl Call {
                 bytes.put_u8(b',');
             }
             match (raw, said) {
+                _ if as_stored && self.accept.shape == Shape::Metadata => object.write_metadata(&mut bytes),
                 (true, true) => object.write_item(&mut bytes),
                 (true, false) => object.write(&mut bytes),
                 (false, said) => {
@@ -121,6 +123,6 @@ impl Call {
 }
 
 /// `PartialObjectMetadata` of an object.
-pub(super) fn partial(value: &Value) -> Value {
+pub fn partial(value: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
 }

@@ -194,6 +194,9 @@ impl Watch {
                         };
                         let frame = match self.call.accept.encoding {
                             _ if !self.is_shared() => self.event(event, &object),
+                            Encoding::Json if self.call.accept.shape == Shape::Metadata => {
+                                change.metadata_frame(event, &object)
+                            }
                             Encoding::Protobuf => match change.protobuf_frame(event, &object) {
                                 Ok(frame) => frame,
                                 Err(status) => self.fail(&status),
@@ -256,12 +259,20 @@ impl Watch {
     /// Whether events are the same bytes for every watcher.
     fn is_shared(&self) -> bool {
         let converts = self.call.resource.custom.as_ref().is_some_and(|custom| custom.converts());
-        self.call.accept.shape == Shape::Object && self.call.resource.is_storage_version() && !converts
+        let shared = match self.call.accept.shape {
+            Shape::Object => true,
+            Shape::Metadata => self.call.accept.encoding == Encoding::Json,
+            Shape::Table => false,
+        };
+        shared && self.call.resource.is_storage_version() && !converts
     }
 
     fn event(&mut self, event: EventType, object: &Object) -> Bytes {
         if self.is_shared() && self.call.accept.encoding == Encoding::Json {
-            return crate::cache::object_frame(event.name(), object);
+            return match self.call.accept.shape {
+                Shape::Metadata => crate::cache::metadata_frame(event.name(), object),
+                _ => crate::cache::object_frame(event.name(), object),
+            };
         }
         let value = match self.call.accept.shape {
             Shape::Table => {
