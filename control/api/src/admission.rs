@@ -21,6 +21,7 @@ mod resource_quota;
 mod rules;
 mod service_account;
 mod tolerations;
+mod versions;
 mod webhook;
 
 pub use attributes::{Attributes, Operation};

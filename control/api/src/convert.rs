@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::catalog::Resource;
 use crate::selector::FieldSelector;
+use crate::server::ApiServer;
+use crate::status::Status;
 
 /// events.k8s.io/v1 name, v1 name.
 const EVENT_FIELDS: &[(&str, &str)] = &[
@@ -51,15 +53,15 @@ pub fn with_rules_form(resource: &Resource, object: &mut Value, change: impl FnO
     }
 }
 
-/// Between two live versions of a kind. A custom resource's object keeps its fields under the other version's name: what differs in
-/// more than that only its conversion webhook knows.
-pub fn between(from: &Resource, to: &Resource, object: &mut Value) {
-    if to.custom.is_some() {
-        object["apiVersion"] = to.api_version().into();
-        return;
+/// Between two live versions of a kind. A custom resource's object keeps its fields under the other version's name, unless its
+/// definition has a webhook: what else differs only that knows.
+pub async fn between(server: &ApiServer, from: &Resource, to: &Resource, object: &mut Value) -> Result<(), Status> {
+    if let Some(custom) = &to.custom {
+        return custom.take_over(server, object).await;
     }
     to_storage(from, object);
     from_storage(to, object);
+    Ok(())
 }
 
 /// Turns an object of the request's version into the stored one.

@@ -137,8 +137,8 @@ impl Compiler {
         }
         let names: Vec<String> = outputs.iter().map(output_name).collect();
         Err(match names.as_slice() {
-            [one] => format!("must evaluate to {one}"),
-            many => format!("must evaluate to one of [{}]", many.join(" ")),
+            [one] => format!("must evaluate to {one} but got {found}"),
+            many => format!("must evaluate to one of [{}] but got {found}", many.join(" ")),
         })
     }
 

@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::attributes::Attributes;
 use super::rules::{Seen, namespace};
-use super::webhook::versioned;
 use crate::cache::Cache;
 use crate::rest::Call;
 use crate::status::Status;
@@ -71,6 +70,10 @@ async fn chosen<'p>(
                 continue;
             }
         };
+        if let Err(why) = policy.params_exist(attributes) {
+            all.push(Chosen { policy, binding: None, with: Err(why) });
+            continue;
+        }
         for binding in &policy.bindings {
             let with = match binding.criteria.as_ref().map(|c| c.seen(attributes, object)).transpose() {
                 Ok(Some(None)) => continue,
@@ -92,9 +95,12 @@ struct Facts {
 }
 
 impl Facts {
-    fn new(attributes: &Attributes<'_>, seen: &Seen, object: &Value) -> Result<Self, Status> {
-        let object = versioned(attributes, seen, object);
-        let old = attributes.old.map_or(Value::Null, |old| versioned(attributes, seen, old));
+    async fn new(attributes: &Attributes<'_>, seen: &Seen, object: &Value) -> Result<Self, Status> {
+        let object = seen.show(attributes, object).await?;
+        let old = match attributes.old {
+            Some(old) => seen.show(attributes, old).await?,
+            None => Value::Null,
+        };
         let (_, mut review) = super::webhook::review::request("v1", seen, attributes, &Value::Null, &Value::Null);
         let mut request = review["request"].take();
         if let Some(request) = request.as_object_mut() {
@@ -166,7 +172,7 @@ impl Conditions {
     }
 
     /// Whether all hold for a webhook, which sees the request as `seen`.
-    pub fn choose(
+    pub async fn choose(
         &self,
         attributes: &Attributes<'_>,
         seen: &Seen,
@@ -176,7 +182,7 @@ impl Conditions {
         if self.0.is_empty() {
             return Ok(true);
         }
-        let facts = Facts::new(attributes, seen, object)?;
+        let facts = Facts::new(attributes, seen, object).await?;
         let asker = activation::Asker::new(attributes);
         let input = Input::new(&facts.object, &facts, None, &[], &asker);
         self.hold(&input, ignores_failure).map_err(|why| {

@@ -19,7 +19,6 @@ mod hooks;
 mod metrics;
 pub(super) mod review;
 
-pub(super) use call::versioned;
 pub use hooks::Hooks;
 use hooks::{Hook, Type};
 pub use metrics::WebhookMetrics;
@@ -134,7 +133,7 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
 /// Whether a webhook is to be asked, and as what it sees the request.
 async fn should_call(hook: &Hook, attributes: &Attributes<'_>, object: &Value) -> Result<Option<Seen>, Status> {
     let Some(seen) = hook.criteria.seen(attributes, object)? else { return Ok(None) };
-    let chosen = hook.conditions.choose(attributes, &seen, object, hook.ignores_failure)?;
+    let chosen = hook.conditions.choose(attributes, &seen, object, hook.ignores_failure).await?;
     Ok(chosen.then_some(seen))
 }
 

@@ -139,6 +139,23 @@ impl Custom {
     pub fn converts(&self) -> bool {
         self.conversion.is_some()
     }
+
+    /// An object of another version, which is on its way to be stored, in this one.
+    pub async fn take_over(&self, server: &ApiServer, object: &mut Value) -> Result<(), Status> {
+        let wanted = self.kind.api_version();
+        let Some(conversion) = &self.conversion else {
+            object["apiVersion"] = wanted.into();
+            return Ok(());
+        };
+        let version = object["metadata"].get("resourceVersion").cloned();
+        let converted = conversion.convert(server, vec![object.take()], &wanted).await?.pop();
+        *object = converted.ok_or_else(|| Status::internal("a converted object is missing"))?;
+        self.default(object);
+        if let (Some(version), Some(metadata)) = (version, metadata_mut(object)) {
+            metadata.insert("resourceVersion".into(), version);
+        }
+        Ok(())
+    }
 }
 
 impl Call {

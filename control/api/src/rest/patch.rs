@@ -93,6 +93,15 @@ fn document(body: &[u8]) -> Result<Value, String> {
 }
 
 impl Patch {
+    /// Carries out a JSON patch; false if one of its tests fails.
+    pub fn apply_json(value: &mut Value, patch: &json_patch::Patch) -> Result<bool, Status> {
+        match json::apply(value, patch) {
+            Ok(()) => Ok(true),
+            Err(refused) if refused.is_failed_test() => Ok(false),
+            Err(refused) => Err(refused.into_status(|error| Status::bad_request(error.to_string()))),
+        }
+    }
+
     /// Patches any value; `kind` decides how a strategic patch merges.
     pub fn apply_to(&self, value: &mut Value, api_version: &str, kind: &str) -> Result<(), Status> {
         match self {

@@ -269,7 +269,7 @@ async fn an_apply_may_not_name_what_the_schema_does_not_nor_say_a_thing_twice() 
     for (body, why) in [
         (
             "unknownField: 1\n",
-            "failed to create typed patch object (default/x; stable.example.com/v1, Kind=CronTab): .unknownField: field not declared in schema",
+            "failed to create typed patch object (/x; stable.example.com/v1, Kind=CronTab): .unknownField: field not declared in schema",
         ),
         ("spec:\n  image: a\n  image: b\n", "line 8: key \"image\" already set in map"),
         ("  unknownMeta: 1\n", ".metadata.unknownMeta: field not declared in schema"),

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use crate::cluster::Cluster;
 use crate::custom_resources::{CRONTABS, DEFINITIONS, crontab, define, definition, eventually, schema};
 use crate::hook_server::{HookServer, Reply};
+use crate::policies::{mutating, policy};
 
 const V2: &str = "/apis/stable.example.com/v2/namespaces/default/crontabs";
 
@@ -243,4 +244,24 @@ async fn hostile_definitions_are_refused_at_once() {
     }
     assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
     define(&cluster, definition(schema())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_see_objects_in_the_version_that_they_ask_for() {
+    let cluster = Cluster::start().await;
+    let server = HookServer::start(|_, request| convert(request)).await;
+    define(&cluster, converting(&server)).await;
+    let constraints = json!({"resourceRules": [{"operations": ["CREATE"], "apiGroups": ["stable.example.com"],
+        "apiVersions": ["v2"], "resources": ["crontabs"]}]});
+    let raised = json!({"matchConstraints": constraints, "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration":
+            {"expression": "Object{spec: Object.spec{count: object.spec.count + 1}}"}}]});
+    mutating(&cluster, "raised", raised).await;
+    let small = json!({"matchConstraints": constraints, "validations": [
+        {"expression": "object.spec.count < 5", "messageExpression": "'count ' + string(object.spec.count)"}]});
+    policy(&cluster, "small", small, json!({})).await;
+    let (code, made) = cluster.json("POST", CRONTABS, crontab("a", json!({"replicas": 3}))).await;
+    assert_eq!((code, &made["spec"]["replicas"]), (201, &json!(4)), "{made}");
+    let (_, refused) = cluster.json("POST", CRONTABS, crontab("b", json!({"replicas": 4}))).await;
+    assert!(refused["message"].as_str().unwrap().ends_with("denied request: count 5"), "{refused}");
 }

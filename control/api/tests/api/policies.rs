@@ -17,7 +17,7 @@ async fn post(cluster: &Cluster, plural: &str, kind: &str, name: &str, spec: Val
     cluster.json("POST", &format!("{GROUP}/{plural}"), object).await
 }
 
-async fn policy(cluster: &Cluster, name: &str, spec: Value, binding: Value) {
+pub async fn policy(cluster: &Cluster, name: &str, spec: Value, binding: Value) {
     let (code, made) = post(cluster, "validatingadmissionpolicies", "ValidatingAdmissionPolicy", name, spec).await;
     assert_eq!(code, 201, "{made}");
     let mut bound = json!({"policyName": name, "validationActions": ["Deny"]});
@@ -29,7 +29,7 @@ async fn policy(cluster: &Cluster, name: &str, spec: Value, binding: Value) {
     assert_eq!(code, 201, "{made}");
 }
 
-async fn mutating(cluster: &Cluster, name: &str, spec: Value) {
+pub async fn mutating(cluster: &Cluster, name: &str, spec: Value) {
     let (code, made) = post(cluster, "mutatingadmissionpolicies", "MutatingAdmissionPolicy", name, spec).await;
     assert_eq!(code, 201, "{made}");
     let (code, made) = post(
@@ -187,14 +187,37 @@ async fn mutating_policies_apply_configurations_and_json_patches() {
     )
     .await;
     let (code, refused) = configmap(&cluster, "c", json!({})).await;
-    assert_eq!(code, 422, "{refused}");
-    assert!(
-        refused["message"]
-            .as_str()
-            .unwrap()
-            .contains("policy 'atomic' with binding 'atomic' denied request: error applying patch"),
-        "{refused}"
+    assert_eq!((code, &refused["reason"]), (403, &json!("Invalid")), "{refused}");
+    assert_eq!(
+        refused["message"],
+        "policy 'atomic' with binding 'atomic' denied request: error applying patch: failed to convert patch object to typed object: .nope: field not declared in schema"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_patch_is_passed_over_if_its_test_fails_and_may_name_only_what_there_is() {
+    let cluster = Cluster::start().await;
+    mutating(&cluster, "p", json!({"matchConstraints": constraints("", "configmaps"), "reinvocationPolicy": "Never",
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
+            "[JSONPatch{op: 'test', path: '/data/k', value: 'a'}, JSONPatch{op: 'replace', path: '/data/new', value: 'b'}, JSONPatch{op: 'add', path: object.data.?at.orValue('/data/z'), value: 'c'}]"}}]})).await;
+    let (code, made) = configmap(&cluster, "one", json!({"k": "a"})).await;
+    assert_eq!((code, &made["data"]), (201, &json!({"k": "a", "new": "b", "z": "c"})), "{made}");
+    let (code, made) = configmap(&cluster, "two", json!({"k": "b"})).await;
+    assert_eq!((code, &made["data"]), (201, &json!({"k": "b"})), "{made}");
+    let (code, refused) = configmap(&cluster, "three", json!({"k": "a", "at": "/nope"})).await;
+    assert_eq!(code, 500, "{refused}");
+    assert_eq!(refused["message"], "Internal error occurred: strict decoding error: unknown field \"nope\"");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_of_a_kind_that_nobody_serves_are_the_policy_s_fault() {
+    let cluster = Cluster::start().await;
+    let spec = json!({"matchConstraints": constraints("", "configmaps"), "validations": [{"expression": "true"}],
+        "paramKind": {"apiVersion": "foo/v1", "kind": "Bar"}});
+    policy(&cluster, "p", spec, json!({"paramRef": {"name": "x", "parameterNotFoundAction": "Deny"}})).await;
+    let (_, refused) = configmap(&cluster, "c", json!({})).await;
+    let why = "ValidatingAdmissionPolicy 'p' denied request: failed to configure policy: failed to find resource referenced by paramKind: 'foo/v1, Kind=Bar'";
+    assert_eq!(refused["message"], format!("configmaps \"c\" is forbidden: {why}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

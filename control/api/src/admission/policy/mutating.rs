@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use orlop_cel::{PER_CALL_LIMIT, RUNTIME_BUDGET, Value as CelValue};
 use orlop_schema::TypeRef;
+use orlop_schema::decode::strict_decoding_error;
 use serde_json::{Value, json};
 
 use super::activation::{Asker, Input};
@@ -11,10 +12,9 @@ use super::compiled::{Mutation, Type};
 use super::{Facts, Policy, caches, chosen};
 use crate::admission::attributes::Attributes;
 use crate::admission::rules::Seen;
-use crate::convert;
+use crate::admission::versions::Unfit;
 use crate::rest::{Patch, type_of};
 use crate::status::Status;
-use crate::strategy;
 
 /// What the first round of policies leaves for a second one.
 #[derive(Default)]
@@ -64,7 +64,7 @@ pub async fn mutate(attributes: &Attributes<'_>, object: &mut Value, again: &mut
                 continue;
             }
             let before = object.clone();
-            match run(policy, &seen, params.as_ref(), attributes, object) {
+            match run(policy, &seen, params.as_ref(), attributes, object).await {
                 Ok(()) => {}
                 Err(Fault::Status(status)) => return Err(status),
                 Err(Fault::Failed(_)) if policy.ignores_failure => {}
@@ -90,14 +90,14 @@ enum Fault {
     Status(Status),
 }
 
-fn run(
+async fn run(
     policy: &Policy,
     seen: &Seen,
     params: Option<&Value>,
     attributes: &Attributes<'_>,
     object: &mut Value,
 ) -> Result<(), Fault> {
-    let facts = Facts::new(attributes, seen, object).map_err(Fault::Status)?;
+    let facts = Facts::new(attributes, seen, object).await.map_err(Fault::Status)?;
     let asker = Asker::new(attributes);
     let mut spoken = facts.object.clone();
     {
@@ -107,27 +107,22 @@ fn run(
         }
     }
     let mut budget = RUNTIME_BUDGET;
-    let own_version = seen.resource == attributes.resource;
     for mutation in &policy.mutations {
         let next = {
             let input = Input::new(&spoken, &facts, params, &policy.variables, &asker);
-            changed(mutation, &input, &spoken, seen, own_version, &mut budget)
+            changed(mutation, &input, &spoken, seen, attributes, &mut budget)
         };
         match next {
             Ok(next) => spoken = next,
             Err(Fault::Failed(_)) if policy.ignores_failure => continue,
             Err(fault) => return Err(fault),
         }
-        if attributes.subresource.is_empty() || seen.kind.kind == seen.resource.kind {
-            strategy::default(&seen.resource, &mut spoken);
-        }
+        seen.default(attributes, &mut spoken);
     }
     if spoken == facts.object {
         return Ok(());
     }
-    if seen.resource != attributes.resource && seen.kind.kind == seen.resource.kind {
-        convert::between(&seen.resource, &attributes.resource, &mut spoken);
-    }
+    seen.take_back(attributes, &mut spoken).await.map_err(Fault::Status)?;
     *object = spoken;
     Ok(())
 }
@@ -137,7 +132,7 @@ fn changed(
     input: &Input<'_>,
     object: &Value,
     seen: &Seen,
-    own_version: bool,
+    attributes: &Attributes<'_>,
     budget: &mut u64,
 ) -> Result<Value, Fault> {
     let failed = |why: String| Fault::Failed(why);
@@ -146,36 +141,31 @@ fn changed(
     *budget = budget.saturating_sub(cost);
     let value =
         result.map_err(|error| failed(format!("expression '{}' resulted in error: {error}", mutation.source)))?;
-    let api_version = match seen.kind.group.as_str() {
-        "" => seen.kind.version.clone(),
-        group => format!("{group}/{}", seen.kind.version),
-    };
     let mut next = object.clone();
     let custom = seen.resource.custom.as_deref().filter(|_| seen.kind.kind == seen.resource.kind);
     if mutation.applies {
         let ty = match custom {
             Some(custom) => custom.ty(),
-            None => type_of(&api_version, &seen.kind.kind),
+            None => type_of(&seen.api_version(), &seen.kind.kind),
         };
         apply(&value, &mut next, ty).map_err(failed)?;
     } else {
         let patch = json_patch(&value).map_err(failed)?;
         let patch: json_patch::Patch =
             serde_json::from_value(patch).map_err(|error| failed(format!("failed to create JSON patch: {error}")))?;
-        Patch::Json(patch)
-            .apply_to(&mut next, &api_version, &seen.kind.kind)
-            .map_err(|status| failed(format!("JSON Patch: {}", status.message)))?;
-    }
-    if !next.is_object() || next["apiVersion"] != object["apiVersion"] || next["kind"] != object["kind"] {
-        return Err(failed("the patched value is not an object of the kind that was sent".into()));
-    }
-    if let Some(custom) = custom {
-        // Fields of the version that the client wrote are not another version's to drop.
-        if own_version {
-            custom.prune(&mut next).map_err(|error| failed(error.to_string()))?;
+        let fits = Patch::apply_json(&mut next, &patch);
+        // A test that fails says that the patch is not for this object.
+        if !fits.map_err(|status| failed(format!("JSON Patch: {}", status.message)))? {
+            return Ok(object.clone());
         }
-    } else if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
-        ty.prune(&mut next).map_err(|error| failed(error.to_string()))?;
+    }
+    let unfit = |why: Unfit| match (mutation.applies, why) {
+        (false, Unfit::Type(why)) => Fault::Status(Status::internal(why)),
+        (_, why) => failed(why.to_string()),
+    };
+    let unknown = seen.accept(attributes, object, &mut next).map_err(unfit)?;
+    if !unknown.is_empty() && !mutation.applies {
+        return Err(Fault::Status(Status::internal(strict_decoding_error(&unknown))));
     }
     Ok(next)
 }
@@ -254,11 +244,14 @@ fn paths_agree(value: &CelValue<'_>, path: &str) -> Result<(), String> {
 }
 
 fn denied(attributes: &Attributes<'_>, policy: &Policy, binding: &str, why: &str) -> Status {
-    let message = match binding {
-        "" => format!("policy \"{}\" denied request: {why}", policy.name),
-        _ => format!("policy '{}' with binding '{binding}' denied request: {why}", policy.name),
+    let (message, reason) = match binding {
+        "" => (format!("policy \"{}\" denied request: {why}", policy.name), "Forbidden"),
+        _ => (format!("policy '{}' with binding '{binding}' denied request: {why}", policy.name), "Invalid"),
     };
-    refuse(attributes, &message, "")
+    let mut status = refuse(attributes, &message, reason);
+    // Its own words, and one code for all of them.
+    (status.code, status.message) = (403, message);
+    status
 }
 
 /// Forbidden, with the code of the reason that the policy gives.

@@ -1,11 +1,29 @@
 //! The objects that parameterize a policy (`CollectParams`).
 
+use std::sync::Arc;
+
 use orlop_kinds::LabelSelector;
 use serde_json::Value;
 
 use super::{Binding, Policy};
 use crate::admission::attributes::Attributes;
+use crate::catalog::Resource;
 use crate::registry::cache_key;
+
+impl Policy {
+    /// Whether the kind of its parameters is served.
+    pub(super) fn params_exist(&self, attributes: &Attributes<'_>) -> Result<(), String> {
+        match &self.param_kind {
+            Some((api_version, kind)) => of_kind(api_version, kind, attributes).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+fn of_kind(api_version: &str, kind: &str, attributes: &Attributes<'_>) -> Result<Arc<Resource>, String> {
+    let found = attributes.call.server.catalog().by_kind(api_version, kind).cloned();
+    found.ok_or_else(|| format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'"))
+}
 
 /// The parameters for a request: none at all if the policy takes none, and an empty list if it need not be held.
 pub(super) async fn collect(
@@ -17,11 +35,7 @@ pub(super) async fn collect(
         return Ok(vec![None]);
     };
     let server = &attributes.call.server;
-    let resource = server
-        .catalog()
-        .by_kind(api_version, kind)
-        .cloned()
-        .ok_or_else(|| format!("failed to find resource referenced by paramKind: '{api_version}, Kind={kind}'"))?;
+    let resource = of_kind(api_version, kind, attributes)?;
     let reference = &binding.param_ref;
     let text = |field: &str| reference[field].as_str().unwrap_or_default();
     let namespace = match (resource.namespaced, text("namespace")) {

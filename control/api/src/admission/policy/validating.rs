@@ -42,7 +42,7 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
             }
             (Ok(_), None) => continue,
         };
-        let facts = Facts::new(attributes, &seen, object)?;
+        let facts = Facts::new(attributes, &seen, object).await?;
         let asker = Asker::new(attributes);
         for params in &params {
             let input = Input::new(&facts.object, &facts, params.as_ref(), &policy.variables, &asker);

@@ -7,15 +7,13 @@ use super::hooks::Hook;
 use super::review::{self, Answer};
 use crate::admission::attributes::Attributes;
 use crate::admission::rules::Seen;
-use crate::convert;
-use crate::rest::{Patch, type_of};
+use crate::rest::Patch;
 use crate::status::Status;
-use crate::strategy;
 use crate::webhook::CallError;
 
 /// Asks a validating webhook.
 pub async fn validate(hook: &Hook, seen: &Seen, attributes: &Attributes<'_>, object: &Value) -> Result<(), Refused> {
-    let object = versioned(attributes, seen, object);
+    let object = seen.show(attributes, object).await.map_err(unconverted)?;
     ask(hook, seen, attributes, &object).await.map(drop)
 }
 
@@ -26,7 +24,7 @@ pub async fn mutate(
     attributes: &Attributes<'_>,
     object: &mut Value,
 ) -> Result<bool, Refused> {
-    let shown = versioned(attributes, seen, object);
+    let shown = seen.show(attributes, object).await.map_err(unconverted)?;
     let answer = ask(hook, seen, attributes, &shown).await?;
     let Some(patch) = answer.patch else { return Ok(false) };
     let failed = |why: String| Refused::Failed { why, code: 503 };
@@ -48,45 +46,20 @@ pub async fn mutate(
     }
     let mut patched = shown.clone();
     let error = |status: Status| Refused::Error(Status::internal(status.message));
-    let api_version = match seen.kind.group.as_str() {
-        "" => seen.kind.version.clone(),
-        group => format!("{group}/{}", seen.kind.version),
-    };
-    Patch::Json(patch).apply_to(&mut patched, &api_version, &seen.kind.kind).map_err(error)?;
-    if !patched.is_object() || patched["apiVersion"] != shown["apiVersion"] || patched["kind"] != shown["kind"] {
-        let why = "the patched value is not an object of the kind that was sent";
-        return Err(Refused::Error(Status::internal(why)));
-    }
+    Patch::Json(patch).apply_to(&mut patched, &seen.api_version(), &seen.kind.kind).map_err(error)?;
     // What the type does not know is dropped, as Go's decoder drops it; what has another type is an error.
-    if let Some(custom) = seen.resource.custom.as_ref().filter(|_| seen.kind.kind == seen.resource.kind) {
-        // Fields of the version that the client wrote are not this version's to drop.
-        if seen.resource == attributes.resource {
-            custom.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
-        }
-    } else if let Some(ty) = type_of(&api_version, &seen.kind.kind) {
-        ty.prune(&mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
-    }
-    if attributes.subresource.is_empty() || seen.kind.kind == seen.resource.kind {
-        strategy::default(&seen.resource, &mut patched);
-    }
+    seen.accept(attributes, &shown, &mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
+    seen.default(attributes, &mut patched);
     if patched == shown {
         return Ok(false);
     }
-    if seen.resource != attributes.resource && seen.kind.kind == seen.resource.kind {
-        convert::between(&seen.resource, &attributes.resource, &mut patched);
-    }
+    seen.take_back(attributes, &mut patched).await.map_err(error)?;
     *object = patched;
     Ok(true)
 }
 
-/// The object in the version that the webhook asked for.
-pub fn versioned(attributes: &Attributes<'_>, seen: &Seen, object: &Value) -> Value {
-    let mut object = object.clone();
-    // What a subresource speaks is the same in every version.
-    if seen.resource != attributes.resource && object.is_object() && seen.kind.kind == seen.resource.kind {
-        convert::between(&attributes.resource, &seen.resource, &mut object);
-    }
-    object
+fn unconverted(status: Status) -> Refused {
+    Refused::Error(Status::internal(status.message))
 }
 
 async fn ask(hook: &Hook, seen: &Seen, attributes: &Attributes<'_>, object: &Value) -> Result<Answer, Refused> {
@@ -110,7 +83,10 @@ async fn ask(hook: &Hook, seen: &Seen, attributes: &Attributes<'_>, object: &Val
         .client
         .as_ref()
         .map_err(|why| Refused::Failed { why: format!("could not get REST client: {why}"), code: 500 })?;
-    let old = attributes.old.map_or(Value::Null, |old| versioned(attributes, seen, old));
+    let old = match attributes.old {
+        Some(old) => seen.show(attributes, old).await.map_err(unconverted)?,
+        None => Value::Null,
+    };
     let (uid, request) = review::request(version, seen, attributes, object, &old);
     let called = attributes.call.server.webhooks().post(client, &request, hook.timeout).await;
     let answer = called

@@ -1,7 +1,7 @@
 //! JSON Patch within limits: a few `copy` operations can double a document, or nest it in itself, time after time, so each
 //! operation is looked at before it is carried out.
 
-use json_patch::{AddOperation, PatchError, PatchOperation};
+use json_patch::{AddOperation, PatchError, PatchErrorKind, PatchOperation};
 use serde_json::Value;
 
 use crate::object::{MAX_DEPTH, nests_within};
@@ -19,6 +19,11 @@ pub(super) enum Refused {
 }
 
 impl Refused {
+    /// Whether the document is not what the patch says it must be.
+    pub(super) fn is_failed_test(&self) -> bool {
+        matches!(self, Self::Unfit(error) if matches!(error.kind, PatchErrorKind::TestFailed))
+    }
+
     /// What the client is told; `unfit` words the patch's own error.
     pub(super) fn into_status(self, unfit: impl FnOnce(PatchError) -> Status) -> Status {
         match self {

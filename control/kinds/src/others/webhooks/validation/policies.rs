@@ -185,9 +185,9 @@ fn validate_validation(validation: &Value, compiler: &Compiler, path: &Path<'_>,
         compile(compiler, expression, &[Type::String], false, &path.child("messageExpression"), errors);
     }
     if !message.is_empty() && message.trim().is_empty() {
-        errors.invalid(&path.child("message"), message, "message must be non-empty if specified");
+        errors.invalid(&path.child("message"), message, "must be non-empty if specified");
     } else if breaks(message.trim()) {
-        errors.invalid(&path.child("message"), message, "message must not contain line breaks");
+        errors.invalid(&path.child("message"), message, "must not contain line breaks");
     } else if breaks(source.trim()) && message.trim().is_empty() {
         errors.required(&path.child("message"), "message must be specified if expression contains line breaks");
     }

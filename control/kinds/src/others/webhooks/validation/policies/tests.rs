@@ -58,7 +58,7 @@ fn validate_validating_admission_policy() {
         ),
         (
             json!({"validations": [{"expression": "true", "messageExpression": "0 == 0"}]}),
-            r#"spec.validations[0].messageExpression: Invalid value: "0 == 0": must evaluate to string"#,
+            r#"spec.validations[0].messageExpression: Invalid value: "0 == 0": must evaluate to string but got bool"#,
         ),
         (
             json!({"auditAnnotations": [{"key": "@", "valueExpression": "value"}]}),
@@ -70,7 +70,7 @@ fn validate_validating_admission_policy() {
         ),
         (
             json!({"auditAnnotations": [{"key": "a", "valueExpression": "true"}]}),
-            r#"spec.auditAnnotations[0].valueExpression: Invalid value: "true": must evaluate to one of [string null_type]"#,
+            r#"spec.auditAnnotations[0].valueExpression: Invalid value: "true": must evaluate to one of [string null_type] but got bool"#,
         ),
         (
             json!({"auditAnnotations": [{"key": "a", "valueExpression": "object.x in [1, 2, "}]}),
@@ -171,7 +171,7 @@ fn validate_mutating_admission_policy() {
         ),
         (
             apply("object"),
-            r#"spec.mutations[0].applyConfiguration.expression: Invalid value: "object": must evaluate to Object"#,
+            r#"spec.mutations[0].applyConfiguration.expression: Invalid value: "object": must evaluate to Object but got dyn"#,
         ),
         (apply("Object{"), "compilation failed: ERROR: <input>:1:8: Syntax error: missing '}' at '<EOF>'"),
         (
