@@ -119,7 +119,12 @@ impl Status {
     /// 422 `Invalid` for something that is no resource.
     pub fn invalid_as(group: &str, short_kind: &str, name: &str, causes: Vec<Cause>) -> Self {
         let kind = qualified(short_kind, group);
-        let texts: Vec<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let mut texts: Vec<String> = Vec::new();
+        for text in causes.iter().map(|c| format!("{}: {}", c.field, c.message)) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let text = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -34,8 +34,21 @@ pub fn default(resource: &Resource, object: &mut Value) {
         return custom.default(object);
     }
     rules(resource).default(&resource.version, object);
+    date_taints(resource, object);
     // What a conversion fills in is a default, too.
     convert::with_rules_form(resource, object, |_| ());
+}
+
+/// A device's taint says since when it is there.
+fn date_taints(resource: &Resource, object: &mut Value) {
+    if (&*resource.group, &*resource.kind) != ("resource.k8s.io", "ResourceSlice") {
+        return;
+    }
+    let devices = object.pointer_mut("/spec/devices").and_then(Value::as_array_mut).into_iter().flatten();
+    let taints = devices.filter_map(|device| device.get_mut("taints")?.as_array_mut()).flatten();
+    for taint in taints.filter(|taint| taint["timeAdded"].is_null()) {
+        taint["timeAdded"] = crate::rest::now().into();
+    }
 }
 
 /// Makes a decoded object ready to be created: no status, first generation.
@@ -95,7 +108,9 @@ pub fn check(resource: &Resource, object: &Value, errors: &Errors) -> Result<(),
     }
     let causes =
         errors.0.iter().map(|e| Cause { reason: e.kind.reason().into(), message: e.body(), field: e.field.clone() });
-    Err(Status::invalid(resource, meta(object, "name"), causes.collect()))
+    // Kubernetes has one type for both spellings of events, and names it as the core group does.
+    let group = if resource.storage == "events" { "" } else { &*resource.group };
+    Err(Status::invalid_as(group, &resource.kind, meta(object, "name"), causes.collect()))
 }
 
 fn kind_of(subresource: &str) -> Subresource {

@@ -108,16 +108,22 @@ fn validate_port(port: &Value, named: bool, path: &Path<'_>, errors: &mut Errors
     for wrong in names::port_number(int(&port["port"])) {
         errors.invalid(&path.child("port"), int(&port["port"]), wrong);
     }
-    validate_protocols(port, path, errors);
+    if text(&port["protocol"]).is_empty() {
+        errors.required(&path.child("protocol"), "");
+    } else {
+        validate_protocol(port, path, errors);
+    }
+    validate_app_protocol(port, path, errors);
 }
 
-fn validate_protocols(port: &Value, path: &Path<'_>, errors: &mut Errors) {
+fn validate_protocol(port: &Value, path: &Path<'_>, errors: &mut Errors) {
     let protocol = text(&port["protocol"]);
-    if protocol.is_empty() {
-        errors.required(&path.child("protocol"), "");
-    } else if !PROTOCOLS.contains(&protocol) {
+    if !PROTOCOLS.contains(&protocol) {
         errors.not_supported(&path.child("protocol"), protocol, PROTOCOLS);
     }
+}
+
+fn validate_app_protocol(port: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(application) = port["appProtocol"].as_str() {
         errors.invalid_each(&path.child("appProtocol"), application, names::qualified_name(application));
     }

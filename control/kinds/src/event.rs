@@ -2,7 +2,7 @@
 use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
 use crate::names::NameRule;
 use crate::table::{Column, NAME, parse_time, since};
-use crate::value::{int, text};
+use crate::value::{default_to, int, object_at, text};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -11,6 +11,7 @@ mod validation;
 const EVENT: Kind = Kind {
     kind: "Event",
     name: NameRule::PathSegment,
+    defaults: |_, event| zeroes(event, ["firstTimestamp", "lastTimestamp"], "source", "involvedObject"),
     validate: validation::core,
     validate_update: |new, _, _, errors| validation::core(new, errors),
     columns: COLUMNS,
@@ -24,6 +25,9 @@ pub(crate) static KINDS: &[Kind] = &[
     EVENT,
     Kind {
         group: "events.k8s.io",
+        defaults: |_, event| {
+            zeroes(event, ["deprecatedFirstTimestamp", "deprecatedLastTimestamp"], "deprecatedSource", "regarding");
+        },
         validate: validation::new_create,
         validate_update: |new, old, _, errors| validation::new_update(new, old, errors),
         ..EVENT
@@ -42,6 +46,20 @@ const COLUMNS: &[Column] = &[
     Column::text("Count", "How often it happened.").wide(),
     Column { priority: 1, ..NAME },
 ];
+
+/// What Go writes of an event though nobody has set it.
+fn zeroes(event: &mut Value, times: [&str; 2], source: &str, about: &str) {
+    for time in times.into_iter().chain(["eventTime"]) {
+        default_to(event, time, Value::Null);
+    }
+    for member in [source, about] {
+        object_at(event, member);
+    }
+    if about == "involvedObject" {
+        default_to(event, "reportingComponent", "");
+        default_to(event, "reportingInstance", "");
+    }
+}
 
 fn object(event: &Value) -> &Value {
     if event["involvedObject"].is_object() { &event["involvedObject"] } else { &event["regarding"] }

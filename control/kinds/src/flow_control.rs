@@ -1,7 +1,7 @@
 //! FlowSchema and PriorityLevelConfiguration.
 use crate::kind::{GENERAL, Kind, Subresource};
 use crate::table::{AGE, Column, NAME, age, name, or_none};
-use crate::value::{at, default_to, default_zero, int, items, object_at, set, text};
+use crate::value::{at, default_to, default_zero, int, items, items_at, null_list, object_at, set, text};
 use serde_json::{Value, json};
 
 pub mod bootstrap;
@@ -24,6 +24,9 @@ const FLOW_SCHEMA: Kind = Kind {
         object_at(schema, "spec");
         if let Some(spec) = at(schema, &["spec"]) {
             default_zero(spec, "matchingPrecedence", 1000);
+            for rule in items_at(spec, &["rules"]) {
+                items_at(rule, &["resourceRules"]).iter_mut().for_each(|one| null_list(one, "namespaces"));
+            }
         }
     },
     validate: |schema, errors| validation::flow_schema(schema, errors),

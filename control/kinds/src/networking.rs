@@ -120,14 +120,14 @@ const IP_ADDRESS: Kind = Kind {
     name: NameRule::IpAddress,
     validate: address::address,
     validate_update: |new, old, _, errors| address::address_update(new, old, errors),
-    columns: &[NAME, Column::text("ParentRef", "The object that uses the address.")],
-    cells: |address, _| {
+    columns: &[NAME, Column::text("ParentRef", "The object that uses the address."), AGE],
+    cells: |address, now| {
         let parent = &address["spec"]["parentRef"];
         let parts = ["resource", "group", "namespace", "name"].map(|member| text(&parent[member]));
         let [resource, group, namespace, target] = parts;
         let resource = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
         let whole = [resource.as_str(), namespace, target].into_iter().filter(|part| !part.is_empty());
-        vec![name(address), or_none(&whole.collect::<Vec<_>>().join("/"))]
+        vec![name(address), or_none(&whole.collect::<Vec<_>>().join("/")), age(address, now)]
     },
     ..NETWORKING
 };

@@ -3,7 +3,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind};
 use crate::labels::validate_selector;
 use crate::names::{NameRule, dns1123_subdomain, path_segment};
-use crate::table::{AGE, Column, NAME, age, name};
+use crate::table::{AGE, CREATED_AT, Column, NAME, age, created_at, name};
 use crate::value::{at, default_zero, is_empty, items, items_at, null_list, object_at, same, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,15 +11,8 @@ use serde_json::{Value, json};
 const GROUP: &str = "rbac.authorization.k8s.io";
 const RBAC: Kind = Kind { group: GROUP, name: NameRule::PathSegment, ..GENERAL };
 
-const CREATED_AT: &[Column] =
-    &[NAME, Column { data_type: "date", ..Column::text("Created At", crate::table::CREATED) }];
-
-const ROLE: Kind = Kind {
-    defaults: |_, role| null_list(role, "rules"),
-    columns: CREATED_AT,
-    cells: |role, _| vec![name(role), role["metadata"]["creationTimestamp"].clone()],
-    ..RBAC
-};
+const ROLE: Kind =
+    Kind { defaults: |_, role| null_list(role, "rules"), columns: CREATED_AT, cells: created_at, ..RBAC };
 
 const BINDING: Kind = Kind {
     defaults: |_, binding| defaults(binding),

@@ -68,6 +68,14 @@ pub const IMAGES: Column = Column::text("Images", "Images referenced by each con
 /// A selector.
 pub const SELECTOR: Column = Column::text("Selector", "Label query over the pods that belong to the object.").wide();
 
+/// The columns that kube-apiserver serves of a kind without a printer.
+pub const CREATED_AT: &[Column] = &[NAME, Column { data_type: "date", ..Column::text("Created At", CREATED) }];
+
+/// The cells for [`CREATED_AT`].
+pub fn created_at(object: &Value, _: Timestamp) -> Vec<Value> {
+    vec![name(object), object["metadata"]["creationTimestamp"].clone()]
+}
+
 /// The columns of a kind without a printer: name and age. (Kubernetes serves `Created At`; kubectl shows AGE for both.)
 pub const DEFAULT_COLUMNS: &[Column] = &[NAME, AGE];
 

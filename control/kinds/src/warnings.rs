@@ -17,6 +17,16 @@ mod storage;
 
 const ROOT: Path<'static> = Path::new("");
 
+/// Drivers' names are compared as they stand, and others write them in lower case.
+fn upper_case_driver(slice: &Value) -> Option<String> {
+    let driver = text(&slice["driver"]);
+    let shown = crate::value::go_quote(driver);
+    driver
+        .bytes()
+        .any(|c| c.is_ascii_uppercase())
+        .then(|| format!("spec.driver: driver names should be lowercase; {shown} contains uppercase characters"))
+}
+
 /// The warnings of a creation (`old` is null) or an update.
 pub(crate) fn of(group: &str, kind: &str, new: &Value, old: &Value, subresource: Subresource) -> Vec<String> {
     let mut found = Vec::new();
@@ -33,6 +43,12 @@ pub(crate) fn of(group: &str, kind: &str, new: &Value, old: &Value, subresource:
         ("", "Endpoints", _) => addresses::of_endpoints(new, &mut found),
         ("", "ServiceAccount", _) => found.extend(enforced_secrets(new, old)),
         ("", "ResourceQuota", _) if old.is_null() => quota(&new["spec"]["hard"], &mut found),
+        ("networking.k8s.io", "NetworkPolicy", _) => addresses::of_network_policy(&new["spec"], &mut found),
+        ("storage.k8s.io", "CSIDriver", _) => found.extend(storage::of_driver(new, old)),
+        ("discovery.k8s.io", "EndpointSlice", _) if old.is_null() && text(&new["addressType"]) == "FQDN" => {
+            found.push("spec.addressType: FQDN endpoints are deprecated".to_owned());
+        }
+        ("resource.k8s.io", "ResourceSlice", _) if old.is_null() => found.extend(upper_case_driver(&new["spec"])),
         ("node.k8s.io", "RuntimeClass", _) => nodes::of_runtime_class(new, &mut found),
         ("", "PodTemplate", _) => template(new, old, "template", &new["template"], &mut found),
         ("", "ReplicationController", _) => {

@@ -24,7 +24,7 @@ async fn what_somebody_may_do_can_be_asked() {
     let local =
         |namespace| ask("namespaces/default/localsubjectaccessreviews", "LocalSubjectAccessReview", "list", namespace);
     assert_eq!(local("default").await.1["status"]["allowed"], true);
-    assert_eq!(local("kube-system").await.0, 400);
+    assert_eq!(local("kube-system").await.0, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]

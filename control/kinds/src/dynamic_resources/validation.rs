@@ -1,8 +1,7 @@
-//! What the kinds of resource.k8s.io must satisfy (`pkg/apis/resource/validation`). CEL selectors are not compiled here, and
-//! attributes, capacities and counters of devices are taken as they are.
+//! What the kinds of resource.k8s.io must satisfy (`pkg/apis/resource/validation`). CEL selectors are not compiled here.
 use crate::field::{Errors, Path};
 use crate::names::{dns1123_label, dns1123_subdomain, label_value, qualified_name};
-use crate::value::{flag, int, items, same, text};
+use crate::value::{flag, int, items, text};
 use serde_json::Value;
 use std::collections::BTreeSet;
 
@@ -11,8 +10,12 @@ const FIRST_AVAILABLE_MAX: usize = 8;
 const SELECTORS_MAX: usize = 32;
 const RESERVED_MAX: usize = 256;
 const DEVICES_MAX: usize = 128;
+const ADVANCED_DEVICES_MAX: usize = 64;
+const COUNTER_SETS_MAX: usize = 8;
 const EXPRESSION_MAX: usize = 10 * 1024;
 const PARAMETERS_MAX: usize = 10 * 1024;
+
+mod device;
 
 /// Judges each item of a list that has at most `max` items with different keys.
 fn set(
@@ -116,6 +119,7 @@ pub(super) fn claim(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
 }
 
 fn qualified(name: &str, path: &Path<'_>, errors: &mut Errors) {
+    device::qualified_name(name, path, errors);
     if !name.contains('/') {
         errors.invalid(path, name, "a fully qualified name must be a domain and a name separated by a slash");
     }
@@ -319,8 +323,11 @@ pub(super) fn slice(spec: &Value, errors: &mut Errors) {
         errors.invalid(&path, "", "only one of `sharedCounters` or `devices` is allowed");
     }
     let each = flag(&spec["perDeviceNodeSelection"]);
-    set(&spec["devices"], DEVICES_MAX, &path.child("devices"), errors, named, |device, path, errors| {
+    let advanced = items(&spec["devices"]).iter().any(device::is_advanced);
+    let most = if advanced { ADVANCED_DEVICES_MAX } else { DEVICES_MAX };
+    set(&spec["devices"], most, &path.child("devices"), errors, named, |device, path, errors| {
         request_name(device, path, errors);
+        device::validate(device, path, errors);
         let list = path.child("taints");
         for (index, taint) in items(&device["taints"]).iter().enumerate() {
             let path = list.index(index);
@@ -340,7 +347,9 @@ pub(super) fn slice(spec: &Value, errors: &mut Errors) {
                 several => errors.invalid(path, format!("{{{}}}", several.join(", ")), detail),
             }
         }
+        device::binding(device, path, errors);
     });
+    set(&spec["sharedCounters"], COUNTER_SETS_MAX, &path.child("sharedCounters"), errors, named, device::counter_set);
 }
 
 /// Which of the fields that place a slice or a device are set.
@@ -372,15 +381,9 @@ fn placed(of: &Value, path: &Path<'_>, errors: &mut Errors) -> Vec<&'static str>
 /// What of a slice must stay.
 pub(super) fn slice_update(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("spec");
-    for (at, new, old) in [
-        ("pool.name", &new["pool"]["name"], &old["pool"]["name"]),
-        ("driver", &new["driver"], &old["driver"]),
-        ("nodeName", &new["nodeName"], &old["nodeName"]),
-    ] {
-        if !same(new, old) {
-            errors.invalid(&path.child(at), new.clone(), crate::meta::IMMUTABLE);
-        }
-    }
+    crate::meta::immutable_text(&new["pool"]["name"], &old["pool"]["name"], &path.child("pool.name"), errors);
+    crate::meta::immutable_text(&new["driver"], &old["driver"], &path.child("driver"), errors);
+    crate::meta::immutable(&new["nodeName"], &old["nodeName"], &path.child("nodeName"), errors);
 }
 
 #[cfg(test)]

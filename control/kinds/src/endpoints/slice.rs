@@ -12,6 +12,10 @@ pub(super) const KIND: Kind = Kind {
         null_list(slice, "ports");
         for endpoint in items_at(slice, &["endpoints"]) {
             object_at(endpoint, "conditions");
+            for hint in ["forZones", "forNodes"] {
+                let hints = items_at(endpoint, &["hints", hint]);
+                hints.iter_mut().for_each(|hint| default_to(hint, "name", ""));
+            }
         }
         for port in items_at(slice, &["ports"]) {
             default_to(port, "name", "");
@@ -81,7 +85,12 @@ fn validate_ports(ports: &[Value], path: &Path<'_>, errors: &mut Errors) {
         if !seen.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        validate_protocols(port, &path, errors);
+        if port["protocol"].is_null() {
+            errors.required(&path.child("protocol"), "");
+        } else {
+            validate_protocol(port, &path, errors);
+        }
+        validate_app_protocol(port, &path, errors);
     }
 }
 

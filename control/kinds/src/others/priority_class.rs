@@ -29,8 +29,8 @@ pub(super) const KIND: Kind = Kind {
     },
     columns: &[
         NAME,
-        Column::text("Value", "The priority."),
-        Column::text("Global-Default", "Whether pods without a class get it."),
+        Column::integer("Value", "The priority."),
+        Column::boolean("Global-Default", "Whether pods without a class get it."),
         AGE,
         Column::text("PreemptionPolicy", "Whether such pods evict others."),
     ],

@@ -22,6 +22,7 @@ pub(super) const KIND: Kind = Kind {
     },
     validate,
     validate_update: |new, old, _, errors| {
+        validate(new, errors);
         immutable_text(&new["handler"], &old["handler"], &Path::new("handler"), errors);
     },
     columns: &[NAME, Column::text("Handler", "The runtime's own name for the class."), AGE],

@@ -4,7 +4,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind};
 use crate::names::{self, range_error};
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{entries, flag, same, set, text};
+use crate::value::{at, default_to, entries, flag, same, set, text};
 use serde_json::{Value, json};
 
 const METADATA_SIZE: usize = 256 * 1024;
@@ -15,6 +15,16 @@ pub(super) const KIND: Kind = Kind {
     kind: "VolumeAttachment",
     namespaced: false,
     status: true,
+    defaults: |_, attachment| {
+        if let Some(status) = at(attachment, &["status"]) {
+            default_to(status, "attached", false);
+            for member in ["attachError", "detachError"] {
+                if let Some(error) = at(status, &[member]) {
+                    default_to(error, "time", Value::Null);
+                }
+            }
+        }
+    },
     status_keeps_metadata: true,
     names_version: true,
     prepare_create: |attachment| set(attachment, "status", json!({"attached": false})),
@@ -55,23 +65,23 @@ pub(super) const KIND: Kind = Kind {
 fn validate(attachment: &Value, errors: &mut Errors) {
     let (spec, path) = (&attachment["spec"], Path::new("spec"));
     driver_name(text(&spec["attacher"]), &path.child("attacher"), errors);
-    let (source, at) = (&spec["source"], path.child("source"));
+    let (source, place) = (&spec["source"], path.child("source"));
     let (volume, inline) = (&source["persistentVolumeName"], &source["inlineVolumeSpec"]);
     let one = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
     match (volume.as_str(), inline.is_object()) {
-        (None, false) => errors.required(&at, one),
-        (Some(_), true) => errors.forbidden(&at, one),
+        (None, false) => errors.required(&place, one),
+        (Some(_), true) => errors.forbidden(&place, one),
         (Some(""), false) => {
-            errors.required(&at.child("persistentVolumeName"), "must specify non empty persistentVolumeName");
+            errors.required(&place.child("persistentVolumeName"), "must specify non empty persistentVolumeName");
         }
         (Some(_), false) => {}
-        (None, true) => super::volume::validate_inline(inline, &at.child("inlineVolumeSpec"), errors),
+        (None, true) => super::volume::validate_inline(inline, &place.child("inlineVolumeSpec"), errors),
     }
     let node = text(&spec["nodeName"]);
     errors.invalid_each(&path.child("nodeName"), node, names::dns1123_subdomain(node));
     validate_status(&attachment["status"], errors);
     if let Some(volume) = volume.as_str() {
-        errors.invalid_each(&at.child("persistentVolumeName"), volume, names::dns1123_subdomain(volume));
+        errors.invalid_each(&place.child("persistentVolumeName"), volume, names::dns1123_subdomain(volume));
     }
 }
 

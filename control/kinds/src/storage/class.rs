@@ -48,12 +48,12 @@ pub(super) const VOLUME_ATTRIBUTES_CLASS: Kind = Kind {
     namespaced: false,
     validate: validate_attributes,
     validate_update: |new, old, _, errors| {
-        validate_attributes(new, errors);
         for member in ["driverName", "parameters"] {
             if !same(&new[member], &old[member]) {
                 errors.forbidden(&Path::new(member), format!("updates to {member} are forbidden."));
             }
         }
+        validate_attributes(new, errors);
     },
     columns: &[NAME, Column::text("DriverName", "The CSI driver that applies the attributes."), AGE],
     cells: |class, now| vec![name(class), text(&class["driverName"]).into(), age(class, now)],

@@ -2,7 +2,7 @@
 use crate::field::{Errors, Path};
 use crate::kind::{GENERAL, Kind};
 use crate::names;
-use crate::table::{AGE, Column, NAME, age, name};
+use crate::table::{AGE, CREATED_AT, Column, NAME, age, created_at, name};
 use crate::value::{
     at, default_to, default_zero, flag, int, items, items_at, null_list, object_at, same, set, strings, text,
 };
@@ -133,18 +133,8 @@ pub(super) const STORAGE_CAPACITY: Kind = Kind {
         let class = "storageClassName";
         crate::meta::immutable_text(&new[class], &old[class], &Path::new(class), errors);
     },
-    columns: &[
-        NAME,
-        Column::text("StorageClassName", "The class that the capacity is for."),
-        Column::text("Capacity", "How much can still be made."),
-    ],
-    cells: |capacity, _| {
-        vec![
-            name(capacity),
-            text(&capacity["storageClassName"]).into(),
-            capacity["capacity"].as_str().unwrap_or("<unset>").into(),
-        ]
-    },
+    columns: CREATED_AT,
+    cells: created_at,
     ..STORAGE
 };
 

@@ -71,6 +71,25 @@ pub(super) fn of_pod_status(status: &Value, found: &mut Vec<String>) {
     }
 }
 
+pub(super) fn of_network_policy(spec: &Value, found: &mut Vec<String>) {
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        let path = Path::new("spec");
+        let path = path.child(direction);
+        for (index, rule) in items(&spec[direction]).iter().enumerate() {
+            let path = path.index(index);
+            let path = path.child(peers);
+            for (index, peer) in items(&rule[peers]).iter().enumerate() {
+                let path = path.index(index);
+                let path = path.child("ipBlock");
+                block(text(&peer["ipBlock"]["cidr"]), &path.child("cidr"), found);
+                for (index, except) in items(&peer["ipBlock"]["except"]).iter().enumerate() {
+                    block(text(except), &path.child("except").index(index), found);
+                }
+            }
+        }
+    }
+}
+
 pub(super) fn of_service_status(status: &Value, found: &mut Vec<String>) {
     let path = Path::new("status.loadBalancer.ingress");
     for (index, ingress) in items(&status["loadBalancer"]["ingress"]).iter().enumerate() {

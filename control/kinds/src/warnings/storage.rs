@@ -21,6 +21,15 @@ pub(super) const GONE: [(&str, &str); 8] = [
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// Tokens of service accounts that a driver would find among a volume's attributes, which get logged.
+pub(super) fn of_driver(new: &Value, old: &Value) -> Option<String> {
+    let requests = &new["spec"]["tokenRequests"];
+    let asks = !items(requests).is_empty() && new["spec"]["serviceAccountTokenInSecrets"].is_null();
+    (asks && !crate::value::same(requests, &old["spec"]["tokenRequests"])).then(|| {
+        "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent possible logging of tokens in volume attributes".to_owned()
+    })
+}
+
 /// How a warning spells a plugin's field.
 pub(super) fn shown(plugin: &str) -> &str {
     if plugin == "storageos" { "storageOS" } else { plugin }

@@ -4,12 +4,16 @@ use std::fmt::Write;
 use std::mem;
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Map, Value};
 
 use super::{DecodeError, is_zero};
 use crate::quantity::Quantity;
 use crate::{ListType, MapType, Schema, Special, Ty, Type, time};
+
+/// As Go's `StdEncoding` reads it: bits that are left over at the end are nobody's business.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&base64::alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// One walk; gathers what it drops.
 pub(super) struct Walk<'a> {
@@ -72,7 +76,7 @@ impl<'a> Walk<'a> {
         if text.contains(['\n', '\r']) {
             text.retain(|c| c != '\n' && c != '\r');
         }
-        match STANDARD.decode(text.as_bytes()) {
+        match BASE64.decode(text.as_bytes()) {
             Ok(_) => Ok(()),
             Err(error) => {
                 let at = match error {
