@@ -48,7 +48,7 @@ pub(super) const LIMIT_RANGE: Kind = Kind {
     validate: |range, errors| limit_range::validate(range, errors),
     validate_update: |new, _, _, errors| limit_range::validate(new, errors),
     defaults: |_, range| items_at(range, &["spec", "limits"]).iter_mut().for_each(default_item),
-    columns: &[NAME, Column { format: "date", ..Column::text("Created At", "When the object was created.") }],
+    columns: &[NAME, Column { data_type: "date", ..Column::text("Created At", crate::table::CREATED) }],
     cells: |range, _| vec![name(range), range["metadata"]["creationTimestamp"].clone()],
     ..GENERAL
 };

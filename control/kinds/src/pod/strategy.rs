@@ -30,17 +30,51 @@ pub(super) fn prepare_update(new: &mut Value, old: &Value, subresource: Subresou
         Subresource::EphemeralContainers => {
             let containers = new["spec"]["ephemeralContainers"].clone();
             copy(new, old, "spec");
-            if let Some(spec) = at(new, &["spec"])
-                && !is_empty(&containers)
-            {
-                set(spec, "ephemeralContainers", containers);
+            if let Some(spec) = at(new, &["spec"]) {
+                remove(spec, "ephemeralContainers");
+                if !is_empty(&containers) {
+                    set(spec, "ephemeralContainers", containers);
+                }
             }
         }
+        Subresource::Resize => keep_all_but_resources(new, old),
         _ => defaults::mirror(new),
     }
     let changed = !same(&new["spec"], &old["spec"]);
     if let Some(meta) = new.get_mut("metadata") {
         set(meta, "generation", int(&old["metadata"]["generation"]) + i64::from(changed));
+    }
+}
+
+/// A resize writes resources and resize policies; added or renamed containers are left for validation to refuse.
+fn keep_all_but_resources(new: &mut Value, old: &Value) {
+    let lists = ["containers", "initContainers"];
+    if lists.iter().any(|list| items(&new["spec"][*list]).len() != items(&old["spec"][*list]).len()) {
+        return;
+    }
+    let mut spec = old["spec"].clone();
+    copy(&mut spec, &new["spec"], "resources");
+    for list in lists {
+        let renamed = items(&new["spec"][list])
+            .iter()
+            .zip(items(&old["spec"][list]))
+            .any(|(new, old)| new["name"] != old["name"]);
+        if renamed {
+            copy(&mut spec, &new["spec"], list);
+            continue;
+        }
+        for (container, new) in items_at(&mut spec, &[list]).iter_mut().zip(items(&new["spec"][list])) {
+            for member in ["resources", "resizePolicy"] {
+                copy(container, new, member);
+            }
+        }
+    }
+    set(new, "spec", spec);
+    copy(new, old, "status");
+    if let Some(meta) = new.get_mut("metadata") {
+        for member in ["deletionTimestamp", "labels", "annotations", "finalizers", "ownerReferences"] {
+            copy(meta, &old["metadata"], member);
+        }
     }
 }
 

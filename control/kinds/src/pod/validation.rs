@@ -15,6 +15,7 @@ mod containers;
 mod env;
 mod handlers;
 mod os;
+mod resize;
 mod resources;
 mod scheduling;
 mod security;

@@ -80,7 +80,7 @@ impl Pod<'_> {
     }
 
     fn ephemeral(&self, path: &Path<'_>, errors: &mut Errors) {
-        const ALLOWED: [&str; 18] = [
+        const ALLOWED: [&str; 17] = [
             "name",
             "image",
             "command",
@@ -98,7 +98,6 @@ impl Pod<'_> {
             "stdinOnce",
             "tty",
             "targetContainerName",
-            "resizePolicy",
         ];
         let others: BTreeSet<&str> =
             names_of(&self.spec["containers"]).chain(names_of(&self.spec["initContainers"])).collect();

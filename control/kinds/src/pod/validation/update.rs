@@ -7,13 +7,13 @@ use crate::meta::immutable;
 use crate::names;
 use crate::net::validate_ip;
 use crate::value::{copy, entries, go_quote, int, is_empty, items, items_at, same, text};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub(in crate::pod) fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &mut Errors) {
     match subresource {
         Subresource::Status => validate_status(new, old, errors),
         Subresource::EphemeralContainers => validate_ephemeral(new, old, errors),
-        Subresource::Resize => validate_pod(new, errors),
+        Subresource::Resize => super::resize::validate(new, old, errors),
         _ => validate_spec_update(new, old, errors),
     }
 }
@@ -95,11 +95,42 @@ fn validate_gated(fixed: &mut Value, before: &Value, errors: &mut Errors) {
         );
     }
     copy(fixed, before, "nodeSelector");
+    let required = &before["affinity"]["nodeAffinity"][REQUIRED];
+    if !required.is_null() {
+        let now = fixed["affinity"]["nodeAffinity"][REQUIRED]["nodeSelectorTerms"].clone();
+        let path = SPEC.child("affinity.nodeAffinity");
+        validate_terms(&now, &required["nodeSelectorTerms"], &path.child(REQUIRED).child("nodeSelectorTerms"), errors);
+        match crate::value::at(fixed, &["affinity", "nodeAffinity"]) {
+            Some(affinity) => copy(affinity, &before["affinity"]["nodeAffinity"], REQUIRED),
+            None => copy(fixed, before, "affinity"),
+        }
+        return;
+    }
     if before["affinity"]["nodeAffinity"].is_null() {
         if is_empty(&before["affinity"]) {
             copy(fixed, before, "affinity");
         } else if let Some(affinity) = fixed.get_mut("affinity") {
             copy(affinity, &before["affinity"], "nodeAffinity");
+        }
+    }
+}
+
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+
+/// Terms narrow when expressions are added behind those that are there; more terms would widen the choice.
+fn validate_terms(new: &Value, old: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let (now, was) = (items(new), items(old));
+    if !was.is_empty() && was.len() != now.len() {
+        let detail = "no additions/deletions to non-empty NodeSelectorTerms list are allowed";
+        return errors.invalid(path, crate::value::go_names(new), detail);
+    }
+    for (index, (now, was)) in now.iter().zip(was).enumerate() {
+        let lists = ["matchExpressions", "matchFields"].map(|list| (items(&now[list]), items(&was[list])));
+        let narrowed = lists.iter().all(|(now, was)| now.len() >= was.len() && now[..was.len()] == **was);
+        let was_empty = lists.iter().all(|(_, was)| was.is_empty());
+        if !narrowed || (was_empty && lists.iter().any(|(now, _)| !now.is_empty())) {
+            let shown = json!({"MatchExpressions": crate::value::go_names(&now["matchExpressions"]), "MatchFields": crate::value::go_names(&now["matchFields"])});
+            errors.invalid(&path.index(index), shown, "only additions are allowed (no mutations or deletions)");
         }
     }
 }
@@ -162,7 +193,31 @@ fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
     immutable(&status["qosClass"], &before["qosClass"], &path.child("qosClass"), errors);
     validate_transitions(new, old, errors);
     validate_ips(&status["podIPs"], &path.child("podIPs"), errors);
-    validate_ips(&status["hostIPs"], &path.child("hostIPs"), errors);
+    let (first, host_ips) = (text(&status["hostIPs"][0]["ip"]), path.child("hostIPs"));
+    if !is_empty(&status["hostIPs"]) && first != text(&status["hostIP"]) {
+        errors.invalid(&host_ips.index(0).child("ip"), first, "must be equal to `hostIP`");
+    }
+    validate_ips(&status["hostIPs"], &host_ips, errors);
+    validate_claim_statuses(new, &path.child("resourceClaimStatuses"), errors);
+}
+
+/// Each is one of the pod's claims, once.
+fn validate_claim_statuses(pod: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let mut seen = Vec::new();
+    for (index, status) in items(&pod["status"]["resourceClaimStatuses"]).iter().enumerate() {
+        let (path, name) = (path.index(index), text(&status["name"]));
+        if !items(&pod["spec"]["resourceClaims"]).iter().any(|claim| text(&claim["name"]) == name) {
+            let detail = "must match the name of an entry in `spec.resourceClaims`";
+            errors.invalid(&path.child("name"), name, detail);
+        }
+        if seen.contains(&name) {
+            errors.duplicate(&path.child("name"), name);
+        }
+        seen.push(name);
+        if let Some(claim) = status["resourceClaimName"].as_str() {
+            errors.invalid_each(&path.child("resourceClaimName"), claim, names::dns1123_subdomain(claim));
+        }
+    }
 }
 
 /// A container that has ended for good stays ended.
@@ -205,6 +260,7 @@ fn validate_ips(ips: &Value, path: &Path<'_>, errors: &mut Errors) {
         families.extend(validate_ip(text(&ip["ip"]), &path.index(index), errors).map(|ip| ip.is_ipv4()));
     }
     if families.len() > 2 || (families.len() == 2 && families[0] == families[1]) {
-        errors.invalid(path, ips.clone(), "may specify no more than one IP for each IP family");
+        let shown: Value = items(ips).iter().map(|ip| json!({"IP": text(&ip["ip"])})).collect();
+        errors.invalid(path, shown, "may specify no more than one IP for each IP family");
     }
 }
