@@ -1,6 +1,6 @@
 //! What happens to a Service's dependent fields when its type changes, and how clusterIP and clusterIPs are kept in step.
 use crate::kind::Subresource;
-use crate::value::{at, int, is_empty, items, items_at, remove, same, set, text};
+use crate::value::{at, copy, int, is_empty, items, items_at, remove, same, set, text};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -11,6 +11,7 @@ pub(super) fn prepare_create(service: &mut Value) {
 
 pub(super) fn prepare_update(new: &mut Value, old: &Value, subresource: Subresource) {
     if subresource == Subresource::None {
+        keep_allocated(new, old);
         drop_dependent_fields(new, old);
         normalize_cluster_ips(new, Some(old));
     }
@@ -32,6 +33,27 @@ fn is_external(spec: &Value) -> bool {
     needs_node_port(spec) || (text(&spec["type"]) == "ClusterIP" && !is_empty(&spec["externalIPs"]))
 }
 
+/// What the server chose stays when a client that knows nothing of it writes the rest.
+fn keep_allocated(new: &mut Value, old: &Value) {
+    let before = &old["spec"];
+    let Some(spec) = at(new, &["spec"]) else { return };
+    if needs_cluster_ip(before) && needs_cluster_ip(spec) {
+        let (ip, was) = (text(&spec["clusterIP"]).to_owned(), text(&before["clusterIP"]));
+        if is_empty(&spec["clusterIPs"]) && !ip.is_empty() {
+            let all = if ip == was { before["clusterIPs"].clone() } else { json!([ip]) };
+            set(spec, "clusterIPs", all);
+        }
+        for member in ["ipFamilies", "ipFamilyPolicy"] {
+            if is_empty(&spec[member]) && !before[member].is_null() {
+                set(spec, member, before[member].clone());
+            }
+        }
+    }
+    if needs_health_port(before) && needs_health_port(spec) && int(&spec["healthCheckNodePort"]) == 0 {
+        copy(spec, before, "healthCheckNodePort");
+    }
+}
+
 fn node_ports(spec: &Value) -> BTreeSet<i64> {
     items(&spec["ports"]).iter().map(|port| int(&port["nodePort"])).filter(|port| *port != 0).collect()
 }
@@ -46,7 +68,7 @@ fn drop_dependent_fields(new: &mut Value, old: &Value) {
             remove(spec, "clusterIP");
             remove(spec, "clusterIPs");
         }
-        for key in ["ipFamilies", "ipFamilyPolicy"] {
+        for key in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             if unchanged(spec, key) {
                 remove(spec, key);
             }
@@ -122,6 +144,15 @@ mod tests {
         new["spec"]["type"] = "ExternalName".into();
         kind("", "Service").prepare_update(&mut new, &old, Subresource::None);
         assert_eq!(new["spec"], json!({"type": "ExternalName"}));
+    }
+
+    #[test]
+    fn a_replacement_keeps_what_the_server_chose() {
+        let old = json!({"spec": {"type": "LoadBalancer", "clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "externalTrafficPolicy": "Local", "healthCheckNodePort": 30001}});
+        let mut new = json!({"spec": {"type": "LoadBalancer", "clusterIP": "None", "externalTrafficPolicy": "Local"}});
+        kind("", "Service").prepare_update(&mut new, &old, Subresource::None);
+        assert_eq!(new["spec"], old["spec"]);
     }
 
     #[test]

@@ -12,6 +12,8 @@ mod addresses;
 mod ports;
 
 const SPEC: Path<'static> = Path::new("spec");
+/// What `spec.loadBalancerSourceRanges` was once.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 const TYPES: &[&str] = &["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
 
 /// Whether the Service has no virtual address.
@@ -58,7 +60,7 @@ pub(super) fn validate(service: &Value, errors: &mut Errors) {
         errors.not_supported(&SPEC.child("type"), kind, TYPES);
     }
     ports::validate_node_ports(spec, &SPEC.child("ports"), errors);
-    validate_load_balancer(spec, kind, errors);
+    validate_load_balancer(service, kind, errors);
     validate_traffic(spec, kind, errors);
 }
 
@@ -113,7 +115,8 @@ fn validate_affinity(spec: &Value, errors: &mut Errors) {
     }
 }
 
-fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Errors) {
+fn validate_load_balancer(service: &Value, kind: &str, errors: &mut Errors) {
+    let spec = &service["spec"];
     const ONLY: &str = "may only be used when `type` is 'LoadBalancer'";
     let balanced = kind == "LoadBalancer";
     let ranges = SPEC.child("LoadBalancerSourceRanges");
@@ -123,6 +126,18 @@ fn validate_load_balancer(spec: &Value, kind: &str, errors: &mut Errors) {
     }
     for (index, range) in sources.into_iter().enumerate() {
         validate_cidr(range.trim(), &ranges.index(index), errors);
+    }
+    if let Some(annotation) = service["metadata"]["annotations"].get(SOURCE_RANGES)
+        && is_empty(&spec["loadBalancerSourceRanges"])
+    {
+        let path = Path::new("metadata.annotations");
+        let (path, annotation) = (path.key(SOURCE_RANGES), text(annotation).trim());
+        if !balanced {
+            errors.forbidden(&path, ONLY);
+        }
+        for range in annotation.split(',').filter(|_| !annotation.is_empty()) {
+            validate_cidr(range.trim(), &path, errors);
+        }
     }
     let allocate = &spec["allocateLoadBalancerNodePorts"];
     if !allocate.is_null() && !balanced {

@@ -58,7 +58,7 @@ pub(super) fn validate_node_ports(spec: &Value, path: &Path<'_>, errors: &mut Er
     }
     for (index, port) in ports.iter().enumerate() {
         if !own.insert((text(&port["protocol"]), int(&port["port"]))) {
-            let key = json!({"protocol": port["protocol"], "port": port["port"], "targetPort": 0});
+            let key = json!({"Name": "", "Protocol": port["protocol"], "AppProtocol": null, "Port": port["port"], "TargetPort": 0, "NodePort": 0});
             errors.duplicate(&path.index(index), key);
         }
     }

@@ -47,7 +47,7 @@ fn faults_are_named_as_kubernetes_names_them() {
         (json!({"ports": [{"port": 1}, {"port": 2, "name": "b"}]}), "spec.ports[0].name: Required value"),
         (
             json!({"ports": [{"port": 1, "name": "a"}, {"port": 1, "name": "b"}]}),
-            "spec.ports[1]: Duplicate value: {\"protocol\":\"TCP\",\"port\":1,\"targetPort\":0}",
+            "spec.ports[1]: Duplicate value: {\"Name\":\"\",\"Protocol\":\"TCP\",\"AppProtocol\":null,\"Port\":1,\"TargetPort\":0,\"NodePort\":0}",
         ),
         (
             json!({"ports": [{"port": 1, "nodePort": 30000}]}),
