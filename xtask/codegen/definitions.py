@@ -57,7 +57,7 @@ def omits_zero(type_name, name, expression, required, presence):
     return not required and name not in presence["always"].get(type_name, ())
 
 
-def field(name, schema, required, default, index):
+def field(name, schema, required, default, stated, index):
     """One field's row; absent attributes are left out."""
     row = {"n": name, "t": expression(schema, index)}
     if name in required:
@@ -73,6 +73,7 @@ def field(name, schema, required, default, index):
             row[key] = schema[attribute]
     # The package narrows an object's apiVersion and kind to its own; Kubernetes does not.
     values = [v for v in schema.get("enum", []) if v is not None and name not in ("apiVersion", "kind")]
+    values = stated["values"].get(name, values)
     if values:
         row["e"] = values
     if default is not None:
@@ -80,7 +81,7 @@ def field(name, schema, required, default, index):
     return row
 
 
-def read(path, facts, presence):
+def read(path, facts, presence, openapi):
     """All types of one minor, sorted by name, and their descriptions."""
     defaults = facts["defaults"]
     with open(path, encoding="utf-8") as file:
@@ -101,20 +102,23 @@ def read(path, facts, presence):
         if name in SPECIAL:
             row["s"] = SPECIAL[name]
         required = schema.get("required", [])
-        given = defaults.get(name, {})
+        given = {**openapi["defaults"].get(name, {}), **defaults.get(name, {})}
+        stated = {key: openapi[key].get(name, {}) for key in ("values", "texts")}
         properties = schema.get("properties", {})
         unknown = set(given) - set(properties)
         if unknown:
             raise ValueError("facts.json has defaults for fields that %s lacks: %s" % (name, unknown))
-        fields = [field(n, s, required, given.get(n), index) for n, s in properties.items()]
+        fields = [field(n, s, required, given.get(n), stated, index) for n, s in properties.items()]
         for f in fields:
+            if f["n"] in presence["zeroTimes"].get(name, ()):
+                f["nz"] = True
             if omits_zero(name, f["n"], f["t"], f.get("r", False), presence):
                 f["z"] = True
         if fields:
             row["f"] = fields
         types.append(row)
-        texts[name] = {
-            "d": schema.get("description", ""),
-            "f": {n: s["description"] for n, s in properties.items() if "description" in s},
-        }
+        told = {"": schema.get("description", "")}
+        told.update({n: s["description"] for n, s in properties.items() if "description" in s})
+        told.update(stated["texts"])
+        texts[name] = {"d": told.pop(""), "f": told}
     return types, texts

@@ -21,11 +21,11 @@ def load(path):
 
 
 def main(cache, minor, facts_folder, out):
-    facts, tag_facts, presence = (
-        load(os.path.join(facts_folder, name)) for name in ("facts.json", "tags.json", "presence.json")
+    facts, tag_facts, presence, openapi = (
+        load(os.path.join(facts_folder, name)) for name in ("facts.json", "tags.json", "presence.json", "openapi.json")
     )
     schemas = os.path.join(cache, "kubernetes_validate", "kubernetes_validate", "kubernetes-json-schema")
-    types, texts = definitions.read(os.path.join(schemas, "%s.0-local" % minor, "_definitions.json"), facts, presence)
+    types, texts = definitions.read(os.path.join(schemas, "%s.0-local" % minor, "_definitions.json"), facts, presence, openapi)
     tags = protobuf.Tags(os.path.join(cache, "k8s-pb"), tag_facts["tags"])
     untagged = {row["n"]: missing for row in types if (missing := tags.apply(row)) and row["n"] not in JSON_ONLY}
     if untagged:

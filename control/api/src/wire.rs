@@ -12,7 +12,7 @@ mod gzip;
 mod negotiate;
 pub mod protobuf;
 
-pub use decode::{BodyFormat, decode_object, decode_yaml, media_type};
+pub use decode::{BodyFormat, decode_object, decode_yaml, media_type, parse_yaml};
 pub use gzip::compress;
 pub use negotiate::{Accept, Encoding, PRODUCED, Shape, producible};
 

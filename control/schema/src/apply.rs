@@ -3,10 +3,13 @@
 //!
 //! The rules are those of `sigs.k8s.io/structured-merge-diff`; types come from the table.
 
+mod check;
+mod compare;
 mod managers;
 mod set;
 mod walk;
 
+pub use check::go;
 pub use managers::{Manager, Operation, Who};
 use serde_json::Value;
 pub use set::{Element, FieldSet, Path};
@@ -50,13 +53,7 @@ pub enum Applied {
 impl TypeRef<'_> {
     /// The fields that an object of this type has and that somebody can own.
     pub fn owned_fields(self, object: &Value) -> Result<FieldSet, ApplyError> {
-        let mut set = Walker { schema: self.schema() }.fields(&self.whole(), object)?;
-        set.here = false;
-        NOBODYS.iter().for_each(|path| set.remove_field(path));
-        if let Some(metadata) = set.below.get_mut(&Element::Field("metadata".into())) {
-            metadata.here = false;
-        }
-        Ok(set)
+        Ok(ownable(Walker { schema: self.schema() }.fields(&self.whole(), object)?))
     }
 
     /// Applies `config` to `live` (`null` if it does not exist yet).
@@ -118,16 +115,27 @@ impl TypeRef<'_> {
     fn compare(self, old: &Value, new: &Value) -> Result<(FieldSet, FieldSet), ApplyError> {
         let nothing = Value::Object(Default::default());
         let old = if old.is_null() { &nothing } else { old };
-        let (before, after) = (self.owned_fields(old)?, self.owned_fields(new)?);
-        let modified = Walker { schema: self.schema() }.modified(&self.whole(), old, new)?;
-        // What nobody owns is in neither set.
-        let changed = after.difference(&before).union(&modified.intersection(&after));
-        Ok((changed, before.difference(&after)))
+        let compared = Walker { schema: self.schema() }.compare(&self.whole(), Some(old), Some(new))?;
+        Ok((ownable(compared.changed), ownable(compared.removed)))
     }
 
     fn whole(&self) -> Shape<'_> {
         Shape::Struct(self.get())
     }
+}
+
+/// Without what nobody owns.
+fn ownable(mut set: FieldSet) -> FieldSet {
+    set.here = false;
+    NOBODYS.iter().for_each(|path| set.remove_field(path));
+    let metadata = Element::Field("metadata".into());
+    if let Some(node) = set.below.get_mut(&metadata) {
+        node.here = false;
+        if node.is_empty() {
+            set.below.remove(&metadata);
+        }
+    }
+    set
 }
 
 /// Of the fields that are no longer wanted those under which nothing is owned by anybody.

@@ -71,6 +71,8 @@ struct FieldRow<'a> {
     pw: bool,
     #[serde(default)]
     z: bool,
+    #[serde(default)]
+    nz: bool,
 }
 
 #[derive(Deserialize)]
@@ -178,7 +180,7 @@ fn read_type(row: TypeRow<'_>, names: &mut Interner) -> Result<Type, TableError>
 fn read_field(row: FieldRow<'_>, of: &str, names: &mut Interner) -> Result<Field, TableError> {
     let mut ty =
         expression(row.t).ok_or_else(|| TableError::Expression { name: of.into(), expression: row.t.into() })?;
-    let atomic = row.mt == Some("atomic");
+    let atomic = row.mt == Some("atomic") || row.lt == Some("atomic");
     match &mut ty {
         Ty::List(list) => {
             list.topology = match row.lt {
@@ -204,6 +206,7 @@ fn read_field(row: FieldRow<'_>, of: &str, names: &mut Interner) -> Result<Field
         patch_merge_key: row.mk.map(|k| names.intern(k)),
         wire: WireTag { embedded: row.pe.into(), tag: row.p, list_message: row.pw },
         omit_zero: row.z,
+        null_when_zero: row.nz,
         values: row.e.into(),
         default: row.d,
     })

@@ -101,7 +101,10 @@ pub struct Field {
     pub required: bool,
     /// Go leaves the field out when it is zero or empty: the two cannot be told apart.
     pub omit_zero: bool,
-    /// The object is owned as a whole by one manager (`x-kubernetes-map-type: atomic` at the field).
+    /// A time that Go writes as `null` when it is zero: no pointer.
+    pub null_when_zero: bool,
+    /// The object or list is said to be owned as a whole by one manager (`x-kubernetes-map-type` or `x-kubernetes-list-type` at
+    /// the field is `atomic`).
     pub atomic: bool,
     /// How strategic merge patch treats the field.
     pub patch: PatchStrategy,

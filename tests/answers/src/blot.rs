@@ -46,6 +46,13 @@ pub fn value(value: Value) -> Value {
         Value::Array(items) => items.into_iter().map(self::value).collect(),
         Value::Object(mut fields) => {
             generated_name(&mut fields);
+            // Sorted by time first, in which neighbours may or may not share a second.
+            if let Some(Value::Array(managers)) = fields.get_mut("managedFields") {
+                let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+                managers.sort_by_key(|entry| {
+                    ["operation", "manager", "apiVersion", "subresource"].map(|key| text(entry, key))
+                });
+            }
             let blotted = fields.into_iter().map(|(name, field)| {
                 let field = match (name.as_str(), field) {
                     ("resourceVersion", Value::String(own)) if is_version(&own) => "VERSION".into(),

@@ -59,6 +59,8 @@ impl Theirs {
         ]);
         command.args(["--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none"]);
         command.args(["--service-cluster-ip-range", "10.96.0.0/12", "--authorization-mode", "Node,RBAC"]);
+        // As kubeadm starts it, and as ours is.
+        command.arg("--allow-privileged=true");
         command.args(["--service-account-issuer", "https://kubernetes.default.svc.cluster.local"]);
         for (flag, file) in [
             ("--client-ca-file", "pki/ca.crt"),

@@ -3,6 +3,7 @@
 //! Every write is recorded. An object without a record (one that the server itself made, or whose record a client had forgotten) belongs
 //! to `before-first-apply` when it is applied.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::Response;
@@ -28,10 +29,10 @@ impl Call {
     }
 
     pub(super) async fn apply(self: &Arc<Self>) -> Result<Response<Body>, Status> {
-        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
+        let api_version = self.resource.api_version();
         let ty = self.ty().ok_or_else(|| Status::unsupported_media_type(&[]))?;
         let who = self.applier(&api_version)?;
-        let config = self.config(&api_version, kind)?;
+        let config = self.config(ty)?;
         let cache = self.cache()?;
         for _ in 0..ATTEMPTS {
             let found = self.server.registry().get(&cache, self.namespace(), &self.info.name).await?;
@@ -75,20 +76,40 @@ impl Call {
     }
 
     /// The body, without what this endpoint does not write.
-    fn config(&self, api_version: &str, kind: &str) -> Result<Value, Status> {
-        self.names_its_type()?;
-        let mut config = self.decode(api_version, kind)?;
+    fn config(&self, ty: TypeRef<'_>) -> Result<Value, Status> {
+        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
+        let (mut config, twice) = self.configuration()?;
+        let text = |field: &str| config[field].as_str().unwrap_or_default();
+        if (text("apiVersion"), text("kind")) != (api_version.as_str(), kind) {
+            return Err(Status::bad_request(format!(
+                "invalid object type: {}",
+                go_kind(text("apiVersion"), text("kind"))
+            )));
+        }
         if !config["metadata"]["managedFields"].is_null() {
             return Err(Status::bad_request("metadata.managedFields must be nil"));
         }
-        let name = meta(&config, "name");
-        if !name.is_empty() && name != self.info.name {
-            let why =
-                format!("the name of the object ({name}) does not match the name on the URL ({})", self.info.name);
-            return Err(Status::bad_request(why));
+        let wrong = ty.malformed(&config);
+        if !wrong.is_empty() {
+            return Err(self.untyped(&config, &wrong));
+        }
+        let unknown = self.prune_body(&mut config)?;
+        if !unknown.is_empty() {
+            let paths = unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
+            let lines: Vec<String> = paths.map(|path| format!(".{path}: field not declared in schema")).collect();
+            return Err(self.untyped(&config, &lines));
+        }
+        if let Some(twice) = twice {
+            match self.query.text("fieldValidation") {
+                "Strict" => {
+                    let why = format!("error strict decoding YAML: error converting YAML to JSON: {twice}");
+                    return Err(Status::bad_request(why));
+                }
+                "Ignore" => {}
+                _ => self.warn(twice.rsplit("\n  ").next().unwrap_or_default()),
+            }
         }
         if let Some(metadata) = metadata_mut(&mut config) {
-            metadata.insert("name".into(), self.info.name.as_str().into());
             metadata.retain(|_, value| !value.is_null());
         }
         let has_status = strategy::rules(&self.resource).status;
@@ -96,7 +117,11 @@ impl Call {
             match self.info.subresource.as_str() {
                 "" if has_status => fields.retain(|key, _| key != "status"),
                 "status" => {
-                    fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+                    fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+                    let labelled = self.resource.group.is_empty() && self.resource.custom.is_none();
+                    if !labelled && let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                        metadata.shift_remove("labels");
+                    }
                 }
                 _ => {}
             }
@@ -104,19 +129,41 @@ impl Call {
         Ok(config)
     }
 
-    /// Unlike other writes, an apply says what it is.
-    fn names_its_type(&self) -> Result<(), Status> {
-        let text = std::str::from_utf8(&self.body).ok();
-        let raw: Option<Value> = text.and_then(|text| serde_saphyr::from_str(text).ok());
-        // What cannot be read is refused by whoever reads it in earnest.
-        let Some(raw) = raw.filter(Value::is_object) else { return Ok(()) };
-        let (version, kind) =
-            (raw["apiVersion"].as_str().unwrap_or_default(), raw["kind"].as_str().unwrap_or_default());
-        if version.is_empty() || kind.is_empty() {
-            return Err(Status::bad_request(format!(
-                "invalid object type: {}, Kind={kind}",
-                if version.is_empty() { "/" } else { version }
-            )));
+    /// The body as it was sent, and which of its keys stands twice.
+    fn configuration(&self) -> Result<(Value, Option<String>), Status> {
+        let bad = |why: String| Status::bad_request(format!("error decoding YAML: {why}"));
+        let (config, twice) =
+            wire::parse_yaml(&self.body).map_err(|why| bad(format!("error converting YAML to JSON: {why}")))?;
+        match config {
+            Value::Object(_) => Ok((config, twice)),
+            Value::Null => Ok((Value::Object(Default::default()), None)),
+            other => Err(bad(format!(
+                "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+                super::body::go_kind(&other)
+            ))),
+        }
+    }
+
+    fn untyped(&self, config: &Value, why: &[String]) -> Status {
+        let told = if why.len() == 1 { why[0].clone() } else { format!("errors:\n  {}", why.join("\n  ")) };
+        Status::unknown(format!(
+            "failed to create typed patch object ({}/{}; {}): {told}",
+            meta(config, "namespace"),
+            meta(config, "name"),
+            go_kind(&self.resource.api_version(), &self.resource.kind)
+        ))
+    }
+
+    /// Whose object the configuration is.
+    fn check_name(&self, config: &Value) -> Result<(), Status> {
+        let (name, own) = (meta(config, "name"), &self.info.name);
+        if name.is_empty() {
+            let why = format!("the name of the object ({own} based on URL) was undeterminable: name must be provided");
+            return Err(Status::bad_request(why));
+        }
+        if name != own {
+            let why = format!("the name of the object ({name}) does not match the name on the URL ({own})");
+            return Err(Status::bad_request(why));
         }
         Ok(())
     }
@@ -124,6 +171,12 @@ impl Call {
     async fn apply_new(self: &Arc<Self>, ty: TypeRef<'_>, config: &Value, who: &Who) -> Result<Arc<Object>, Status> {
         let creation = crate::request::RequestInfo { verb: "create", ..self.info.clone() };
         self.server.authorizer().check(&self.user, &creation, &self.query)?;
+        let uid = meta(config, "uid");
+        if !uid.is_empty() {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(Status::conflict(&self.resource, &self.info.name, why));
+        }
         let object = self.applied(ty, &Value::Null, config, who)?;
         self.create_object(object).await
     }
@@ -132,11 +185,12 @@ impl Call {
     fn applied(&self, ty: TypeRef<'_>, live: &Value, config: &Value, who: &Who) -> Result<Value, Status> {
         let managers = Manager::read(&live["metadata"]["managedFields"]);
         let applied = ty.apply(live, config, managers, who, self.query.flag("force"));
-        match applied.map_err(|e| Status::bad_request(format!("failed to create typed patch object: {e}")))? {
+        match applied.map_err(|e| Status::unknown(format!("failed to create typed live object: {e}")))? {
             Applied::Conflicts(conflicts) => Err(refuse(conflicts)),
             Applied::Done(mut object, managers) => {
+                self.check_name(&object)?;
+                record(&mut object, &managers);
                 if let Some(metadata) = metadata_mut(&mut object) {
-                    metadata.insert("managedFields".into(), Manager::write(&managers));
                     // It builds on what is there now, unless the config names a version.
                     if config["metadata"]["resourceVersion"].is_null() {
                         metadata.shift_remove("resourceVersion");
@@ -147,30 +201,68 @@ impl Call {
         }
     }
 
-    /// Records what any other write than an apply changes; `old` is null for a creation.
+    /// Records what any other write than an apply changes; `old` is null for a creation. Who may write the object itself may also say
+    /// anew who owns what, or have it forgotten.
     pub(super) fn track(&self, object: &mut Value, old: &Value) {
         if self.applies() {
             return;
         }
-        let api_version = self.resource.api_version();
         let Some(ty) = self.ty() else { return };
+        let said = object["metadata"]["managedFields"].take();
+        let recorded = &old["metadata"]["managedFields"];
+        if said == serde_json::json!([{}]) {
+            return record(object, &[]);
+        }
+        let anew = self.info.subresource.is_empty() && Manager::are_readable(&said);
+        let managers = Manager::read(if anew { &said } else { recorded });
+        let api_version = self.resource.api_version();
         let agent = self.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let name = match self.query.text("fieldManager") {
             "" => agent.split('/').next().filter(|n| !n.is_empty()).unwrap_or("unknown"),
             name => name,
         };
         let who = self.who(name, Operation::Update, &api_version);
-        let managers = Manager::read(&old["metadata"]["managedFields"]);
+        let mut written = Cow::Borrowed(&*object);
+        let has_status = self.info.subresource.is_empty() && strategy::rules(&self.resource).status;
+        if has_status && object.get("status") != old.get("status") {
+            // That is not written here.
+            let fields = written.to_mut();
+            match old.get("status") {
+                Some(status) => fields["status"] = status.clone(),
+                None => drop(fields.as_object_mut().and_then(|fields| fields.shift_remove("status"))),
+            }
+        }
+        let tracked = ty.track(old, &written, managers, &who);
         // A list with elements that cannot be told apart has no fields: the record stays as it was.
-        match ty.track(old, object, managers, &who) {
-            Ok(managers) => object["metadata"]["managedFields"] = Manager::write(&managers),
-            Err(error) => tracing::debug!(%error, name = meta(object, "name"), "field owners are not recorded"),
+        match tracked {
+            Ok(managers) => record(object, &managers),
+            Err(error) => {
+                tracing::debug!(%error, name = meta(object, "name"), "field owners are not recorded");
+                record(object, &Manager::read(recorded));
+            }
         }
     }
 }
 
+/// Writes down who owns what; nobody is not written.
+fn record(object: &mut Value, managers: &[Manager]) {
+    let Some(metadata) = metadata_mut(object) else { return };
+    if managers.is_empty() {
+        metadata.shift_remove("managedFields");
+    } else {
+        metadata.insert("managedFields".into(), Manager::write(managers));
+    }
+}
+
+/// A kind as Go prints one: `apps/v1, Kind=Deployment`, `/v1, Kind=Pod`.
+fn go_kind(api_version: &str, kind: &str) -> String {
+    let slash = if api_version.contains('/') { "" } else { "/" };
+    format!("{slash}{api_version}, Kind={kind}")
+}
+
 /// kube-apiserver's words (`handlers/fieldmanager/conflict.go`).
-fn refuse(conflicts: Vec<Conflict>) -> Status {
+fn refuse(mut conflicts: Vec<Conflict>) -> Status {
+    conflicts.sort_by(|a, b| (&a.manager.who.name, &a.path).cmp(&(&b.manager.who.name, &b.path)));
     let message = match conflicts.as_slice() {
         [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", one.manager.describe(), one.path),
         many => {

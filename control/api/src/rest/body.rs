@@ -5,8 +5,7 @@ use orlop_schema::decode::{self, DecodeError};
 use orlop_schema::{GroupVersionKind, Schema, TypeRef};
 use serde_json::Value;
 
-use super::Call;
-use crate::object::meta;
+use super::{Call, Patch};
 use crate::status::Status;
 use crate::wire::{BodyFormat, decode_object, decode_yaml};
 
@@ -50,10 +49,6 @@ impl Call {
             (None, Some(ty)) => ty.prune(&mut object).map_err(|e| cannot(&e))?,
             (None, None) => Vec::new(),
         };
-        if self.applies() && !unknown.is_empty() {
-            self.report(api_version, kind, strict)?;
-            return Err(self.undeclared(&object, &unknown));
-        }
         let mixed = !strict.is_empty() && !unknown.is_empty();
         strict.extend(unknown);
         if mixed && format == BodyFormat::Json {
@@ -64,29 +59,44 @@ impl Call {
     }
 
     /// Brings a patched object into its type's form again.
-    pub(super) fn prune(&self, object: &mut Value) -> Result<(), Status> {
+    /// `patched` shows what was patched, if it must be.
+    pub(super) fn prune(
+        &self,
+        object: &mut Value,
+        patch: &Patch,
+        twice: &[String],
+        patched: impl Fn() -> String,
+    ) -> Result<(), Status> {
         let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
         let strict = match (&self.resource.custom, type_of(&api_version, kind)) {
             (Some(custom), _) => custom.prune(object),
             (None, Some(ty)) => ty.prune(object),
             (None, None) => return Ok(()),
         };
-        let strict = strict.map_err(|e| cannot_be_handled(&api_version, kind, &e))?;
+        let refused = |why: &str| {
+            let cause = crate::status::Cause::invalid("patch", &patched().into(), why);
+            Status::invalid_as("", "", "", vec![cause])
+        };
+        let unknown = strict.map_err(|error| match patch {
+            Patch::Strategic(_) => refused(&unconverted(&error)),
+            _ => refused(&error.to_string()),
+        })?;
+        let strict: Vec<String> = twice.iter().cloned().chain(unknown).collect();
+        if self.query.text("fieldValidation") == "Strict" && !strict.is_empty() {
+            return Err(refused(&decode::strict_decoding_error(&strict)));
+        }
         self.report(&api_version, kind, strict)
     }
 
-    /// Who applies must say only what the type knows: nobody could own the rest.
-    fn undeclared(&self, config: &Value, unknown: &[String]) -> Status {
-        let paths = unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
-        let lines: Vec<String> = paths.map(|path| format!(".{path}: field not declared in schema")).collect();
-        let told = if lines.len() == 1 { lines[0].clone() } else { format!("errors:\n  {}", lines.join("\n  ")) };
-        Status::unknown(format!(
-            "failed to create typed patch object ({}/{}; {}, Kind={}): {told}",
-            meta(config, "namespace"),
-            meta(config, "name"),
-            self.resource.api_version(),
-            self.resource.kind
-        ))
+    /// Brings a body into its type's form; what the type does not know is told.
+    pub(super) fn prune_body(&self, object: &mut Value) -> Result<Vec<String>, Status> {
+        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
+        let unknown = match (&self.resource.custom, type_of(&api_version, kind)) {
+            (Some(custom), _) => custom.prune(object),
+            (None, Some(ty)) => ty.prune(object),
+            (None, None) => return Ok(Vec::new()),
+        };
+        unknown.map_err(|error| cannot_be_handled(&api_version, kind, &error))
     }
 
     fn report(&self, api_version: &str, kind: &str, strict: Vec<String>) -> Result<(), Status> {
@@ -121,6 +131,24 @@ impl Call {
 /// The schema's type of a built-in kind.
 pub fn type_of(api_version: &str, kind: &str) -> Option<TypeRef<'static>> {
     Schema::builtin().type_by_kind(&GroupVersionKind::from_api_version(api_version, kind))
+}
+
+/// As Go converts a map into a struct, which is how a strategic patch ends (`pkg/runtime/converter.go`).
+fn unconverted(error: &DecodeError) -> String {
+    let DecodeError::Type { value, go_type, .. } = error else { return error.to_string() };
+    let kind = match value.split(' ').next().unwrap_or_default() {
+        "array" => "slice",
+        "object" => "map",
+        "number" if value.contains('.') => "float64",
+        "number" => "int64",
+        other => other,
+    };
+    match go_type.as_str() {
+        list if list.starts_with("[]") => format!("cannot restore slice from {kind}"),
+        map if map.starts_with("map[") => format!("cannot restore map from {kind}"),
+        object if object.contains('.') => format!("cannot restore struct from: {kind}"),
+        scalar => format!("unrecognized type: {scalar}"),
+    }
 }
 
 fn version(api_version: &str) -> &str {

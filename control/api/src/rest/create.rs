@@ -47,10 +47,10 @@ impl Call {
         strategy::default(&self.resource, &mut object);
         self.check_metadata(&mut object)?;
         self.server.registry().hub().fresh(&cache).await?;
+        self.track(&mut object, &Value::Null);
         admission::mutate(self, &mut object, None).await?;
         self.fill_metadata(&mut object)?;
         strategy::prepare_create(&self.resource, &mut object);
-        self.track(&mut object, &Value::Null);
         strategy::validate_create(&self.resource, &object)?;
         crate::custom::warn(self, &object, &Value::Null);
         strategy::warnings(&self.resource, "", &object, &Value::Null).into_iter().for_each(|text| self.warn(text));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{DecodeError, Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::Response;
 use orlop_store::{KeyRange, RangeRequest};
 use serde::{Deserialize, Serialize};
@@ -39,7 +39,8 @@ pub struct Page {
 }
 
 /// The content of a `continue` token.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 struct Continue {
     v: String,
     rv: i64,
@@ -231,17 +232,33 @@ impl Page {
 
 /// A token is the client's word: it may only continue within the prefix that the request was authorized for.
 fn parse_continue(text: &str, prefix: &str) -> Result<Continue, Status> {
-    let token: Option<Continue> = URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
-    token
-        .filter(|t| {
-            t.v == "meta.k8s.io/v1"
-                && (t.rv > 0 || t.rv == INCONSISTENT)
-                && t.start.len() > prefix.len()
-                && t.start.starts_with(prefix)
-        })
-        .ok_or_else(|| {
-            Status::bad_request(
-                "invalid continue token: continue key is not valid: it was not given out by this server",
-            )
-        })
+    let invalid = |why: String| Status::bad_request(format!("invalid continue token: {why}"));
+    let key = |why: String| invalid(format!("continue key is not valid: {why}"));
+    let json = URL_SAFE_NO_PAD.decode(text).map_err(|error| {
+        let at = match error {
+            DecodeError::InvalidByte(at, _) | DecodeError::InvalidLastSymbol(at, _) => at,
+            _ => text.len() / 4 * 4,
+        };
+        key(format!("illegal base64 data at input byte {at}"))
+    })?;
+    let token: Continue = match orlop_schema::decode::parse(&json) {
+        Ok(parsed) => serde_json::from_value(parsed.object).map_err(|error| key(error.to_string()))?,
+        Err(error) => return Err(key(error.to_string())),
+    };
+    if token.v != "meta.k8s.io/v1" {
+        return Err(key("server does not recognize this encoded version \"".to_owned() + &token.v + "\""));
+    }
+    if token.rv == 0 {
+        return Err(key("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));
+    }
+    if token.start.is_empty() {
+        return Err(key("encoded start key empty (version meta.k8s.io/v1)".into()));
+    }
+    if (token.rv < 0 && token.rv != INCONSISTENT)
+        || token.start.len() <= prefix.len()
+        || !token.start.starts_with(prefix)
+    {
+        return Err(key(format!("encoded start key not properly encoded (version meta.k8s.io/v1): {}", token.start)));
+    }
+    Ok(token)
 }

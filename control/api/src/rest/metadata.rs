@@ -62,9 +62,6 @@ impl Call {
         ] {
             metadata.shift_remove(unsettable);
         }
-        if !self.applies() {
-            metadata.shift_remove("managedFields");
-        }
         Ok(())
     }
 
@@ -142,9 +139,6 @@ impl Call {
         }
         metadata.insert("name".into(), name.into());
         metadata.shift_remove("selfLink");
-        if !self.applies() {
-            keep_managers(metadata, old);
-        }
         for emptied in ["labels", "annotations", "finalizers", "ownerReferences"] {
             let empty = match metadata.get(emptied) {
                 Some(Value::Object(map)) => map.is_empty(),
@@ -158,13 +152,4 @@ impl Call {
         }
         Ok(())
     }
-}
-
-/// Who owns which fields is the server's record. A client can only have it begin anew, with one empty entry.
-fn keep_managers(metadata: &mut serde_json::Map<String, Value>, old: &Value) {
-    let forget = metadata.get("managedFields").is_some_and(|m| *m == serde_json::json!([{}]));
-    match old["metadata"].get("managedFields") {
-        Some(kept) if !forget => metadata.insert("managedFields".into(), kept.clone()),
-        _ => metadata.shift_remove("managedFields"),
-    };
 }

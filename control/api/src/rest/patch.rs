@@ -37,12 +37,12 @@ impl Call {
         if self.applies() {
             return self.apply().await;
         }
-        let patch = self.decode_patch()?;
+        let (patch, strict) = self.decode_strictly()?;
         let call = self.clone();
         let changed = self
             .change(&mut |old| {
                 let mut object = patch.apply(old, &call)?;
-                call.prune(&mut object)?;
+                call.prune(&mut object, &patch, &strict, || patch.shown(old, &call))?;
                 Ok(object)
             })
             .await?;
@@ -51,10 +51,22 @@ impl Call {
 
     /// The body as the patch that its media type says.
     pub fn decode_patch(&self) -> Result<Patch, Status> {
+        self.decode_strictly().map(|(patch, _)| patch)
+    }
+
+    /// Likewise, with what stands twice in it, or is no part of an operation.
+    fn decode_strictly(&self) -> Result<(Patch, Vec<String>), Status> {
         let bad = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {e}"));
         match wire::media_type(&self.headers) {
             "application/json-patch+json" => {
-                let operations = parsed(&self.body).map_err(|e| bad(&e))?;
+                let (operations, mut strict) = parsed(&self.body).map_err(|e| bad(&e))?;
+                for (index, operation) in operations.as_array().into_iter().flatten().enumerate() {
+                    let known = ["op", "path", "from", "value"];
+                    let unknown = operation.as_object().into_iter().flat_map(|operation| operation.keys());
+                    let unknown = unknown.filter(|key| !known.contains(&key.as_str()));
+                    strict.extend(unknown.map(|key| format!("unknown field \"[{index}].{key}\"")));
+                }
+                let strict = strict.into_iter().map(|text| format!("json patch {text}")).collect();
                 if !operations.is_array() {
                     let why = format!(
                         "json: cannot unmarshal {} into Go value of type []handlers.jsonPatchOp",
@@ -66,11 +78,15 @@ impl Call {
                 if patch.0.len() > MAX_OPERATIONS {
                     return Err(Status::too_large(MAX_OPERATIONS));
                 }
-                Ok(Patch::Json(patch))
+                Ok((Patch::Json(patch), strict))
             }
-            "application/merge-patch+json" => Ok(Patch::Merge(document(&self.body).map_err(|e| bad(&e))?)),
+            "application/merge-patch+json" => {
+                let (patch, strict) = document(&self.body).map_err(|e| bad(&e))?;
+                Ok((Patch::Merge(patch), strict))
+            }
             "application/strategic-merge-patch+json" => {
-                Ok(Patch::Strategic(document(&self.body).map_err(|e| bad(&e))?))
+                let (patch, strict) = document(&self.body).map_err(|e| bad(&e))?;
+                Ok((Patch::Strategic(patch), strict))
             }
             _ => Err(Status::no_such_patch()),
         }
@@ -78,14 +94,15 @@ impl Call {
 }
 
 /// JSON, or why it is none in the words of Go.
-fn parsed(body: &[u8]) -> Result<Value, String> {
-    orlop_schema::decode::parse(body).map(|parsed| parsed.object).map_err(|error| error.to_string())
+fn parsed(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    let parsed = orlop_schema::decode::parse(body).map_err(|error| error.to_string())?;
+    Ok((parsed.object, parsed.strict))
 }
 
-fn document(body: &[u8]) -> Result<Value, String> {
-    let value = parsed(body)?;
+fn document(body: &[u8]) -> Result<(Value, Vec<String>), String> {
+    let (value, strict) = parsed(body)?;
     match value.is_object() {
-        true => Ok(value),
+        true => Ok((value, strict)),
         false => {
             Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", go_kind(&value)))
         }
@@ -119,11 +136,23 @@ impl Patch {
         }
     }
 
-    /// The patched object.
-    pub fn apply(&self, old: &Value, call: &Call) -> Result<Value, Status> {
+    /// As kube-apiserver shows what its type refuses: the merged object, whose own keys are sorted, or the patch as Go prints it.
+    fn shown(&self, old: &Value, call: &Call) -> String {
+        if let Self::Strategic(patch) = self {
+            return orlop_schema::apply::go(patch);
+        }
+        // In the order in which Go writes what was there.
+        let mut old = old.clone();
+        let _ = call.prune_body(&mut old);
+        let mut merged = self.merged(&old, call).unwrap_or_default();
+        if let Value::Object(fields) = &mut merged {
+            fields.sort_keys();
+        }
+        merged.to_string()
+    }
+
+    fn merged(&self, old: &Value, call: &Call) -> Result<Value, Status> {
         let mut object = old.clone();
-        // A patch builds on what is there now, unless it names a resourceVersion itself.
-        let version = old["metadata"]["resourceVersion"].clone();
         match self {
             Self::Json(patch) => {
                 let refused = |_| Status::rejected();
@@ -132,6 +161,14 @@ impl Patch {
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
             Self::Strategic(patch) => object = crate::strategy::strategic_merge(&call.resource, old, patch)?,
         }
+        Ok(object)
+    }
+
+    /// The patched object.
+    pub fn apply(&self, old: &Value, call: &Call) -> Result<Value, Status> {
+        let mut object = self.merged(old, call)?;
+        // A patch builds on what is there now, unless it names a resourceVersion itself.
+        let version = old["metadata"]["resourceVersion"].clone();
         if !object.is_object() || !object["metadata"].is_object() {
             return Err(Status::bad_request("the patched value is not an object with metadata"));
         }

@@ -66,9 +66,15 @@ impl Call {
                 keep_allocated(&mut object, &old);
             }
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
+            // What admission changes is nobody's.
+            self.track(&mut object, &old);
+            let managers = object["metadata"].get("managedFields").cloned();
             if admission::mutate(self, &mut object, Some(&old)).await? {
                 // Whoever changed it may not change more than a client may.
                 self.keep_metadata(&mut object, &old)?;
+                if let (Some(metadata), Some(managers)) = (object["metadata"].as_object_mut(), managers) {
+                    metadata.insert("managedFields".into(), managers);
+                }
                 strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             }
             if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -83,7 +89,6 @@ impl Call {
             if object == old {
                 return Ok(old_object);
             }
-            self.track(&mut object, &old);
             let reservation = self.allocate(&mut object, Some(&old))?;
             self.stored(&mut object).await?;
             if self.dry_run()? {

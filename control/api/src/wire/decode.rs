@@ -47,7 +47,7 @@ pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: 
         BodyFormat::Protobuf => protobuf::decode(bytes, api_version, kind)?,
         BodyFormat::Yaml => {
             let text = std::str::from_utf8(bytes).map_err(|e| undecodable(&e))?;
-            serde_saphyr::from_str(text).map_err(|e| unreadable(kind, bytes, &e))?
+            serde_saphyr::from_str(text).map_err(|e| undecodable(&told(&e)))?
         }
     };
     if !nests_within(&value, MAX_DEPTH) {
@@ -58,38 +58,47 @@ pub fn decode_object(format: BodyFormat, bytes: &[u8], api_version: &str, kind: 
 
 /// Decodes YAML in which a key may stand twice: the last one counts, and the first such key is told in Go's words.
 pub fn decode_yaml(bytes: &[u8], kind: &str) -> Result<(Value, Option<String>), Status> {
-    let refused = match decode_object(BodyFormat::Yaml, bytes, "", kind) {
-        Ok(value) => return Ok((value, None)),
-        Err(refused) => refused,
+    let kind = if kind.is_empty() { "object" } else { kind };
+    let unreadable = |why| {
+        let shown = crate::rest::summary(bytes);
+        Status::bad_request(format!("the object provided is unrecognized (must be of type {kind}): {why} ({shown})"))
     };
-    let Ok(text) = std::str::from_utf8(bytes) else { return Err(refused) };
-    let Err(error) = serde_saphyr::from_str::<Value>(text) else { return Err(refused) };
-    let options = serde_saphyr::Options {
-        duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
-        ..serde_saphyr::Options::default()
-    };
-    let Ok(value) = serde_saphyr::from_str_with_options::<Value>(text, options) else { return Err(refused) };
-    if !value.is_object() || !nests_within(&value, MAX_DEPTH) {
-        return Err(refused);
-    }
-    let line = error.location().map_or(0, |location| location.line());
-    let lines = text.lines().nth(usize::try_from(line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
-    let key = lines.trim_start_matches([' ', '-']).split(':').next().unwrap_or_default().trim_matches(['"', '\'']);
-    Ok((value, Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map"))))
+    parse_yaml(bytes).map_err(unreadable)
 }
 
-/// As kube-apiserver's YAML reader says it, which counts no first line.
-fn unreadable(kind: &str, bytes: &[u8], error: &serde_saphyr::Error) -> Status {
-    let kind = if kind.is_empty() { "object" } else { kind };
+/// Likewise; the error is what Go's YAML reader says, which counts no first line.
+pub fn parse_yaml(bytes: &[u8]) -> Result<(Value, Option<String>), String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "yaml: invalid leading UTF-8 octet".to_owned())?;
+    let (value, twice) = match serde_saphyr::from_str::<Value>(text) {
+        Ok(value) => (value, None),
+        // Nothing is read twice that is not worth it.
+        Err(error) if !error.without_snippet().to_string().contains("duplicate") => return Err(told(&error)),
+        Err(error) => {
+            let options = serde_saphyr::Options {
+                duplicate_keys: serde_saphyr::options::DuplicateKeyPolicy::LastWins,
+                ..serde_saphyr::Options::default()
+            };
+            let value = serde_saphyr::from_str_with_options::<Value>(text, options).map_err(|error| told(&error))?;
+            let line = error.location().map_or(0, |location| location.line());
+            let at = text.lines().nth(usize::try_from(line).unwrap_or(0).saturating_sub(1)).unwrap_or_default();
+            let key = at.trim_start_matches([' ', '-']).split(':').next().unwrap_or_default().trim_matches(['"', '\'']);
+            (value, Some(format!("yaml: unmarshal errors:\n  line {line}: key {key:?} already set in map")))
+        }
+    };
+    if nests_within(&value, MAX_DEPTH) {
+        Ok((value, twice))
+    } else {
+        Err(format!("yaml: exceeded max depth of {MAX_DEPTH}"))
+    }
+}
+
+fn told(error: &serde_saphyr::Error) -> String {
     let text = error.without_snippet().to_string();
     let text = text.lines().next().unwrap_or_default();
     let text = text.split(" at line ").next().unwrap_or_default();
     let line = error.location().map_or(0, |location| location.line());
     let place = if line > 1 { format!("line {line}: ") } else { String::new() };
-    Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {kind}): yaml: {place}{text} ({})",
-        crate::rest::summary(bytes)
-    ))
+    format!("yaml: {place}{text}")
 }
 
 fn undecodable(why: &dyn std::fmt::Display) -> Status {

@@ -62,6 +62,17 @@ impl Manager {
             .collect()
     }
 
+    /// Whether somebody may have meant this as `metadata.managedFields`: entries, all of them whole.
+    pub fn are_readable(managed: &Value) -> bool {
+        let whole = |entry: &Value| {
+            matches!(entry["operation"].as_str(), Some("Apply" | "Update"))
+                && entry["fieldsType"] == "FieldsV1"
+                && entry["apiVersion"].as_str().is_some_and(|version| !version.is_empty())
+                && entry["fieldsV1"].is_object()
+        };
+        managed.as_array().is_some_and(|entries| !entries.is_empty() && entries.iter().all(whole))
+    }
+
     /// Writes `metadata.managedFields`.
     pub fn write(managers: &[Self]) -> Value {
         let entry = |manager: &Self| {
@@ -114,9 +125,13 @@ impl Manager {
     /// As error messages name it.
     pub fn describe(&self) -> String {
         let who = &self.who;
+        let part = match who.subresource.as_str() {
+            "" => String::new(),
+            name => format!(" with subresource {name:?}"),
+        };
         match who.operation {
-            Operation::Apply => format!("{:?}", who.name),
-            Operation::Update => format!("{:?} using {}", who.name, who.api_version),
+            Operation::Apply => format!("{:?}{part}", who.name),
+            Operation::Update => format!("{:?}{part} using {}", who.name, who.api_version),
         }
     }
 }

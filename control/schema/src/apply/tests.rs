@@ -148,7 +148,8 @@ fn elements_must_say_which_they_are_and_only_once() {
         let live = containers(json!([]));
         deployment().apply(&live, &containers(list), Vec::new(), &who("me", Operation::Apply), false)
     };
-    assert!(matches!(apply(json!([{"image": "x"}])), Err(ApplyError::NoKey(_))));
+    // A key field that is left out has its default, and a name's is none at all.
+    assert!(matches!(apply(json!([{"image": "x"}, {"name": "", "image": "y"}])), Err(ApplyError::Duplicate(_))));
     assert!(matches!(apply(json!([{"name": "a"}, {"name": "a"}])), Err(ApplyError::Duplicate(_))));
 }
 
@@ -179,4 +180,41 @@ fn a_null_for_a_list_or_a_map_says_nothing() {
         json!({"metadata": {"labels": {"a": "b"}}, "spec": {"template": {"spec": {"containers": [{"name": "c"}]}}}});
     let config = json!({"metadata": {"labels": null}, "spec": {"template": {"spec": {"containers": null}}}});
     assert_eq!(done(apply(&live, &config, Vec::new(), "me", true)).0, live);
+}
+
+#[test]
+fn what_is_malformed_is_told_where_it_is() {
+    let told = |spec: Value| deployment().malformed(&json!({"spec": spec}));
+    assert_eq!(told(json!({"replicas": "x"})), [".spec.replicas: expected numeric (int or float), got string"]);
+    assert_eq!(told(json!({"template": 3})), [".spec.template: expected map, got &{3}"]);
+    let containers = |list: Value| told(json!({"template": {"spec": {"containers": list}}}));
+    assert_eq!(
+        containers(json!([{"name": "c"}, {"name": "c"}])),
+        [".spec.template.spec.containers: duplicate entries for key [name=\"c\"]"]
+    );
+    assert_eq!(
+        containers(json!([3])),
+        [".spec.template.spec.containers: element 0: associative list with keys may not have non-map elements"]
+    );
+}
+
+#[test]
+fn maps_lists_and_elements_that_are_new_are_owned_but_what_go_always_writes_is_not() {
+    let new = json!({
+        "metadata": {"labels": {"x": "y"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "c", "env": [{"name": "A"}]}], "volumes": [{"name": "v"}]}}},
+    });
+    let managers =
+        deployment().track(&Value::Null, &new, Vec::new(), &who("me", Operation::Update)).expect("has fields");
+    let expected = json!({
+        "f:metadata": {"f:labels": {".": {}, "f:x": {}}},
+        "f:spec": {"f:template": {"f:spec": {
+            "f:containers": {"k:{\"name\":\"c\"}": {
+                ".": {}, "f:name": {}, "f:resources": {},
+                "f:env": {".": {}, "k:{\"name\":\"A\"}": {".": {}, "f:name": {}}},
+            }},
+            "f:volumes": {".": {}, "k:{\"name\":\"v\"}": {".": {}, "f:name": {}}},
+        }}},
+    });
+    assert_eq!(managers[0].fields.to_value(), expected);
 }

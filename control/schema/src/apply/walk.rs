@@ -75,7 +75,7 @@ impl<'a> Walker<'a> {
         Ok(Element::Key(Value::Object(found).to_string()))
     }
 
-    fn elements(self, list: &ListType, items: &[Value]) -> Result<Vec<Element>, ApplyError> {
+    pub(super) fn elements(self, list: &ListType, items: &[Value]) -> Result<Vec<Element>, ApplyError> {
         items.iter().map(|item| self.element(list, item)).collect()
     }
 
@@ -111,43 +111,6 @@ impl<'a> Walker<'a> {
                 }
             }
             _ => out.here = true,
-        }
-        Ok(out)
-    }
-
-    /// The fields that both have with different values.
-    pub(super) fn modified(self, shape: &Shape<'a>, old: &Value, new: &Value) -> Result<FieldSet, ApplyError> {
-        let mut out = FieldSet::default();
-        let mut put = |element: Element, node: FieldSet| {
-            if !node.is_empty() {
-                out.below.insert(element, node);
-            }
-        };
-        match (shape, old, new) {
-            (Shape::Struct(_) | Shape::Map(_), Value::Object(old), Value::Object(new)) => {
-                for (name, old) in old {
-                    let Some(new) = new.get(name) else { continue };
-                    let shape = match shape {
-                        Shape::Struct(ty) => ty.field(name).map_or(Shape::Atomic, |field| self.field(field)),
-                        Shape::Map(ty) => self.shape(ty, false),
-                        _ => Shape::Atomic,
-                    };
-                    put(Element::Field(name.clone()), self.modified(&shape, old, new)?);
-                }
-            }
-            (Shape::List(list), Value::Array(old), Value::Array(new)) => {
-                let (olds, news) = (self.elements(list, old)?, self.elements(list, new)?);
-                let mut of_new = HashMap::with_capacity(news.len());
-                for (at, element) in news.iter().enumerate() {
-                    of_new.entry(element).or_insert(at);
-                }
-                for (element, old) in olds.into_iter().zip(old) {
-                    let Some(at) = of_new.get(&element).copied() else { continue };
-                    let node = self.modified(&self.shape(&list.item, false), old, &new[at])?;
-                    put(element, node);
-                }
-            }
-            _ => out.here = old != new,
         }
         Ok(out)
     }

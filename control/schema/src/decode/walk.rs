@@ -148,6 +148,11 @@ impl<'a> Walk<'a> {
             }
             known[at] = Some((key, entry));
         }
+        for (field, found) in found.fields.iter().zip(&mut known) {
+            if field.null_when_zero && found.is_none() {
+                *found = Some((field.name.to_string(), Value::Null));
+            }
+        }
         map.extend(known.into_iter().flatten());
         map.extend(kept);
         Ok(())

@@ -96,14 +96,18 @@ impl Writer<'_> {
         if let Some(text) = text {
             put("description", text.into());
         }
-        if let Some(default) = &field.default {
+        // v2 ignores what stands beside a $ref.
+        if let Some(default) =
+            field.default.as_ref().filter(|_| self.dialect == Dialect::V3 || !matches!(field.ty, Ty::Ref(_)))
+        {
             put("default", default.clone());
         }
         if !field.values.is_empty() {
             put("enum", field.values.to_vec().into());
         }
         if field.atomic && !matches!(field.ty, Ty::Map(_)) {
-            put("x-kubernetes-map-type", "atomic".into());
+            let of = if matches!(field.ty, Ty::List(_)) { "list" } else { "map" };
+            put(&format!("x-kubernetes-{of}-type"), "atomic".into());
         }
         if let Some(key) = &field.patch_merge_key {
             put("x-kubernetes-patch-merge-key", (&**key).into());

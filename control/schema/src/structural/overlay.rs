@@ -139,6 +139,7 @@ fn field(name: &str, ty: Ty) -> Field {
         ty,
         required: false,
         omit_zero: false,
+        null_when_zero: false,
         atomic: false,
         patch: PatchStrategy::default(),
         patch_merge_key: None,
