@@ -97,6 +97,7 @@ impl ApiServer {
             aggregator: Aggregator::default(),
             stop,
         });
+        tokio::task::spawn_blocking(crate::webhook::read_system_roots);
         crate::bootstrap::run(&server).await?;
         crate::custom::start(&server)
             .await

@@ -20,7 +20,7 @@ mod connector;
 
 pub use client_config::ClientConfig;
 use connector::Connector;
-pub use connector::roots;
+pub use connector::{read_system_roots, roots};
 
 /// Clients are kept for so many places (kube-apiserver's figure).
 const KEPT: usize = 200;

@@ -4,7 +4,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
@@ -35,13 +35,24 @@ pub struct Connector {
 #[derive(Debug)]
 pub struct Failed(String);
 
+/// The system's certificates: many files, read once.
+static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+});
+
+/// Reads the system's certificates, so that no request has to wait for that.
+pub fn read_system_roots() {
+    LazyLock::force(&SYSTEM);
+}
+
 /// Whom a client believes: a CA bundle's certificates (PEM), or the system's if there is none.
 pub fn roots(bundle: &[u8]) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
     if bundle.is_empty() {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
+        return Ok(SYSTEM.clone());
     }
+    let mut roots = RootCertStore::empty();
     let bundle = CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok);
     match roots.add_parsable_certificates(bundle) {
         (0, _) => Err("unable to load root certificates: unable to parse bytes as PEM block".into()),

@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use regex::{Regex, RegexBuilder};
 
+mod syntax;
+
 /// Bytes that a compiled pattern may have.
 const PROGRAM_LIMIT: usize = 1 << 20;
 /// Longest pattern that is looked at.
@@ -60,10 +62,11 @@ fn compile(source: &str) -> Result<Regex, PatternError> {
     if source.len() > LONGEST {
         return Err(PatternError(format!("expression is longer than {LONGEST} bytes")));
     }
+    syntax::check(source).map_err(|(what, part)| PatternError(format!("{what}: `{part}`")))?;
     let mut builder = RegexBuilder::new(&translate(source));
     builder.size_limit(PROGRAM_LIMIT).dfa_size_limit(PROGRAM_LIMIT).nest_limit(100);
     builder.build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => PatternError(format!("invalid repeat count: `{source}`")),
+        regex::Error::CompiledTooBig(_) => PatternError(format!("expression too large: `{source}`")),
         error => {
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
