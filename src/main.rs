@@ -19,10 +19,6 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
-/// Many threads make and drop many small trees: with the C library's allocator a fifth of the API server's time went there.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Parser)]
 #[command(name = "orlop", version, about = "Kubernetes on the lowest deck")]
 struct Orlop {
