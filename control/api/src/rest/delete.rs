@@ -87,16 +87,21 @@ impl Call {
         let (object, gone) = self.delete_object(&self.info.namespace, &self.info.name, &options).await?;
         // As kube-apiserver: most deletions answer with a Status, those still under way and some kinds with the object.
         let returns_object = !gone
-            || matches!(
-                self.resource.plural.as_str(),
-                "pods"
-                    | "services"
-                    | "serviceaccounts"
-                    | "persistentvolumes"
-                    | "persistentvolumeclaims"
-                    | "podtemplates"
-                    | "resourcequotas"
-            );
+            || match &*self.resource.group {
+                "" => matches!(
+                    self.resource.plural.as_str(),
+                    "pods"
+                        | "services"
+                        | "serviceaccounts"
+                        | "persistentvolumes"
+                        | "persistentvolumeclaims"
+                        | "podtemplates"
+                        | "resourcequotas"
+                ),
+                "storage.k8s.io" => self.resource.plural != "csistoragecapacities",
+                "resource.k8s.io" => true,
+                _ => false,
+            };
         if returns_object {
             return self.render_object(200, object).await;
         }
