@@ -38,6 +38,7 @@ static SERVER: LazyLock<(Runtime, Arc<ApiServer>)> = LazyLock::new(|| {
             ca_pem: pki.ca().certificate().to_owned(),
             tokens: Arc::new(tokens.expect("keys")),
             kubelet_client: None,
+            front_proxy: None,
         })
         .await
         .expect("an API server")
