@@ -98,7 +98,12 @@ async fn dynamic(attributes: &Attributes<'_>, object: &mut Value, rounds: &mut R
 /// Kubernetes' own plugins that change the object.
 async fn builtin(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<(), Status> {
     certificates::mutate(call, object, old);
-    if old.is_some() || call.resource.storage != "pods" || !call.info.subresource.is_empty() {
+    if call.resource.storage != "pods" || !call.info.subresource.is_empty() {
+        return Ok(());
+    }
+    if let Some(old) = old {
+        tolerations::mutate(object);
+        priority::keep(object, old);
         return Ok(());
     }
     // As in kube-apiserver, a missing namespace is what is told first, and not that it has no service account.

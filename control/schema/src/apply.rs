@@ -111,6 +111,12 @@ impl TypeRef<'_> {
         Ok(managers)
     }
 
+    /// Of the fields that somebody once wished for in `last` those that `live` still has as they were wished.
+    pub fn kept_fields(self, last: &Value, live: &Value) -> Result<FieldSet, ApplyError> {
+        let (changed, removed) = self.compare(last, live)?;
+        Ok(self.owned_fields(last)?.difference(&changed).difference(&removed))
+    }
+
     /// The fields that are new or have new values, and those that are gone.
     fn compare(self, old: &Value, new: &Value) -> Result<(FieldSet, FieldSet), ApplyError> {
         let nothing = Value::Object(Default::default());

@@ -12,7 +12,10 @@ use crate::env::FieldContext;
 use crate::events::Recorder;
 use crate::node::Machine;
 use crate::objects::{Objects, Services};
+use crate::pod;
+use crate::pods::Known;
 use crate::spec::ResolvConf;
+use crate::state::resize::{Amount, Room, requests};
 use crate::turns::Turns;
 use crate::volumes::Tokens;
 
@@ -34,6 +37,8 @@ pub struct Kubelet {
     pub services: Arc<Services>,
     pub tokens: Tokens,
     pub machine: Machine,
+    /// The pods that the API server has given this node.
+    pub known: Known,
     /// Turns at making and taking down sandboxes with their networks.
     pub sandbox_turns: Turns,
     pub health: watch::Sender<RuntimeHealth>,
@@ -74,6 +79,19 @@ impl Kubelet {
             allocatable_cpu: cpu,
             allocatable_memory: memory,
         }
+    }
+
+    /// What the node can give, and what its pods but this one ask for.
+    pub fn room(&self, uid: &str) -> Room {
+        let (cpu, memory) = self.machine.allocatable(&self.config);
+        let mut room = Room { capacity: Amount { cpu, memory }, used: Amount::default() };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        for pod in known.values().filter(|pod| pod::uid(pod) != uid && !pod::is_terminal(pod)) {
+            let requests = requests(pod);
+            room.used.cpu += requests.cpu;
+            room.used.memory += requests.memory;
+        }
+        room
     }
 
     /// The node's resolver configuration.

@@ -66,6 +66,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         objects: objects::Objects::new(client.clone()),
         services,
         tokens: volumes::Tokens::new(client),
+        known: pods::Known::default(),
         sandbox_turns: turns::Turns::for_processors(machine.cpus),
         machine,
         health: watch::channel(kubelet::RuntimeHealth::default()).0,
@@ -81,7 +82,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
     let listener = tokio::net::TcpListener::bind(("0.0.0.0", port))
         .await
         .map_err(|source| KubeletError::Listen { port, source })?;
-    let known = pods::Known::default();
+    let known = kubelet.known.clone();
     tokio::select! {
         () = kubelet.watch_runtime() => {}
         () = node::keep(kubelet.clone()) => {}

@@ -6,11 +6,13 @@ mod conditions;
 mod containers;
 mod phase;
 mod plan;
+pub mod resize;
 mod status;
 
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ResourceRequirements;
 
 pub use phase::is_finished;
 pub use plan::{Action, KillReason, plan};
@@ -139,6 +141,14 @@ pub struct Memory {
     pub pulls: Backoff,
     /// By image: when the pull last failed, and how.
     pub failed_pulls: HashMap<String, (Timestamp, String)>,
+    /// By container name: what the node has given it, which its spec may ask to change.
+    pub allocated: HashMap<String, ResourceRequirements>,
+    /// By container id: what the runtime was told.
+    pub actuated: HashMap<String, ResourceRequirements>,
+    /// A change of resources that waits, and why.
+    pub resize_pending: Option<Waiting>,
+    /// What the runtime says against a change.
+    pub resize_error: Option<String>,
     /// The pod was ended by the kubelet itself: `status.reason` and `status.message`.
     pub ended_by_kubelet: Option<Waiting>,
 }

@@ -3,6 +3,7 @@
 
 mod hooks;
 mod kill;
+mod resize;
 mod start;
 mod stop;
 
@@ -19,6 +20,7 @@ use crate::observe::Observer;
 use crate::pod;
 use crate::probes::{Finding, ProbeKind, Probes};
 use crate::publisher::Publisher;
+use crate::state::resize::{Change, allocate, summary};
 use crate::state::{self, Memory, Observed, Reporter, Waiting, plan};
 use crate::volumes::Paths;
 
@@ -26,6 +28,9 @@ use crate::volumes::Paths;
 const RESYNC: Duration = Duration::from_secs(60);
 /// The pause after a failure that no back-off counts, doubled each time up to the second.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+
+/// Until a change of resources that found no room is tried again.
+const ROOM: SignedDuration = SignedDuration::from_secs(3);
 
 /// Seconds for the containers of a pod that was deleted by force.
 const FORCED_GRACE: u64 = 2;
@@ -139,7 +144,8 @@ impl Worker {
     }
 
     /// One round: look, decide, report, act.
-    async fn sync(&mut self, pod: &Arc<Pod>) -> Next {
+    async fn sync(&mut self, desired: &Arc<Pod>) -> Next {
+        let pod = &self.allocate(desired);
         let observed = match self.observer.observe(&self.kubelet.cri, pod::uid(pod)).await {
             Ok(observed) => observed,
             Err(error) => {
@@ -155,6 +161,7 @@ impl Worker {
             self.kubelet.recorder.normal(pod::reference(pod), "DeadlineExceeded", message);
             return Next::Ended;
         }
+        state::resize::recall(pod, &observed, &mut self.memory);
         let ips = self.report(pod, &observed, false);
         self.probes.follow(pod, &observed, ips.first().map_or("", String::as_str));
         if state::is_finished(self.status.phase.as_deref()) {
@@ -166,7 +173,8 @@ impl Worker {
             let message = format!("Back-off restarting failed container {container} in pod {}", pod::display(pod));
             self.kubelet.recorder.warning(about, "BackOff", message);
         }
-        let mut wake_at = plan.wake_at.into_iter().chain(deadline).min();
+        let room_at = self.memory.resize_pending.as_ref().and_then(|_| now.checked_add(ROOM).ok());
+        let mut wake_at = plan.wake_at.into_iter().chain(deadline).chain(room_at).min();
         if plan.actions.is_empty() {
             if !plan.backing_off.is_empty() {
                 self.report(pod, &observed, false);
@@ -187,6 +195,25 @@ impl Worker {
         }
         self.failures = 0;
         Next::Now
+    }
+
+    /// The pod with the resources that the node gives it.
+    fn allocate(&mut self, desired: &Arc<Pod>) -> Arc<Pod> {
+        let kubelet = self.kubelet.clone();
+        let (pod, change) = allocate(desired, &mut self.memory, || kubelet.room(pod::uid(desired)));
+        let about = || pod::reference(desired);
+        match change {
+            None => {}
+            Some(Change::Started) => {
+                let message = format!("Pod resize started: {}", summary(desired, None));
+                kubelet.recorder.normal(about(), "ResizeStarted", message);
+            }
+            Some(Change::Deferred(why)) => {
+                let message = format!("Pod resize Deferred: {}", summary(desired, Some(&why)));
+                kubelet.recorder.warning(about(), "ResizeDeferred", message);
+            }
+        }
+        pod
     }
 
     /// Reports what is observed, and returns the pod's addresses.

@@ -186,6 +186,21 @@ data: {a: '1'}
 ";
 
 // test/cmd/apply.sh, test/cmd/diff.sh
+const CUSTOM: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: boats.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: boats, singular: boat, kind: Boat}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
+";
+
 fn applies(server: &Server) {
     feeds(server, "apply -f -", APPLIED, "configmap/applied created");
     feeds(server, "apply -f -", APPLIED, "configmap/applied unchanged");
@@ -215,6 +230,36 @@ fn applies(server: &Server) {
     );
     says(server, "get configmap owned -o jsonpath={.data.k}", "theirs");
     shows(server, "get configmap owned -o yaml --show-managed-fields", &["manager: other", "operation: Apply"]);
+    // What kubectl has applied by itself it takes over on the server, and back.
+    let before = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: moved}\ndata: {k: one}\n";
+    let after = before.replace("one", "two");
+    feeds(server, "apply -f -", before, "configmap/moved created");
+    let refused = server.run(&["apply", "--server-side", "--field-manager=other", "-f", "-"], &after).unwrap_err();
+    assert!(format!("{refused:#}").contains("conflict with \"kubectl-client-side-apply\""), "{refused:#}");
+    let difference = server.run(&["diff", "--server-side", "-f", "-"], &after).unwrap();
+    assert!(difference.contains("-  k: one") && difference.contains("+  k: two"), "{difference}");
+    feeds(server, "apply --server-side -f -", &after, "configmap/moved serverside-applied");
+    shows(server, "apply view-last-applied configmap/moved", &["k: two"]);
+    feeds(server, "apply -f -", before, "configmap/moved configured");
+    says(server, "get configmap moved -o jsonpath={.data.k}", "one");
+
+    // A custom resource is merged without a strategy.
+    feeds(server, "apply -f -", CUSTOM, "customresourcedefinition.apiextensions.k8s.io/boats.example.com created");
+    says(
+        server,
+        "wait --for=condition=Established crd/boats.example.com --timeout=20s",
+        "customresourcedefinition.apiextensions.k8s.io/boats.example.com condition met",
+    );
+    let boat = "apiVersion: example.com/v1\nkind: Boat\nmetadata: {name: small}\nspec: {mast: 1, oars: 2}\n";
+    feeds(server, "apply -f -", boat, "boat.example.com/small created");
+    feeds(server, "apply -f -", &boat.replace("oars: 2", "sails: 1"), "boat.example.com/small configured");
+    says(server, "get boat small -o jsonpath={.spec}", "{\"mast\":1,\"sails\":1}");
+    says(
+        server,
+        "delete crd boats.example.com -o name",
+        "customresourcedefinition.apiextensions.k8s.io/boats.example.com",
+    );
+
     let strict = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad}\nnothing: 1\n";
     let refused = server.run(&["apply", "-f", "-"], strict).unwrap_err();
     assert!(format!("{refused:#}").contains("unknown field \"nothing\""), "{refused:#}");

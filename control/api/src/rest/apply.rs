@@ -3,6 +3,8 @@
 //! Every write is recorded. An object without a record (one that the server itself made, or whose record a client had forgotten) belongs
 //! to `before-first-apply` when it is applied.
 
+mod last_applied;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -184,11 +186,24 @@ impl Call {
     /// What the config makes of the live object.
     fn applied(&self, ty: TypeRef<'_>, live: &Value, config: &Value, who: &Who) -> Result<Value, Status> {
         let managers = Manager::read(&live["metadata"]["managedFields"]);
-        let applied = ty.apply(live, config, managers, who, self.query.flag("force"));
-        match applied.map_err(|e| Status::unknown(format!("failed to create typed live object: {e}")))? {
+        let apply = |force| {
+            let applied = ty.apply(live, config, managers.clone(), who, force);
+            applied.map_err(|e| Status::unknown(format!("failed to create typed live object: {e}")))
+        };
+        let mut applied = apply(self.query.flag("force"))?;
+        if let Applied::Conflicts(conflicts) = &mut applied
+            && let Some(own) = last_applied::fields(ty, live, who)
+        {
+            conflicts.retain(|conflict| !own.has(&conflict.path));
+            if conflicts.is_empty() {
+                applied = apply(true)?;
+            }
+        }
+        match applied {
             Applied::Conflicts(conflicts) => Err(refuse(conflicts)),
             Applied::Done(mut object, managers) => {
                 self.check_name(&object)?;
+                last_applied::renew(&mut object, config, who);
                 record(&mut object, &managers);
                 if let Some(metadata) = metadata_mut(&mut object) {
                     // It builds on what is there now, unless the config names a version.

@@ -63,6 +63,29 @@ async fn an_apply_over_somebody_s_change_is_a_conflict() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_kubectl_applied_by_itself_it_takes_over_on_the_server() {
+    const NOTE: &str = "kubectl.kubernetes.io/last-applied-configuration";
+    let cluster = Cluster::start().await;
+    let mut mine = web(json!({"replicas": 3}));
+    mine["metadata"]["annotations"] = json!({ NOTE: web(json!({"replicas": 3})).to_string() });
+    let deployments = "/apis/apps/v1/namespaces/default/deployments?fieldManager=kubectl-client-side-apply";
+    assert_eq!(cluster.json("POST", deployments, mine).await.0, 201);
+    let wish = web(json!({"replicas": 4}));
+    let (code, refused) = apply(&cluster, "fieldManager=not-kubectl", &wish).await;
+    assert_eq!((code, &refused["details"]["causes"][0]["field"]), (409, &json!(".spec.replicas")));
+    let (code, taken) = apply(&cluster, "fieldManager=kubectl", &wish).await;
+    assert_eq!((code, &taken["spec"]["replicas"]), (200, &json!(4)), "{taken}");
+    let note = taken["metadata"]["annotations"][NOTE].as_str().unwrap();
+    assert!(note.starts_with("{\"apiVersion\":\"apps/v1\",\"kind\"") && note.ends_with("}\n"), "{note}");
+    assert_eq!(serde_json::from_str::<Value>(note).unwrap(), wish, "who goes back finds what holds");
+
+    let patch = json!({"spec": {"replicas": 5}});
+    cluster.json("PATCH", &format!("{WEB}?fieldManager=scaler"), patch).await;
+    let (code, refused) = apply(&cluster, "fieldManager=kubectl", &web(json!({"replicas": 6}))).await;
+    assert_eq!(code, 409, "what somebody else has changed since is theirs: {refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_status_is_not_the_applier_s() {
     let cluster = Cluster::start().await;
     let mut config = web(json!({"replicas": 3}));

@@ -44,6 +44,14 @@ async fn admission_completes_a_pod() {
     assert_eq!(spec["tolerations"].as_array().unwrap().len(), 2);
     assert_eq!((&spec["priority"], &spec["preemptionPolicy"]), (&json!(0), &json!("PreemptLowerPriority")));
     assert_eq!((&made["status"]["phase"], &made["status"]["qosClass"]), (&json!("Pending"), &json!("BestEffort")));
+    let mut replaced = made.clone();
+    replaced["spec"]["containers"][0]["image"] = "example.com/web:2".into();
+    for field in ["tolerations", "priority", "preemptionPolicy"] {
+        replaced["spec"].as_object_mut().unwrap().remove(field);
+    }
+    let (code, replaced) = cluster.json("PUT", &format!("{PODS}/one"), replaced).await;
+    assert_eq!(code, 200, "an update that says nothing of what admission gave leaves it: {replaced}");
+    assert_eq!((&replaced["spec"]["tolerations"], &replaced["spec"]["priority"]), (&spec["tolerations"], &json!(0)));
     let mut urgent = pod("urgent");
     urgent["spec"]["priorityClassName"] = "system-node-critical".into();
     assert_eq!(cluster.json("POST", PODS, urgent).await.1["spec"]["priority"], 2_000_001_000);

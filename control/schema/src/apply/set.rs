@@ -41,6 +41,13 @@ impl FieldSet {
         node.here = true;
     }
 
+    /// Whether this field itself is a member.
+    pub fn has(&self, path: &Path) -> bool {
+        let mut one = Self::default();
+        one.insert(&path.0);
+        !self.intersection(&one).is_empty()
+    }
+
     /// The members of either.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{Dialect, MEDIA_TYPES};
-use crate::GroupVersionKind;
+use crate::{GroupVersionKind, Schema};
 
 /// A query parameter: name, type, text.
 pub(super) type Parameter = (&'static str, &'static str, &'static str);
@@ -163,7 +163,11 @@ impl Operation<'_> {
         put("tags", json!([self.tag]));
         let mut parameters: Vec<Value> = Vec::new();
         let is_patch = self.action == "patch";
-        let body_types: &[&str] = if is_patch { &PATCH_TYPES } else { &["*/*"] };
+        // kubectl sends what is listed here: how to merge by strategy, only the table's own types say.
+        let custom = self.gvk.is_some_and(|gvk| Schema::builtin().type_by_kind(gvk).is_none());
+        let patch_types: Vec<&str> =
+            PATCH_TYPES.into_iter().filter(|media| !custom || !media.contains("strategic")).collect();
+        let body_types: &[&str] = if is_patch { &patch_types } else { &["*/*"] };
         if let Some(body) = self.body {
             let schema = dialect.reference(body);
             let required = !self.action.starts_with("delete");

@@ -4,11 +4,19 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::Observed;
+use super::{Memory, Observed, resize};
 use crate::pod;
 
 /// The types that the kubelet owns; all others are kept as they are.
-const OWNED: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
+const OWNED: [&str; 7] = [
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+];
 
 struct Finding {
     status: bool,
@@ -30,6 +38,7 @@ impl Finding {
 pub fn conditions(
     pod: &Pod,
     observed: &Observed,
+    memory: &Memory,
     statuses: &[ContainerStatus],
     phase: &str,
     old: &[PodCondition],
@@ -49,6 +58,16 @@ pub fn conditions(
         ("PodScheduled", Finding::yes()),
     ] {
         conditions.push(condition(pod, type_, finding, old, now));
+    }
+    if let Some(pending) = &memory.resize_pending {
+        let finding = Finding { status: true, reason: "Deferred", message: pending.message.clone() };
+        conditions.push(condition(pod, "PodResizePending", finding, old, now));
+    }
+    if resize::in_progress(pod, observed, memory) {
+        let error = memory.resize_error.clone();
+        let reason = if error.is_some() { "Error" } else { "" };
+        let finding = Finding { status: true, reason, message: error.unwrap_or_default() };
+        conditions.push(condition(pod, "PodResizeInProgress", finding, old, now));
     }
     conditions
 }

@@ -77,7 +77,8 @@ fn status(
         let (started, ready) = running_verdict(container, record, memory, old);
         status.started = Some(started);
         status.ready = ready;
-        status.resources = container.resources.clone().filter(|resources| *resources != Default::default());
+        let resources = memory.actuated.get(&record.id).or(container.resources.as_ref());
+        status.resources = resources.cloned().filter(|resources| *resources != Default::default());
         status.allocated_resources = container.resources.as_ref().and_then(|resources| resources.requests.clone());
     } else if let Some(waiting) = memory.waiting.get(&container.name).filter(|_| !terminating) {
         // A container that is to be started again is waiting; how it ended moves to lastState.

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::{Memory, Observed, Record, RunState, Waiting};
+use super::{Memory, Observed, Record, RunState, Waiting, resize};
 use crate::backoff::go_duration;
 use crate::pod::{self, RestartPolicy};
 use crate::spec::definition_hash;
@@ -17,6 +17,8 @@ pub enum Action {
     CreateSandbox { attempt: u32 },
     /// Pull the image, create and start a container in the newest sandbox.
     Start { name: String, restart_count: u32 },
+    /// Give a running container the resources that are allocated to it.
+    Resize { id: String, name: String },
     /// Stop a running container; what follows is decided once it has stopped.
     Kill { id: String, name: String, message: String, why: KillReason },
     /// Remove a dead container that no status needs.
@@ -188,9 +190,15 @@ impl<'a> Planner<'a> {
             (format!("Container {} failed liveness probe", container.name), KillReason::LivenessProbe)
         } else if verdict.started == Some(false) {
             (format!("Container {} failed startup probe", container.name), KillReason::StartupProbe)
-        } else {
+        } else if !resize::differs(self.memory, &record.id, container) {
             self.memory.waiting.remove(&container.name);
             return;
+        } else if resize::wants_restart(self.memory, &record.id, container) {
+            let message = format!("Container {} resize requires restart", container.name);
+            return self.plan.actions.push(kill(record, message, KillReason::Other));
+        } else {
+            let (id, name) = (record.id.clone(), container.name.clone());
+            return self.plan.actions.push(Action::Resize { id, name });
         };
         let restarts = policy != RestartPolicy::Never || why == KillReason::Other;
         let message = if restarts { format!("{message}, will be restarted") } else { message };

@@ -55,7 +55,7 @@ pub fn report(
     }
     let ips = addresses(reporter, pod, observed, old);
     let conditions =
-        conditions::conditions(pod, observed, &all, &phase, old.conditions.as_deref().unwrap_or_default(), now);
+        conditions::conditions(pod, observed, memory, &all, &phase, old.conditions.as_deref().unwrap_or_default(), now);
     PodStatus {
         phase: Some(phase),
         reason,

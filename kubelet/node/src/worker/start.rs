@@ -29,6 +29,7 @@ impl Worker {
                 let grace = super::kill::grace_for(pod, &name, why);
                 return self.kill(pod, &id, &name, &message, grace).await.map_err(|_| self.pause());
             }
+            Action::Resize { id, name } => return self.resize(pod, observed, &id, &name).await,
             Action::Start { name, restart_count } => {
                 let ephemeral = pod::ephemeral_containers(pod).iter().find(|ephemeral| ephemeral.name == name);
                 let ephemeral = ephemeral.map(pod::as_container);
@@ -160,6 +161,7 @@ impl Worker {
                 return Err((waiting, self.pause()));
             }
         };
+        self.memory.actuated.insert(id.clone(), container.resources.clone().unwrap_or_default());
         kubelet.recorder.normal(about(), "Created", "Container created");
         let (cri, created) = (kubelet.cri.clone(), id.clone());
         let start = async move { cri.start_container(&created).await };

@@ -9,6 +9,7 @@ mod ephemeral;
 mod errors;
 mod node;
 mod probes;
+mod resize;
 mod restart;
 mod start;
 mod stop;
