@@ -120,6 +120,8 @@ async fn create<K: Resource<DynamicType = ()> + Debug>(
             name: Some(name.clone()),
             namespace: owner.namespace(),
             labels: Some(labels),
+            // Among them the cause of the change, which `kubectl rollout history` shows.
+            annotations: Some(owner.annotations().clone()).filter(|annotations| !annotations.is_empty()),
             owner_references: Some(vec![controller_reference(owner)]),
             ..ObjectMeta::default()
         },

@@ -516,6 +516,12 @@ fn rolls_out(person: &Person) {
         person.says(&format!("rollout restart {target}"), &format!("{resource} restarted"));
         person.shows(&status, &[done]);
     }
+    for target in ["sts/row", "ds/everywhere"] {
+        person.shows(&format!("annotate {target} kubernetes.io/change-cause=because"), &["annotated"]);
+        person.shows(&format!("rollout restart {target}"), &["restarted"]);
+        person.shows(&format!("rollout status {target} --timeout=60s"), &["roll"]);
+        person.shows(&format!("rollout history {target}"), &["2 <none>", "3 <none>", "5 because"]);
+    }
     person.says("rollout pause deploy/web", "deployment.apps/web paused");
     person.complains(&["rollout", "pause", "deploy/web"], 1, &["deployments.apps \"web\" is already paused"]);
     person.says("set env deploy/web A=c", "deployment.apps/web env updated");
