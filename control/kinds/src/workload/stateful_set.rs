@@ -123,8 +123,13 @@ fn with_claims(spec: &Value) -> Value {
     let Some(pod) = at(&mut pods, &["spec"]) else { return pods };
     remove(pod, "subdomain");
     remove(pod, "hostname");
-    let claims: std::collections::BTreeSet<&str> =
-        items(&spec["volumeClaimTemplates"]).iter().map(|claim| text(&claim["metadata"]["name"])).collect();
+    let mut claims: Vec<&str> = Vec::new();
+    for claim in items(&spec["volumeClaimTemplates"]) {
+        let name = text(&claim["metadata"]["name"]);
+        if !claims.contains(&name) {
+            claims.push(name);
+        }
+    }
     let mut volumes: Vec<Value> =
         claims.iter().map(|name| json!({"name": name, "persistentVolumeClaim": {"claimName": name}})).collect();
     volumes.extend(items(&pod["volumes"]).iter().filter(|volume| !claims.contains(&text(&volume["name"]))).cloned());
