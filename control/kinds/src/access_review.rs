@@ -29,7 +29,7 @@ pub fn validate(kind: &str, review: &Value) -> Errors {
     selectors(resource, &path.child("resourceAttributes"), &mut errors);
     let local = kind == "LocalSubjectAccessReview";
     let kept = |(key, _): &(&str, &Value)| *key != "managedFields" && !(local && *key == "namespace");
-    if entries(&review["metadata"]).filter(kept).next().is_some() {
+    if entries(&review["metadata"]).any(|entry| kept(&entry)) {
         let detail = if local { "must be empty except for namespace" } else { "must be empty" };
         errors.invalid(&Path::new("metadata"), review["metadata"].clone(), detail);
     }
