@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response};
 use orlop_auth::UserInfo;
 
@@ -71,9 +71,11 @@ impl ApiServer {
         let (parts, body) = request.into_parts();
         let user = self.authenticate(&parts).await?;
         self.roles_are_fresh().await?;
-        let user = match self.impersonated(&user, &parts.headers)? {
-            Some(other) => Arc::new(other),
-            None => user,
+        let user = match self.impersonated(&user, &parts.headers) {
+            Ok(Some(other)) => Arc::new(other),
+            Ok(None) => user,
+            Err(refused) if refused.code == 403 => return Ok(forbid(&refused, &parts.headers)),
+            Err(refused) => return Err(refused),
         };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
@@ -83,7 +85,7 @@ impl ApiServer {
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
         let result = match self.authorizer().check(&user, &info, &query) {
-            Err(refused) => Err(refused),
+            Err(refused) => Ok(forbid(&refused, &parts.headers)),
             Ok(()) if let Some(route) = self.aggregator().route(&self, &info.path) => {
                 crate::aggregator::pass_on(&self, &route, &user, parts, body).await
             }
@@ -207,6 +209,14 @@ fn check_shape(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
         return Err(Status::no_such_path());
     }
     Ok(())
+}
+
+/// The authorizer's refusal, which nobody is to take for something else than it says.
+fn forbid(refused: &Status, headers: &http::HeaderMap) -> Response<Body> {
+    let encoding = Accept::from_headers(headers).map_or(Encoding::Json, |accept| accept.encoding);
+    let mut response = wire::refuse(refused, encoding);
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Where no API is, no `Status` is told either.

@@ -72,7 +72,25 @@ fn wanted(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
     if wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty() {
         return Ok(None);
     }
-    Err(Status::bad_request("requested to impersonate groups, a uid or extra values without impersonating a user"))
+    // As Go prints the user that is asked for.
+    let quoted = |values: &[String]| values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(", ");
+    let list = |values: &[String]| match values {
+        [] => "[]string(nil)".to_owned(),
+        values => format!("[]string{{{}}}", quoted(values)),
+    };
+    let extra = match wanted.extra.len() {
+        0 => "map[string][]string(nil)".to_owned(),
+        _ => {
+            let entries: Vec<String> =
+                wanted.extra.iter().map(|(key, values)| format!("{key:?}:{}", list(values))).collect();
+            format!("map[string][]string{{{}}}", entries.join(", "))
+        }
+    };
+    Err(Status::bad_request(format!(
+        "requested &user.DefaultInfo{{Name:\"\", UID:{:?}, Groups:{}, Extra:{extra}}} without impersonating a user name",
+        wanted.uid,
+        list(&wanted.groups)
+    )))
 }
 
 /// With the groups that authentication would have added.

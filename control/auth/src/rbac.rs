@@ -33,6 +33,14 @@ enum Subject {
 }
 
 impl Subject {
+    fn describe(&self) -> String {
+        match self {
+            Self::User(name) => format!("User \"{name}\""),
+            Self::Group(name) => format!("Group \"{name}\""),
+            Self::ServiceAccount { namespace, name } => format!("ServiceAccount \"{name}/{namespace}\""),
+        }
+    }
+
     fn matches(&self, user: &UserInfo) -> bool {
         match self {
             Self::User(name) => *name == user.name,
@@ -144,7 +152,10 @@ impl Rbac {
                 let (kind, role) = (if binding.cluster_role { "ClusterRole" } else { "Role" }, &binding.role);
                 let by = if namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" };
                 let place = if namespace.is_empty() { String::new() } else { format!("/{namespace}") };
-                reason = Some(format!("RBAC: allowed by {by} \"{}{place}\" of {kind} \"{role}\"", binding.name));
+                let to = binding.subjects.iter().find(|subject| subject.matches(user)).map(Subject::describe);
+                let to = to.unwrap_or_default();
+                reason =
+                    Some(format!("RBAC: allowed by {by} \"{}{place}\" of {kind} \"{role}\" to {to}", binding.name));
             }
             reason.is_none()
         });

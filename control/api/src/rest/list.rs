@@ -76,6 +76,7 @@ impl Call {
     /// The objects that the list's options choose.
     pub(super) async fn page(&self) -> Result<Page, Status> {
         let selectors = self.selectors()?;
+        self.query.integer("timeoutSeconds")?;
         let limit = usize::try_from(self.query.integer("limit")?.unwrap_or(0)).unwrap_or(0);
         if !self.selects_converted(&selectors) {
             return self.page_of(&selectors, limit).await;
@@ -246,7 +247,7 @@ fn parse_continue(text: &str, prefix: &str) -> Result<Continue, Status> {
         Err(error) => return Err(key(error.to_string())),
     };
     if token.v != "meta.k8s.io/v1" {
-        return Err(key("server does not recognize this encoded version \"".to_owned() + &token.v + "\""));
+        return Err(key(format!("server does not recognize this encoded version {}", token.v)));
     }
     if token.rv == 0 {
         return Err(key("incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()));

@@ -21,11 +21,17 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let mut request = call.decode("authentication.k8s.io/v1", "TokenRequest")?;
     let account = call.find().await?.value();
     admission::create_other(call, &mut request).await?;
+    let own = meta(&account, "name");
+    let said = meta(&request, "name");
+    if !said.is_empty() && said != own {
+        let cause = Cause::invalid("metadata.name", &said.into(), "must match the service account name if specified");
+        return Err(Status::invalid_as("authentication.k8s.io", "TokenRequest", own, vec![cause]));
+    }
     let spec = &request["spec"];
     let seconds = spec["expirationSeconds"].as_i64().unwrap_or(DEFAULT_SECONDS);
     let refuse = |why: &str| {
         let cause = Cause::invalid("spec.expirationSeconds", &seconds.into(), why);
-        Err(Status::invalid(&call.resource, &call.info.name, vec![cause]))
+        Err(Status::invalid_as("authentication.k8s.io", "TokenRequest", "", vec![cause]))
     };
     if seconds < MIN_SECONDS {
         return refuse("may not specify a duration less than 10 minutes");
@@ -57,11 +63,13 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         })
         .map_err(Status::internal)?;
     let expires = Timestamp::from_second(issued.as_second() + seconds).unwrap_or(issued);
-    request["metadata"] =
-        json!({"name": meta(&account, "name"), "namespace": call.namespace(), "creationTimestamp": now()});
+    request["metadata"] = json!({"name": own, "namespace": call.namespace(), "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": now()});
     request["spec"]["expirationSeconds"] = seconds.into();
     if request["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
         request["spec"]["audiences"] = json!(call.server.config().tokens.audiences());
+    }
+    if request["spec"]["boundObjectRef"].is_null() {
+        request["spec"]["boundObjectRef"] = Value::Null;
     }
     request["status"] =
         json!({"token": token, "expirationTimestamp": expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
@@ -131,6 +139,10 @@ async fn bound(call: &Call, reference: &Value, account: &str) -> Result<Bound, S
             check_uid(&secret)?;
             Ok((None, Some(object(&secret)), None))
         }
-        other => Err(Status::bad_request(format!("cannot bind token to object of type {other}"))),
+        other => {
+            let version = reference["apiVersion"].as_str().unwrap_or_default();
+            let slash = if version.contains('/') { "" } else { "/" };
+            Err(Status::bad_request(format!("cannot bind token to object of type {slash}{version}, Kind={other}")))
+        }
     }
 }
