@@ -23,9 +23,10 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
         let shown = text(&new["status"]["qosClass"]);
         errors.invalid(&SPEC, shown, "Pod QOS Class may not change as a result of resizing");
     }
-    let mut running =
-        items(&old["status"]["containerStatuses"]).iter().filter(|status| !status["state"]["running"].is_null());
-    if running.next().is_some_and(|status| status["resources"].is_null()) {
+    // A node that knows of resizing tells the resources of every running container that has any.
+    let statuses = items(&old["status"]["containerStatuses"]);
+    let running = || statuses.iter().filter(|status| !status["state"]["running"].is_null());
+    if running().next().is_some() && running().all(|status| status["resources"].is_null()) {
         errors.forbidden(&SPEC, "Pod running on node without support for resize");
     }
     let mut spec = new["spec"].clone();
