@@ -19,8 +19,9 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEP_ALIVE_RETRIES: u32 = 3;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects to the API server that the configuration names.
-pub fn connect(config: kube::Config) -> Result<kube::Client> {
+/// Connects to the API server that the configuration names, as `agent`, by whose name the fields are owned that it writes.
+pub fn connect(mut config: kube::Config, agent: &'static str) -> Result<kube::Client> {
+    config.headers.push((http::header::USER_AGENT, http::HeaderValue::from_static(agent)));
     if config.proxy_url.is_some() {
         // kube knows how.
         return Ok(kube::Client::try_from(config)?);
@@ -33,6 +34,7 @@ pub fn connect(config: kube::Config) -> Result<kube::Client> {
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let tls = config.rustls_https_connector_with_connector(tcp)?;
     let http = MapErr::new(Http::builder(TokioExecutor::new()).build(tls), tower::BoxError::from);
-    let service = config.base_uri_layer().layer(option_layer(config.auth_layer()?).layer(http));
+    let headers = config.extra_headers_layer()?;
+    let service = config.base_uri_layer().layer(option_layer(config.auth_layer()?).layer(headers.layer(http)));
     Ok(kube::Client::new(service, config.default_namespace))
 }

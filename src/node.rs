@@ -133,16 +133,16 @@ pub async fn run(flags: Flags, rooms: Rooms, stop: CancellationToken) -> Result<
     result
 }
 
-async fn client(path: &Path) -> Result<kube::Client> {
+async fn client(path: &Path, agent: &'static str) -> Result<kube::Client> {
     let doing = || format!("reading kubeconfig {}", path.display());
     let kubeconfig = Kubeconfig::read_from(path).with_context(doing)?;
     let config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(doing)?;
-    crate::client::connect(config).with_context(doing)
+    crate::client::connect(config, agent).with_context(doing)
 }
 
 async fn overlay(flags: &Flags, stop: CancellationToken) -> Result<()> {
-    let client = client(&flags.kubeconfig_dir.join("overlay.kubeconfig")).await?;
+    let client = client(&flags.kubeconfig_dir.join("overlay.kubeconfig"), "orlop-overlay").await?;
     let IpAddr::V4(node_ip) = flags.node_ip else { bail!("--node-ip {}: the overlay speaks IPv4 only", flags.node_ip) };
     let settings = orlop_overlay::Settings {
         node_name: flags.node_name.clone(),
@@ -161,7 +161,7 @@ async fn overlay(flags: &Flags, stop: CancellationToken) -> Result<()> {
 }
 
 async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
-    let client = client(&flags.kubeconfig_dir.join("proxy.kubeconfig")).await?;
+    let client = client(&flags.kubeconfig_dir.join("proxy.kubeconfig"), "kube-proxy").await?;
     let config = orlop_proxy::Config {
         mode: if flags.proxy_mode == "ebpf" { orlop_proxy::Mode::Ebpf } else { orlop_proxy::Mode::Nftables },
         node_ip: Some(flags.node_ip),
@@ -188,7 +188,7 @@ async fn proxy(flags: &Flags, stop: CancellationToken) -> Result<()> {
 }
 
 async fn kubelet(flags: &Flags, stop: CancellationToken) -> Result<()> {
-    let client = client(&flags.kubeconfig_dir.join("kubelet.kubeconfig")).await?;
+    let client = client(&flags.kubeconfig_dir.join("kubelet.kubeconfig"), "kubelet").await?;
     let read = |name: &str| {
         let path = flags.kubeconfig_dir.join(name);
         std::fs::read(&path).with_context(|| format!("reading {}", path.display()))

@@ -198,5 +198,5 @@ async fn client(configuration: &KubeProxyConfiguration, master: Option<&http::Ur
     if let Some(master) = master {
         config.cluster_url = master.clone();
     }
-    crate::client::connect(config).context("connecting to the API server")
+    crate::client::connect(config, "kube-proxy").context("connecting to the API server")
 }

@@ -111,12 +111,14 @@ impl ApiServer {
     /// A client for a component of this process: requests take the same path as any other, as `user`.
     pub fn client(self: &Arc<Self>, user: UserInfo) -> kube::Client {
         let server = self.clone();
+        let agent = http::HeaderValue::from_static(agent(&user.name));
         let identity = Identity(Arc::new(user));
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let (server, identity) = (server.clone(), identity.clone());
+            let (server, identity, agent) = (server.clone(), identity.clone(), agent.clone());
             async move {
                 let (mut parts, body) = request.into_parts();
                 parts.extensions.insert(identity);
+                parts.headers.entry(http::header::USER_AGENT).or_insert(agent);
                 let body: Body =
                     http_body_util::BodyExt::boxed_unsync(http_body_util::BodyExt::map_err(body, BoxError::from));
                 let response: Response<Body> = server.handle(Request::from_parts(parts, body)).await;
@@ -202,5 +204,15 @@ impl ApiServer {
 
     pub(crate) fn aggregator(&self) -> &Aggregator {
         &self.aggregator
+    }
+}
+
+/// What a component of this process says it is: its fields are owned by that name.
+fn agent(user: &str) -> &'static str {
+    match user {
+        "system:kube-scheduler" => "kube-scheduler",
+        "system:kube-controller-manager" => "kube-controller-manager",
+        user if user.starts_with("system:serviceaccount:kube-system:") => "kube-controller-manager",
+        _ => "orlop",
     }
 }
