@@ -2,6 +2,7 @@
 //! as `k8s.io/apimachinery/pkg/util/validation/field` prints them. [`Errors`] collects; nothing here decides.
 use crate::value::go_quote;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fmt;
 
 /// Why a field is wrong; its `reason()` is the machine-readable cause in a Status.
@@ -170,11 +171,86 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// The field errors of one object, in the order in which they were found.
+/// The field errors of one object, in the order in which they were found. What is taken is bounded: an object that is wrong in
+/// very many places is refused for the first of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Errors(pub Vec<FieldError>);
+pub struct Errors(pub Vec<FieldError>, Context);
+
+/// What [`Errors`] know beside the errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Context {
+    /// How much text was taken.
+    text: usize,
+    kept: Kept,
+}
+
+/// What is refused in new objects, and yet may stay in one that has it already.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Kept {
+    /// A pod's policy of changing SELinux labels.
+    pub(crate) se_linux_change_policy: bool,
+    /// Amounts of huge pages that are no whole number of pages.
+    pub(crate) indivisible_huge_pages: bool,
+}
+
+/// How many errors are taken.
+const ERRORS_MAX: usize = 1000;
+
+/// How many bytes of text are taken before the last error.
+const TEXT_MAX: usize = 1 << 20;
+
+/// About how long a value is when it is printed.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(list) => list.iter().map(length).sum::<usize>() + list.len(),
+        Value::Object(map) => map.iter().map(|(key, value)| key.len() + length(value) + 1).sum(),
+        _ => 4,
+    }
+}
+
+impl From<Vec<FieldError>> for Errors {
+    fn from(errors: Vec<FieldError>) -> Self {
+        let mut taken = Self::default();
+        taken.extend(errors);
+        taken
+    }
+}
 
 impl Errors {
+    /// No errors yet, of an object in whose place is one that has what is `kept`.
+    pub(crate) fn keeping(kept: Kept) -> Self {
+        Self(Vec::new(), Context { kept, ..Context::default() })
+    }
+
+    /// What may stay as it is.
+    pub(crate) fn kept(&self) -> Kept {
+        self.1.kept
+    }
+
+    /// Whether nothing more is taken, so that nobody needs to look for it.
+    pub fn is_full(&self) -> bool {
+        self.0.len() >= ERRORS_MAX || self.1.text >= TEXT_MAX
+    }
+
+    /// Adds an error if there is room for it.
+    pub fn add(&mut self, error: FieldError) {
+        if !self.is_full() {
+            self.1.text += error.field.len() + error.detail.len() + length(&error.value);
+            self.0.push(error);
+        }
+    }
+
+    /// Adds as many errors as there is room for.
+    pub fn extend(&mut self, errors: impl IntoIterator<Item = FieldError>) {
+        for error in errors {
+            if self.is_full() {
+                return;
+            }
+            self.add(error);
+        }
+    }
+
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -182,7 +258,9 @@ impl Errors {
 
     /// Adds an error of any type.
     pub fn push(&mut self, kind: ErrorType, path: &Path<'_>, value: impl Into<Value>, detail: impl Into<String>) {
-        self.0.push(FieldError { kind, field: path.to_string(), value: value.into(), detail: detail.into() });
+        if !self.is_full() {
+            self.add(FieldError { kind, field: path.to_string(), value: value.into(), detail: detail.into() });
+        }
     }
 
     /// `path: Required value: detail`.
@@ -219,6 +297,9 @@ impl Errors {
 
     /// `path: Unsupported value: value: supported values: "A", "B"`.
     pub fn not_supported(&mut self, path: &Path<'_>, value: impl Into<Value>, supported: &[&str]) {
+        if self.is_full() {
+            return;
+        }
         let quoted: Vec<String> = supported.iter().map(|s| go_quote(s)).collect();
         let detail = if quoted.is_empty() { String::new() } else { format!("supported values: {}", quoted.join(", ")) };
         self.push(ErrorType::NotSupported, path, value, detail);
@@ -238,13 +319,9 @@ impl Errors {
 
     /// The aggregate as Go prints it: nothing, the one message, or `[a, b]` with repetitions left out.
     pub fn message(&self) -> String {
-        let mut messages: Vec<String> = Vec::new();
-        for error in &self.0 {
-            let message = error.to_string();
-            if !messages.contains(&message) {
-                messages.push(message);
-            }
-        }
+        let mut seen = HashSet::new();
+        let mut messages: Vec<String> = self.0.iter().map(FieldError::to_string).collect();
+        messages.retain(|message| seen.insert(message.clone()));
         match messages.as_slice() {
             [one] => one.clone(),
             _ => format!("[{}]", messages.join(", ")),
@@ -304,6 +381,18 @@ mod tests {
         assert!(status["message"].as_str().unwrap().starts_with("Deployment.apps \"x\" is invalid: [spec."));
         assert_eq!(status["details"]["causes"][0]["reason"], "FieldValueRequired");
         assert_eq!(status["details"]["causes"][0]["message"], "Required value");
+    }
+
+    #[test]
+    fn so_many_errors_are_taken_and_no_more() {
+        let mut errors = Errors::default();
+        (0..2000).for_each(|index| errors.required(&Path::new("spec.list").index(index), ""));
+        assert_eq!((errors.0.len(), errors.is_full()), (ERRORS_MAX, true));
+        let mut errors = Errors::default();
+        let long = "x".repeat(TEXT_MAX / 2);
+        (0..9).for_each(|index| errors.invalid(&Path::new("spec.list").index(index), long.as_str(), "is long"));
+        assert_eq!(errors.0.len(), 2);
+        assert_eq!(Errors::from(vec![errors.0[0].clone(); 9]).0.len(), 2);
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Kind {
 
     /// What is wrong with an update; both objects have been prepared.
     pub fn validate_update(&self, new: &Value, old: &Value, subresource: Subresource) -> Errors {
-        let mut errors = Errors::default();
+        let mut errors = Errors::keeping(crate::pod::validation::kept(self.group, self.kind, old));
         meta::validate_update(&new["metadata"], &old["metadata"], &mut errors);
         (self.validate_update)(new, old, subresource, &mut errors);
         errors

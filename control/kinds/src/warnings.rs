@@ -8,12 +8,15 @@ use crate::value::{int, items, same, strings, text};
 use serde_json::Value;
 
 mod addresses;
+mod found;
 mod nodes;
 mod pod;
 mod ports;
 mod secret;
 mod service;
 mod storage;
+
+use found::Found;
 
 const ROOT: Path<'static> = Path::new("");
 
@@ -29,7 +32,7 @@ fn upper_case_driver(slice: &Value) -> Option<String> {
 
 /// The warnings of a creation (`old` is null) or an update.
 pub(crate) fn of(group: &str, kind: &str, new: &Value, old: &Value, subresource: Subresource) -> Vec<String> {
-    let mut found = Vec::new();
+    let mut found = Found::default();
     match (group, kind, subresource) {
         ("", "Pod", Subresource::Status) => addresses::of_pod_status(&new["status"], &mut found),
         ("", "Service", Subresource::Status) => addresses::of_service_status(&new["status"], &mut found),
@@ -78,7 +81,7 @@ pub(crate) fn of(group: &str, kind: &str, new: &Value, old: &Value, subresource:
         }
         _ => {}
     }
-    found
+    found.into_vec()
 }
 
 /// Whether the object is new or another than it was.
@@ -86,20 +89,20 @@ fn changed(new: &Value, old: &Value) -> bool {
     old.is_null() || new["metadata"]["generation"] != old["metadata"]["generation"]
 }
 
-fn template(new: &Value, old: &Value, path: &str, template: &Value, found: &mut Vec<String>) {
+fn template(new: &Value, old: &Value, path: &str, template: &Value, found: &mut Found) {
     if changed(new, old) {
         pod::of_template(template, &Path::new(path), found);
     }
 }
 
 /// A new workload whose name is no label makes pods with surprising host names.
-fn pod_names(new: &Value, old: &Value, found: &mut Vec<String>) {
+fn pod_names(new: &Value, old: &Value, found: &mut Found) {
     if old.is_null() {
         label_name(new, "Pod names and hostnames", found);
     }
 }
 
-fn label_name(object: &Value, used: &str, found: &mut Vec<String>) {
+fn label_name(object: &Value, used: &str, found: &mut Found) {
     let wrong = names::dns1123_label(text(&object["metadata"]["name"]));
     if !wrong.is_empty() {
         found.push(format!(
@@ -109,7 +112,7 @@ fn label_name(object: &Value, used: &str, found: &mut Vec<String>) {
     }
 }
 
-fn stateful_set(new: &Value, old: &Value, found: &mut Vec<String>) {
+fn stateful_set(new: &Value, old: &Value, found: &mut Found) {
     template(new, old, "spec.template", &new["spec"]["template"], found);
     let path = Path::new("spec.volumeClaimTemplates");
     for (index, claim) in items(&new["spec"]["volumeClaimTemplates"]).iter().enumerate() {
@@ -124,7 +127,7 @@ fn stateful_set(new: &Value, old: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn job(new: &Value, old: &Value, path: &str, spec: &Value, found: &mut Vec<String>) {
+fn job(new: &Value, old: &Value, path: &str, spec: &Value, found: &mut Found) {
     if !changed(new, old) {
         return;
     }
@@ -145,7 +148,7 @@ fn enforced_secrets(new: &Value, old: &Value) -> Option<String> {
 }
 
 /// Requests that a quota allows beyond the limits that it allows.
-fn quota(hard: &Value, found: &mut Vec<String>) {
+fn quota(hard: &Value, found: &mut Found) {
     let amount = |name: &str| hard.get(name).and_then(|value| Quantity::from_value(value).ok());
     for name in ["cpu", "memory", "storage", "ephemeral-storage"] {
         let (mut request_name, limit_name) = (format!("requests.{name}"), format!("limits.{name}"));
@@ -163,7 +166,7 @@ fn quota(hard: &Value, found: &mut Vec<String>) {
 }
 
 /// `PATH: fractional byte value "1500m" is invalid, must be an integer` for an entry of a resource list that counts bytes.
-fn fractional_bytes(list: &Value, name: &str, path: &Path<'_>, found: &mut Vec<String>) {
+fn fractional_bytes(list: &Value, name: &str, path: &Path<'_>, found: &mut Found) {
     if let Some(Ok(quantity)) = list.get(name).map(Quantity::from_value)
         && quantity.milli_value() % 1000 != 0
     {
@@ -173,7 +176,7 @@ fn fractional_bytes(list: &Value, name: &str, path: &Path<'_>, found: &mut Vec<S
 }
 
 /// Every IP address of a list of strings.
-fn each_address(list: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+fn each_address(list: &Value, path: &Path<'_>, found: &mut Found) {
     for (index, address) in strings(list).into_iter().enumerate() {
         addresses::address(address, &path.index(index), found);
     }

@@ -64,6 +64,6 @@ fn embedded(value: &Value, path: &Path<'_>, errors: &mut Errors) {
     meta::validate(&metadata, namespaced, NameRule::PathSegment, &mut inner);
     for mut error in inner.0 {
         error.field = format!("{path}.{}", error.field);
-        errors.0.push(error);
+        errors.add(error);
     }
 }

@@ -52,7 +52,7 @@ impl CustomRules<'_> {
     pub fn validate_status_update(&self, object: &Value, old: &Value) -> Errors {
         let mut errors = Errors::default();
         if let (Some(status), Some(node)) = (object.get("status"), self.schema.properties.get("status")) {
-            errors.0.extend(value::validate(node, status, old.get("status"), "status").0);
+            errors.extend(value::validate(node, status, old.get("status"), "status").0);
         }
         self.scales(object, false, &mut errors);
         self.embedded(object, &mut errors);

@@ -9,7 +9,7 @@ const UNCHECKED: &str = "some validation rules were not checked because the obje
 
 /// Checks the rules of a schema that is right in everything else.
 pub(super) fn check(schema: &Value, path: &Path<'_>, errors: &mut Errors) {
-    errors.0.extend(check_schema(schema, &path.to_string()).into_iter().map(field_error));
+    errors.extend(check_schema(schema, &path.to_string()).into_iter().map(field_error));
 }
 
 /// The compiled rules of a version.
@@ -24,15 +24,18 @@ impl Rules {
 
     /// Adds what the rules say of an object; `old` is what an update replaces.
     pub fn validate(&self, object: &Value, old: Option<&Value>, errors: &mut Errors) {
+        if errors.is_full() {
+            return;
+        }
         let blocks = |error: &FieldError| {
             use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
             matches!(error.kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
         };
         if errors.0.iter().any(blocks) {
             let (kind, field) = (ErrorType::Invalid, "<nil>".to_owned());
-            return errors.0.push(FieldError { kind, field, value: "null".into(), detail: UNCHECKED.into() });
+            return errors.add(FieldError { kind, field, value: "null".into(), detail: UNCHECKED.into() });
         }
-        errors.0.extend(self.0.validate(object, old).errors.into_iter().map(field_error));
+        errors.extend(self.0.validate(object, old).errors.into_iter().map(field_error));
     }
 }
 
@@ -46,7 +49,7 @@ pub(super) fn check_default(schema: &Value, default: &Value, path: &Path<'_>, er
             inner if inner.starts_with('[') => format!("{path}{inner}"),
             inner => format!("{path}.{inner}"),
         };
-        errors.0.push(error);
+        errors.add(error);
     }
 }
 

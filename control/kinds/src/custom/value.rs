@@ -20,7 +20,7 @@ pub(super) fn validate(node: &Structural, value: &Value, old: Option<&Value>, pa
             (false, false) => format!("{path}.{inner}"),
         };
     }
-    Errors(outcome.errors)
+    outcome.errors.into()
 }
 
 /// Errors, and how many checks were made: of several alternatives the one with most checks is told about.

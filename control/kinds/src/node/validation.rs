@@ -67,7 +67,7 @@ fn validate_taints(taints: &Value, errors: &mut Errors) {
             _ => errors.not_supported(&path.child("effect"), effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"]),
         }
         if !seen.insert((effect, key)) {
-            errors.0.push(crate::FieldError {
+            errors.add(crate::FieldError {
                 kind: crate::ErrorType::Duplicate,
                 field: path.to_string(),
                 value: json!({"Key": key, "Value": value, "Effect": effect, "TimeAdded": taint["timeAdded"]}),

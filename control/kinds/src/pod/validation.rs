@@ -1,5 +1,5 @@
 //! What Pods and pod templates must satisfy.
-use crate::field::{Errors, Path};
+use crate::field::{Errors, Kept, Path};
 use crate::kind::Subresource;
 use crate::labels::validate_labels;
 use crate::meta::validate_annotations;
@@ -29,6 +29,21 @@ pub(crate) use volumes::plugins;
 
 const SPEC: Path<'static> = Path::new("spec");
 
+/// What a Pod or a workload's template may keep of what would be refused in a new one.
+pub(crate) fn kept(group: &str, kind: &str, old: &Value) -> Kept {
+    let spec = match (group, kind) {
+        ("", "Pod") => &old["spec"],
+        ("", "PodTemplate") => &old["template"]["spec"],
+        ("apps", _) | ("batch", "Job") | ("", "ReplicationController") => &old["spec"]["template"]["spec"],
+        ("batch", "CronJob") => &old["spec"]["jobTemplate"]["spec"]["template"]["spec"],
+        _ => return Kept::default(),
+    };
+    Kept {
+        se_linux_change_policy: !spec["securityContext"]["seLinuxChangePolicy"].is_null(),
+        indivisible_huge_pages: resources::has_indivisible_pages(spec),
+    }
+}
+
 /// A Pod that is to be created.
 pub(super) fn validate_create(pod: &Value, errors: &mut Errors) {
     validate_pod(pod, errors);
@@ -44,7 +59,7 @@ pub(super) fn validate_create(pod: &Value, errors: &mut Errors) {
 /// What every stored Pod satisfies.
 fn validate_pod(pod: &Value, errors: &mut Errors) {
     let spec = &pod["spec"];
-    annotations::validate(pod, errors);
+    annotations::validate(&pod["metadata"]["annotations"], spec, &Path::new("metadata.annotations"), errors);
     validate_spec(spec, Some(pod), &SPEC, errors);
     if text(&spec["serviceAccountName"]).is_empty() {
         let volumes = SPEC.child("volumes");
@@ -79,7 +94,9 @@ fn validate_pod(pod: &Value, errors: &mut Errors) {
 /// The template of a workload.
 pub(crate) fn validate_template(template: &Value, path: &Path<'_>, errors: &mut Errors) {
     validate_labels(&template["metadata"]["labels"], &path.child("labels"), errors);
-    validate_annotations(&template["metadata"]["annotations"], &path.child("annotations"), errors);
+    let annotations = &template["metadata"]["annotations"];
+    validate_annotations(annotations, &path.child("annotations"), errors);
+    annotations::validate(annotations, &template["spec"], &path.child("annotations"), errors);
     validate_spec(&template["spec"], None, &path.child("spec"), errors);
     if !is_empty(&template["spec"]["ephemeralContainers"]) {
         errors.forbidden(&path.child("spec.ephemeralContainers"), "ephemeral containers not allowed in pod template");

@@ -8,7 +8,7 @@ use crate::table::{AGE, Column, NAME, age, name};
 use crate::value::{default_to, entries, flag, items, same, strings, text};
 use jiff::Timestamp;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 const PARAMETERS_MAX: usize = 512;
 const PARAMETERS_SIZE: usize = 256 * 1024;
@@ -112,7 +112,7 @@ fn topologies(terms: &Value, errors: &mut Errors) {
     let path = Path::new("allowedTopologies");
     let terms = items(terms);
     // Kubernetes compares each term with as many nothings as there are terms, and then with those before it.
-    let mut seen: Vec<BTreeMap<&str, BTreeSet<&str>>> = Vec::new();
+    let mut seen: HashMap<BTreeMap<&str, BTreeSet<&str>>, usize> = HashMap::new();
     for (index, term) in terms.iter().enumerate() {
         let path = path.index(index);
         let requirements = path.child("matchLabelExpressions");
@@ -135,10 +135,14 @@ fn topologies(terms: &Value, errors: &mut Errors) {
             }
         }
         let nothings = if keys.is_empty() { terms.len() } else { 0 };
-        for _ in 0..nothings + seen.iter().filter(|earlier| **earlier == keys).count() {
+        let earlier = seen.entry(keys).or_default();
+        for _ in 0..nothings + *earlier {
+            if errors.is_full() {
+                return;
+            }
             errors.duplicate(&requirements, "");
         }
-        seen.push(keys);
+        *earlier += 1;
     }
 }
 
@@ -159,6 +163,13 @@ fn cells(class: &Value, now: Timestamp) -> Vec<Value> {
 mod tests {
     use crate::{Subresource, kind};
     use serde_json::json;
+
+    #[test]
+    fn very_many_empty_topologies_are_refused_at_once() {
+        let class = json!({"metadata": {"name": "fast"}, "provisioner": "x.io/y", "volumeBindingMode": "Immediate",
+            "allowedTopologies": vec![json!({}); 50_000]});
+        assert_eq!(kind("storage.k8s.io", "StorageClass").validate_create(&class).0.len(), 1000);
+    }
 
     #[test]
     fn a_class_is_fixed_and_the_default_one_is_marked() {

@@ -11,7 +11,9 @@ use crate::pod::validation::plugins;
 use crate::quantity::Quantity;
 use crate::resources::canonical_list;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{at, default_to, default_zero, entries, object_at, remove, same, set, strings, text};
+use crate::value::{
+    at, default_to, default_zero, entries, items, items_at, object_at, remove, same, set, strings, text,
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -156,13 +158,39 @@ fn validate_fixed(new: &Value, old: &Value, errors: &mut Errors) {
         errors.forbidden(&SPEC.child("persistentvolumesource"), detail);
     }
     immutable(&new["volumeMode"], &old["volumeMode"], &Path::new("volumeMode"), errors);
-    if !old["nodeAffinity"].is_null() && !same(&new["nodeAffinity"], &old["nodeAffinity"]) {
+    if !old["nodeAffinity"].is_null()
+        && !same(&new["nodeAffinity"], &renamed(&old["nodeAffinity"], &new["nodeAffinity"]))
+    {
         let detail = format!("{IMMUTABLE}, except for updating from beta label to GA");
         errors.invalid(&Path::new("nodeAffinity"), new["nodeAffinity"].clone(), detail);
     }
     if !old["volumeAttributesClassName"].is_null() && new["volumeAttributesClassName"].is_null() {
         errors.forbidden(&SPEC.child("volumeAttributesClassName"), "update from non-nil value to nil is forbidden");
     }
+}
+
+/// The nodes of a volume with those labels renamed that have another name by now, where the new nodes are chosen by that.
+fn renamed(old: &Value, new: &Value) -> Value {
+    const STABLE: [(&str, &str); 5] = [
+        ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+        ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+        ("beta.kubernetes.io/os", "kubernetes.io/os"),
+        ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+        ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ];
+    let mut nodes = old.clone();
+    let now = items(&new["required"]["nodeSelectorTerms"]);
+    for (term, now) in items_at(&mut nodes, &["required", "nodeSelectorTerms"]).iter_mut().zip(now) {
+        for list in ["matchExpressions", "matchFields"] {
+            for (requirement, now) in items_at(term, &[list]).iter_mut().zip(items(&now[list])) {
+                let pair = (text(&requirement["key"]), text(&now["key"]));
+                if STABLE.contains(&pair) {
+                    set(requirement, "key", pair.1);
+                }
+            }
+        }
+    }
+    nodes
 }
 
 fn validate_csi(csi: &Value, path: &Path<'_>, errors: &mut Errors) {
@@ -318,5 +346,28 @@ mod tests {
             "[spec.capacity[storage]: Invalid value: \"0\": must be greater than zero, spec.nfs: Forbidden: may not specify more than 1 volume type]"
         );
         assert_eq!(cells(&object, Timestamp::UNIX_EPOCH).len(), COLUMNS.len());
+    }
+
+    /// Cases of Kubernetes' `TestValidationPersistentVolumeNodeAffinityUpdate`.
+    #[test]
+    fn a_volumes_nodes_stay_but_their_labels_may_get_the_names_of_today() {
+        let rules = kind("", "PersistentVolume");
+        let in_zone = |label: &str, zone: &str| {
+            let terms = json!([{"matchExpressions": [{"key": label, "operator": "In", "values": [zone]}]}]);
+            let mut object = json!({"metadata": {"name": "v", "resourceVersion": "1"}, "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"],
+                "hostPath": {"path": "/x"}, "nodeAffinity": {"required": {"nodeSelectorTerms": terms}}}});
+            rules.default("v1", &mut object);
+            object
+        };
+        let (beta, stable) = ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone");
+        let update = |new: Value, old: Value| rules.validate_update(&new, &old, Subresource::None).message();
+        assert_eq!(update(in_zone(stable, "a"), in_zone(beta, "a")), "[]");
+        for (new, old) in [
+            (in_zone(beta, "a"), in_zone(stable, "a")),
+            (in_zone(stable, "b"), in_zone(beta, "a")),
+            (in_zone("topology.kubernetes.io/region", "a"), in_zone(beta, "a")),
+        ] {
+            assert!(update(new, old).ends_with("field is immutable, except for updating from beta label to GA"));
+        }
     }
 }

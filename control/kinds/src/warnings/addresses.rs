@@ -1,11 +1,12 @@
 //! Spellings of addresses and blocks that not everybody reads alike.
+use super::Found;
 use crate::field::Path;
 use crate::value::{go_quote, items, text};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Warns of leading zeros, of IPv4 mapped into IPv6, and of IPv6 that is not spelt as RFC 5952 has it.
-pub(super) fn address(value: &str, path: &Path<'_>, found: &mut Vec<String>) {
+pub(super) fn address(value: &str, path: &Path<'_>, found: &mut Found) {
     let Some(ip) = sloppy(value) else { return };
     let shown = go_quote(value);
     match value.parse::<IpAddr>() {
@@ -38,7 +39,7 @@ fn sloppy(value: &str) -> Option<IpAddr> {
 }
 
 /// Warns of a block with leading zeros, with host bits, or in another spelling than the canonical one.
-pub(super) fn block(value: &str, path: &Path<'_>, found: &mut Vec<String>) {
+pub(super) fn block(value: &str, path: &Path<'_>, found: &mut Found) {
     let Some((ip, bits)) = value.split_once('/') else { return };
     let (Some(address), Ok(length)) = (sloppy(ip), bits.parse::<u8>()) else { return };
     let Ok(net) = ipnet::IpNet::new(address, length) else { return };
@@ -61,7 +62,7 @@ pub(super) fn block(value: &str, path: &Path<'_>, found: &mut Vec<String>) {
     }
 }
 
-pub(super) fn of_pod_status(status: &Value, found: &mut Vec<String>) {
+pub(super) fn of_pod_status(status: &Value, found: &mut Found) {
     for list in ["podIPs", "hostIPs"] {
         let path = Path::new("status");
         let path = path.child(list);
@@ -71,7 +72,7 @@ pub(super) fn of_pod_status(status: &Value, found: &mut Vec<String>) {
     }
 }
 
-pub(super) fn of_network_policy(spec: &Value, found: &mut Vec<String>) {
+pub(super) fn of_network_policy(spec: &Value, found: &mut Found) {
     for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
         let path = Path::new("spec");
         let path = path.child(direction);
@@ -90,7 +91,7 @@ pub(super) fn of_network_policy(spec: &Value, found: &mut Vec<String>) {
     }
 }
 
-pub(super) fn of_service_status(status: &Value, found: &mut Vec<String>) {
+pub(super) fn of_service_status(status: &Value, found: &mut Found) {
     let path = Path::new("status.loadBalancer.ingress");
     for (index, ingress) in items(&status["loadBalancer"]["ingress"]).iter().enumerate() {
         address(text(&ingress["ip"]), &path.index(index), found);
@@ -98,7 +99,7 @@ pub(super) fn of_service_status(status: &Value, found: &mut Vec<String>) {
 }
 
 /// Endpoints that somebody else than Kubernetes' own controller wrote.
-pub(super) fn of_endpoints(endpoints: &Value, found: &mut Vec<String>) {
+pub(super) fn of_endpoints(endpoints: &Value, found: &mut Found) {
     if text(&endpoints["metadata"]["labels"]["endpoints.kubernetes.io/managed-by"]) == "endpoint-controller" {
         return;
     }

@@ -1,4 +1,5 @@
 //! Nodes, and labels of Nodes that were renamed long ago.
+use super::Found;
 use super::addresses::block;
 use crate::field::Path;
 use crate::names;
@@ -27,7 +28,7 @@ pub(super) fn deprecated_label(key: &str) -> Option<&'static str> {
 }
 
 /// A term of a node selector; the values of a preferred one are not validated, so they are warned of.
-pub(super) fn of_term(term: &Value, check_values: bool, path: &Path<'_>, found: &mut Vec<String>) {
+pub(super) fn of_term(term: &Value, check_values: bool, path: &Path<'_>, found: &mut Found) {
     let path = path.child("matchExpressions");
     for (index, expression) in items(&term["matchExpressions"]).iter().enumerate() {
         let (key, path) = (text(&expression["key"]), path.index(index));
@@ -42,7 +43,7 @@ pub(super) fn of_term(term: &Value, check_values: bool, path: &Path<'_>, found: 
     }
 }
 
-pub(super) fn of_node(spec: &Value, found: &mut Vec<String>) {
+pub(super) fn of_node(spec: &Value, found: &mut Found) {
     if !spec["configSource"].is_null() {
         found.push("spec.configSource: the feature is removed".to_owned());
     }
@@ -55,7 +56,7 @@ pub(super) fn of_node(spec: &Value, found: &mut Vec<String>) {
     }
 }
 
-pub(super) fn of_runtime_class(class: &Value, found: &mut Vec<String>) {
+pub(super) fn of_runtime_class(class: &Value, found: &mut Found) {
     let messages = entries(&class["scheduling"]["nodeSelector"]).filter_map(|(key, _)| deprecated_label(key));
     found.extend(messages.map(|message| format!("scheduling.nodeSelector: {message}")));
 }

@@ -1,5 +1,5 @@
 //! Pods and pod templates: what is deprecated, what hides what, what matches nothing.
-use super::{ROOT, addresses, each_address, fractional_bytes, label_name, nodes, ports, storage};
+use super::{Found, ROOT, addresses, each_address, fractional_bytes, label_name, nodes, ports, storage};
 use crate::field::Path;
 use crate::value::{entries, go_quote, int, items, text};
 use serde_json::Value;
@@ -21,18 +21,18 @@ const ANNOTATIONS: [(&str, &str); 3] = [
 const NO_MATCH: &str = "a null labelSelector results in matching no pod";
 
 /// A Pod that was just created.
-pub(super) fn of_pod(pod: &Value, found: &mut Vec<String>) {
+pub(super) fn of_pod(pod: &Value, found: &mut Found) {
     app_armor_of_pod(pod, found);
     label_name(pod, "the Pod's hostname", found);
     of_spec(&pod["spec"], &pod["metadata"], false, &ROOT, found);
 }
 
 /// A pod template at `path`.
-pub(super) fn of_template(template: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+pub(super) fn of_template(template: &Value, path: &Path<'_>, found: &mut Found) {
     of_spec(&template["spec"], &template["metadata"], true, path, found);
 }
 
-fn of_spec(spec: &Value, meta: &Value, template: bool, path: &Path<'_>, found: &mut Vec<String>) {
+fn of_spec(spec: &Value, meta: &Value, template: bool, path: &Path<'_>, found: &mut Found) {
     let (spec_path, annotations) = (path.child("spec"), path.child("metadata.annotations"));
     of_placement(spec, &spec_path, found);
     for (key, message) in ANNOTATIONS {
@@ -84,7 +84,7 @@ fn seccomp(key: &str, annotations: &Path<'_>) -> String {
 }
 
 /// Node labels that were renamed, and spreading that counts no pods.
-fn of_placement(spec: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+fn of_placement(spec: &Value, path: &Path<'_>, found: &mut Found) {
     for (key, _) in entries(&spec["nodeSelector"]) {
         if let Some(message) = nodes::deprecated_label(key) {
             found.push(format!("{}: {message}", path.child("nodeSelector").key(key)));
@@ -113,7 +113,7 @@ fn of_placement(spec: &Value, path: &Path<'_>, found: &mut Vec<String>) {
     }
 }
 
-fn of_affinity(affinity: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+fn of_affinity(affinity: &Value, path: &Path<'_>, found: &mut Found) {
     for kind in ["podAffinity", "podAntiAffinity"] {
         let path = path.child(kind);
         for (list, inner) in [
@@ -132,7 +132,7 @@ fn of_affinity(affinity: &Value, path: &Path<'_>, found: &mut Vec<String>) {
     }
 }
 
-fn of_volumes(spec: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+fn of_volumes(spec: &Value, path: &Path<'_>, found: &mut Found) {
     let volumes = path.child("volumes");
     for (index, volume) in items(&spec["volumes"]).iter().enumerate() {
         let path = volumes.index(index);
@@ -159,7 +159,7 @@ fn of_volumes(spec: &Value, path: &Path<'_>, found: &mut Vec<String>) {
 }
 
 /// Items of a list that name the same thing.
-fn duplicates(list: &Value, member: &str, path: &Path<'_>, found: &mut Vec<String>) {
+fn duplicates(list: &Value, member: &str, path: &Path<'_>, found: &mut Found) {
     let mut seen = HashSet::new();
     for (index, item) in items(list).iter().enumerate() {
         let value = text(&item[member]);
@@ -176,7 +176,7 @@ fn of_annotations(
     meta: &Value,
     template: bool,
     annotations: &Path<'_>,
-    found: &mut Vec<String>,
+    found: &mut Found,
 ) {
     let (name, context) = (text(&container["name"]), &container["securityContext"]);
     let key = format!("container.seccomp.security.alpha.kubernetes.io/{name}");
@@ -201,7 +201,7 @@ fn app_armor(key: &str, annotations: &Path<'_>) -> String {
 }
 
 /// A Pod's annotations became fields while it was prepared: those that are now fields, and those that could not be.
-fn app_armor_of_pod(pod: &Value, found: &mut Vec<String>) {
+fn app_armor_of_pod(pod: &Value, found: &mut Found) {
     if text(&pod["spec"]["os"]["name"]) == "windows" {
         return;
     }
@@ -223,7 +223,7 @@ fn app_armor_of_pod(pod: &Value, found: &mut Vec<String>) {
     }
 }
 
-fn of_container(container: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+fn of_container(container: &Value, path: &Path<'_>, found: &mut Found) {
     let resources = &container["resources"];
     for name in ["memory", "ephemeral-storage"] {
         for list in ["limits", "requests"] {

@@ -43,12 +43,19 @@ fn missing(data: &Value, what: &str, wanted: impl Fn(&str) -> bool) -> Option<St
 
 /// The types of the PEM blocks, in order.
 fn blocks(pem: &str) -> Vec<String> {
+    const END: &str = "-----END ";
     let mut found = Vec::new();
-    let mut rest = pem;
+    let (mut rest, mut end) = (pem, None);
     while let Some((_, after)) = rest.split_once("-----BEGIN ") {
         let Some((kind, body)) = after.split_once("-----") else { break };
         rest = body;
-        if let Some((_, after)) = body.split_once(&format!("-----END {kind}-----")) {
+        // How much text there is behind the next end: it is looked for once, however many blocks begin before it.
+        if end.is_none_or(|left| left > body.len()) {
+            let Some((_, after)) = body.split_once(END) else { break };
+            end = Some(after.len());
+        }
+        let after = end.and_then(|left| body.get(body.len() - left..)).unwrap_or_default();
+        if let Some(after) = after.strip_prefix(kind).and_then(|after| after.strip_prefix("-----")) {
             found.push(kind.to_owned());
             rest = after;
         }

@@ -1,11 +1,11 @@
 //! Services: fields that say nothing with others beside them.
 use super::addresses::{address, block};
-use super::each_address;
+use super::{Found, each_address};
 use crate::field::Path;
 use crate::value::{is_empty, strings, text};
 use serde_json::Value;
 
-pub(super) fn of(service: &Value, found: &mut Vec<String>) {
+pub(super) fn of(service: &Value, found: &mut Found) {
     const SPEC: Path<'static> = Path::new("spec");
     const HINTS: &str = "service.kubernetes.io/topology-aware-hints";
     let spec = &service["spec"];

@@ -1,5 +1,5 @@
 //! PersistentVolumes and claims: deprecated annotations, volume plugins that are gone, sizes that are no whole bytes.
-use super::{ROOT, fractional_bytes, nodes};
+use super::{Found, ROOT, fractional_bytes, nodes};
 use crate::field::Path;
 use crate::value::{items, text};
 use serde_json::Value;
@@ -35,7 +35,7 @@ pub(super) fn shown(plugin: &str) -> &str {
     if plugin == "storageos" { "storageOS" } else { plugin }
 }
 
-fn annotations(object: &Value, known: &[(&str, &str)], found: &mut Vec<String>) {
+fn annotations(object: &Value, known: &[(&str, &str)], found: &mut Found) {
     for (key, message) in known {
         if object["metadata"]["annotations"].get(*key).is_some() {
             found.push(format!("metadata.annotations[{key}]: {message}"));
@@ -43,7 +43,7 @@ fn annotations(object: &Value, known: &[(&str, &str)], found: &mut Vec<String>) 
     }
 }
 
-pub(super) fn of_volume(volume: &Value, found: &mut Vec<String>) {
+pub(super) fn of_volume(volume: &Value, found: &mut Found) {
     annotations(volume, &[CLASS, MOUNT_OPTIONS], found);
     let (spec, path) = (&volume["spec"], ROOT.child("spec"));
     if text(&spec["persistentVolumeReclaimPolicy"]) == "Recycle" {
@@ -60,12 +60,12 @@ pub(super) fn of_volume(volume: &Value, found: &mut Vec<String>) {
     }
 }
 
-pub(super) fn of_claim(claim: &Value, found: &mut Vec<String>) {
+pub(super) fn of_claim(claim: &Value, found: &mut Found) {
     annotations(claim, &[CLASS], found);
     of_claim_spec(&claim["spec"], &ROOT.child("spec"), found);
 }
 
-pub(super) fn of_claim_spec(spec: &Value, path: &Path<'_>, found: &mut Vec<String>) {
+pub(super) fn of_claim_spec(spec: &Value, path: &Path<'_>, found: &mut Found) {
     for list in ["requests", "limits"] {
         fractional_bytes(&spec["resources"][list], "storage", &path.child("resources").child(list), found);
     }

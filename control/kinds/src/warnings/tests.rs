@@ -192,3 +192,40 @@ fn volumes_quotas_and_secrets_have_warnings_of_their_own() {
         ["tls: failed to find any PEM data in certificate input"]
     );
 }
+
+#[test]
+fn very_many_warnings_are_cut_and_cheap() {
+    let ports = |ip: &str, hosts: i64| -> Value {
+        (0..20_000)
+            .map(|at| json!({"containerPort": 80, "protocol": "TCP", "hostPort": at % hosts, "hostIP": ip}))
+            .collect()
+    };
+    assert_eq!(pod(json!({"containers": [{"ports": ports("", 1)}]})).len(), 64);
+    assert_eq!(pod(json!({"containers": [{"ports": ports("10.0.0.1", 20_000)}]})).len(), 64);
+    let distinct: Value =
+        (1..20_000).map(|port| json!({"containerPort": 80, "protocol": "TCP", "hostPort": port})).collect();
+    assert_eq!(pod(json!({"containers": [{"ports": distinct}]})), [""; 0]);
+    let files = |path: fn(usize) -> String| -> Value { (0..20_000).map(|at| json!({"path": path(at)})).collect() };
+    let volume = |items: Value| pod(json!({"volumes": [{"name": "v", "configMap": {"name": "c", "items": items}}]}));
+    assert_eq!(volume(files(|_| "same".to_owned())).len(), 64);
+    assert_eq!(volume(files(|at| format!("{}/{}/f", at % 100, at / 100))), [""; 0]);
+    let begins = "-----BEGIN CERTIFICATE-----\n".repeat(50_000);
+    let certificate = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, begins);
+    assert_eq!(
+        created("", "Secret", json!({"type": "kubernetes.io/tls", "data": {"tls.crt": certificate}})),
+        ["tls: failed to find any PEM data in certificate input"]
+    );
+}
+
+#[test]
+fn files_collide_above_and_below_and_with_nothing_beside() {
+    let items: Value =
+        ["a/b/c", "a/b.d", "a/x", "a-", "a", "a/b"].map(|path| json!({"path": path})).into_iter().collect();
+    let found = pod(json!({"volumes": [{"name": "v", "configMap": {"name": "c", "items": items}}]}));
+    let pair =
+        |one: &str, other: &str| format!(r#"volume "v" (ConfigMap "c"): overlapping paths: "{one}" with "{other}""#);
+    assert_eq!(
+        found,
+        [pair("a", "a/b/c"), pair("a", "a/b.d"), pair("a", "a/x"), pair("a/b", "a/b/c"), pair("a/b", "a")]
+    );
+}

@@ -195,25 +195,32 @@ fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &
         }
         immutable(&spec[member], &before[member], &SPEC.child(member), errors);
     }
-    let started = !old["status"]["startTime"].is_null();
+    if !may_change_pods(old) {
+        return immutable(&spec["template"], &before["template"], &SPEC.child("template"), errors);
+    }
     let mut pods = before["template"].clone();
-    if flag(&before["suspend"]) && !started {
-        allow_scheduling_directives(&mut pods, &spec["template"]);
-    }
-    if !flag(&before["suspend"]) {
-        return immutable(&spec["template"], &pods, &SPEC.child("template"), errors);
-    }
-    // The pods of a suspended Job may be given other resources.
-    let mut now = spec["template"]["spec"].clone();
+    allow_scheduling_directives(&mut pods, &spec["template"]);
     for list in ["containers", "initContainers"] {
-        for (container, old) in items_at(&mut now, &[list]).iter_mut().zip(items(&pods["spec"][list])) {
-            crate::value::copy(container, old, "resources");
+        let now = items(&spec["template"]["spec"][list]);
+        for (container, now) in items_at(&mut pods, &["spec", list]).iter_mut().zip(now) {
+            if container["name"] == now["name"] {
+                crate::value::copy(container, now, "resources");
+            }
         }
     }
-    immutable(&now, &pods["spec"], &SPEC.child("template.spec"), errors);
+    immutable(&spec["template"]["spec"], &pods["spec"], &SPEC.child("template.spec"), errors);
 }
 
-/// A Job that is suspended and never ran may be told where to run.
+/// Pods of a suspended Job may run elsewhere and with other resources when there are none: it never started, or they are gone.
+fn may_change_pods(job: &Value) -> bool {
+    let status = &job["status"];
+    let is_suspended =
+        |condition: &Value| text(&condition["type"]) == "Suspended" && text(&condition["status"]) == "True";
+    let stopped = status["startTime"].is_null() || items(&status["conditions"]).iter().any(is_suspended);
+    flag(&job["spec"]["suspend"]) && stopped && int(&status["active"]) == 0
+}
+
+/// Makes of the template before what it may be: its pods may run elsewhere.
 fn allow_scheduling_directives(before: &mut Value, now: &Value) {
     if let Some(meta) = at(before, &["metadata"]) {
         for member in ["annotations", "labels"] {

@@ -15,7 +15,7 @@ pub(super) fn validate(node: &Structural, path: &Path<'_>, errors: &mut Errors) 
     invariants(node, Level::Root, path, &mut found);
     complete(node, node, path, path, &mut found);
     found.0.sort_by_key(ToString::to_string);
-    errors.0.extend(found.0);
+    errors.extend(found.0);
 }
 
 fn invariants(node: &Structural, level: Level, path: &Path<'_>, errors: &mut Errors) {

@@ -17,7 +17,7 @@ pub(super) fn validate(node: &Structural, schema: &Value, path: &Path<'_>, error
         let before = errors.0.len();
         metadata::validate(node, default, &path, errors);
         if errors.0.len() == before {
-            errors.0.extend(value::validate(node, default, None, &path.to_string()).0);
+            errors.extend(value::validate(node, default, None, &path.to_string()).0);
         }
         if errors.0.len() == before {
             lists::validate(node, default, &path, errors);

@@ -3,6 +3,7 @@ use crate::field::{Errors, Path};
 use crate::pod::app_armor;
 use crate::value::{entries, items, text};
 use serde_json::Value;
+use std::collections::HashSet;
 
 use super::scheduling::validate_tolerations;
 use super::volumes::validate_descending_path;
@@ -13,8 +14,8 @@ const TOLERATIONS: &str = "scheduler.alpha.kubernetes.io/tolerations";
 const SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
 const SECCOMP_OF: &str = "container.seccomp.security.alpha.kubernetes.io/";
 
-pub(super) fn validate(pod: &Value, errors: &mut Errors) {
-    let (annotations, spec, path) = (&pod["metadata"]["annotations"], &pod["spec"], Path::new("metadata.annotations"));
+/// The annotations of a Pod, or of a template, whose spec is `spec`.
+pub(super) fn validate(annotations: &Value, spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     if let Some(mirror) = annotations.get(MIRROR)
         && text(&spec["nodeName"]).is_empty()
     {
@@ -28,7 +29,7 @@ pub(super) fn validate(pod: &Value, errors: &mut Errors) {
             Err(_) => {
                 let first = tolerations.chars().next().unwrap_or_default();
                 let detail = format!("invalid character '{first}' looking for beginning of value");
-                errors.invalid(&path, TOLERATIONS, detail);
+                errors.invalid(path, TOLERATIONS, detail);
             }
         }
     }
@@ -43,10 +44,11 @@ pub(super) fn validate(pod: &Value, errors: &mut Errors) {
     for (key, profile) in entries(annotations).filter(|(key, _)| key.starts_with(SECCOMP_OF)) {
         seccomp(text(profile), &path.child(key), errors);
     }
+    let lists = ["initContainers", "containers", "ephemeralContainers"].into_iter();
+    let containers: HashSet<&str> = lists.flat_map(|list| items(&spec[list])).map(|one| text(&one["name"])).collect();
     for (key, profile) in entries(annotations) {
         let Some(container) = app_armor::container(key) else { continue };
-        let lists = ["initContainers", "containers", "ephemeralContainers"];
-        if !lists.iter().any(|list| items(&spec[*list]).iter().any(|one| text(&one["name"]) == container)) {
+        if !containers.contains(container) {
             errors.invalid(&path.key(key), container, "container not found");
         }
         if !app_armor::is_profile(text(profile)) {

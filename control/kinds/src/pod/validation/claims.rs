@@ -3,7 +3,7 @@ use crate::field::{ErrorType, Errors, Path};
 use crate::names;
 use crate::value::{items, text};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `spec.resourceClaims`; the names that containers may use.
 pub(super) fn validate<'a>(claims: &'a Value, mirror: bool, path: &Path<'_>, errors: &mut Errors) -> BTreeSet<&'a str> {
@@ -46,6 +46,7 @@ pub(super) fn validate<'a>(claims: &'a Value, mirror: bool, path: &Path<'_>, err
 /// `resources.claims` of a container.
 pub(super) fn validate_used(claims: &Value, pod: &BTreeSet<&str>, path: &Path<'_>, errors: &mut Errors) {
     let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut requests: BTreeMap<&str, usize> = BTreeMap::new();
     for (index, claim) in items(claims).iter().enumerate() {
         let (path, name, request) = (path.index(index), text(&claim["name"]), text(&claim["request"]));
         if name.is_empty() {
@@ -63,12 +64,13 @@ pub(super) fn validate_used(claims: &Value, pod: &BTreeSet<&str>, path: &Path<'_
             if seen.contains(&key) {
                 errors.duplicate(&path, key.as_str());
             } else if request.is_empty() {
-                let whole = seen.iter().filter(|other| other.split_once('/').is_some_and(|(other, _)| other == name));
-                whole.for_each(|_| errors.duplicate(&path, name));
+                (0..requests.get(name).copied().unwrap_or_default()).for_each(|_| errors.duplicate(&path, name));
+            } else {
+                *requests.entry(name).or_default() += 1;
             }
             seen.insert(key);
         }
-        if !pod.contains(name) {
+        if !pod.contains(name) && !errors.is_full() {
             let known = match pod.iter().copied().collect::<Vec<_>>().join(", ") {
                 names if names.is_empty() => " which is empty".to_owned(),
                 names => format!(": {names}"),

@@ -4,6 +4,7 @@ use crate::names::{self, NameRule};
 use crate::quantity::Quantity;
 use crate::value::{is_empty, items, text};
 use serde_json::Value;
+use std::collections::HashMap;
 
 const ENV_FIELDS: &[&str] = &[
     "metadata.name",
@@ -117,6 +118,7 @@ fn validate_file_key(source: &Value, path: &Path<'_>, errors: &mut Errors) {
 
 /// Files that variables come from lie in volumes of type emptyDir.
 pub(super) fn validate_file_volumes(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
+    let volumes: HashMap<&str, &Value> = items(&spec["volumes"]).iter().map(|one| (text(&one["name"]), one)).collect();
     for list in ["initContainers", "containers", "ephemeralContainers"] {
         let path = path.child(list);
         for (index, container) in items(&spec[list]).iter().enumerate() {
@@ -126,7 +128,7 @@ pub(super) fn validate_file_volumes(spec: &Value, path: &Path<'_>, errors: &mut 
                 let Some(name) = variable["valueFrom"]["fileKeyRef"].get("volumeName") else { continue };
                 let (path, name) = (path.index(index), text(name));
                 let path = path.child("valueFrom.fileKeyRef.volumeName");
-                match items(&spec["volumes"]).iter().rfind(|volume| text(&volume["name"]) == name) {
+                match volumes.get(name) {
                     None => errors.not_found(&path, name),
                     Some(volume) if volume["emptyDir"].is_null() => {
                         errors.invalid(&path, name, "referenced volume must be of type emptyDir");

@@ -33,13 +33,7 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     let before = &old["spec"];
     let levels = [&new["spec"]["resources"], &before["resources"]];
     if levels.iter().any(|level| !is_empty(&level["requests"]) || !is_empty(&level["limits"])) {
-        validate_kept(levels[0], levels[1], &SPEC.child("resources"), errors);
-        let level = without_updates(levels[0], levels[1]);
-        if is_empty(&level) && levels[1].is_null() {
-            crate::value::remove(&mut spec, "resources");
-        } else {
-            set(&mut spec, "resources", level);
-        }
+        validate_level(levels[0], levels[1], &mut spec, errors);
     }
     if !same_containers(&new["spec"], before, errors) {
         return;
@@ -77,6 +71,28 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
     }
     if errors.0.len() == found && !same(&spec, before) {
         errors.forbidden(&SPEC, ONLY);
+    }
+}
+
+/// The resources of the pod as a whole; in `spec` they become as they were, as far as they may change.
+fn validate_level(new: &Value, old: &Value, spec: &mut Value, errors: &mut Errors) {
+    let path = SPEC.child("resources");
+    if new.is_null() && !old.is_null() {
+        return errors.forbidden(&path, "pod-level resources cannot be removed");
+    }
+    for list in ["requests", "limits"] {
+        if entries(&old[list]).any(|(name, _)| new[list].get(name).is_none()) {
+            errors.forbidden(&path.child(list), format!("pod-level resource {list} cannot be removed"));
+        }
+    }
+    let level = without_updates(new, old);
+    if !same(&level, old) {
+        errors.forbidden(&SPEC, "only cpu and memory resources are mutable at pod-level");
+    }
+    if is_empty(&level) && old.is_null() {
+        crate::value::remove(spec, "resources");
+    } else {
+        set(spec, "resources", level);
     }
 }
 
@@ -173,6 +189,27 @@ mod tests {
         })
         .1;
         assert!(two.contains("spec.containers: Forbidden: containers may not be added or removed on resize"), "{two}");
+    }
+
+    #[test]
+    fn the_resources_of_a_pod_as_a_whole_are_told_apart() {
+        let mut old = pod();
+        old["spec"]["resources"] = json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}});
+        let message = |resources: Value| {
+            let mut new = old.clone();
+            new["spec"]["resources"] = resources;
+            kind("", "Pod").validate_update(&new, &old, Subresource::Resize).message()
+        };
+        assert_eq!(message(json!({"requests": {"cpu": "1500m"}, "limits": {"cpu": "2"}})), "[]");
+        assert!(message(Value::Null).contains("spec.resources: Forbidden: pod-level resources cannot be removed"));
+        assert!(
+            message(json!({"requests": {"cpu": "1"}}))
+                .contains("spec.resources.limits: Forbidden: pod-level resource limits cannot be removed")
+        );
+        assert!(
+            message(json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2", "hugepages-2Mi": "2Mi"}}))
+                .contains("spec: Forbidden: only cpu and memory resources are mutable at pod-level")
+        );
     }
 
     #[test]

@@ -67,8 +67,22 @@ fn is_page_multiple(name: &str, quantity: &Quantity) -> bool {
     page.is_ok_and(|page| page.value() > 0 && quantity.value() % page.value() == 0)
 }
 
+/// Whether a container or the overhead of a pod names an amount of huge pages that is no whole number of them.
+pub(super) fn has_indivisible_pages(spec: &Value) -> bool {
+    let indivisible = |amounts: &Value| {
+        let pages = entries(amounts).filter(|(name, _)| is_huge_page(name));
+        pages
+            .filter_map(|(name, amount)| Some((name, Quantity::from_value(amount).ok()?)))
+            .any(|(name, amount)| !is_page_multiple(name, &amount))
+    };
+    let mut containers =
+        ["containers", "initContainers", "ephemeralContainers"].into_iter().flat_map(|list| items(&spec[list]));
+    indivisible(&spec["overhead"])
+        || containers.any(|one| ["limits", "requests"].iter().any(|list| indivisible(&one["resources"][*list])))
+}
+
 fn validate_pages(name: &str, quantity: &Quantity, path: &Path<'_>, errors: &mut Errors) {
-    if is_huge_page(name) && !is_page_multiple(name, quantity) {
+    if is_huge_page(name) && !is_page_multiple(name, quantity) && !errors.kept().indivisible_huge_pages {
         errors.invalid(path, quantity.to_string(), format!("{quantity} is not positive integer multiple of {name}"));
     }
 }

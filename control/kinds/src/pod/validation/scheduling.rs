@@ -4,6 +4,7 @@ use crate::labels::validate_selector;
 use crate::names;
 use crate::value::{int, is_empty, items, strings, text};
 use serde_json::Value;
+use std::collections::{HashMap, HashSet};
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
@@ -133,28 +134,31 @@ fn validate_label_keys(term: &Value, list: &str, path: &Path<'_>, errors: &mut E
 /// Keys of matchLabelKeys are expressions of the selector by now: a key that was there before is there twice.
 fn validate_twice_chosen(term: &Value, path: &Path<'_>, errors: &mut Errors) {
     let (matched, selector) = (strings(&term["matchLabelKeys"]), &term["labelSelector"]);
-    let mut seen: Vec<&str> = crate::value::entries(&selector["matchLabels"]).map(|(key, _)| key).collect();
+    let last: HashMap<&str, usize> = matched.iter().enumerate().map(|(index, key)| (*key, index)).collect();
+    let mut seen: HashSet<&str> = crate::value::entries(&selector["matchLabels"]).map(|(key, _)| key).collect();
     for expression in items(&selector["matchExpressions"]) {
         let key = text(&expression["key"]);
-        if let Some(index) = matched.iter().rposition(|matched| *matched == key)
-            && seen.contains(&key)
+        if let Some(index) = last.get(key)
+            && seen.contains(key)
         {
-            errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and labelSelector");
+            errors.invalid(&path.index(*index), key, "exists in both matchLabelKeys and labelSelector");
         }
-        seen.push(key);
+        seen.insert(key);
     }
-    let mismatched = strings(&term["mismatchLabelKeys"]);
+    let mismatched: HashSet<&str> = strings(&term["mismatchLabelKeys"]).into_iter().collect();
     let path = path.child("matchLabelKeys");
     for (index, key) in matched.into_iter().enumerate().filter(|(_, key)| mismatched.contains(key)) {
         errors.invalid(&path.index(index), key, "exists in both matchLabelKeys and mismatchLabelKeys");
     }
 }
 
-pub(super) fn validate_spread(constraints: &Value, path: &Path<'_>, errors: &mut Errors) {
+pub(super) fn validate_spread<'a>(constraints: &'a Value, path: &Path<'_>, errors: &mut Errors) {
     let constraints = items(constraints);
+    let pair = |constraint: &'a Value| (text(&constraint["topologyKey"]), text(&constraint["whenUnsatisfiable"]));
+    let last: HashMap<_, _> = constraints.iter().map(pair).zip(0..).collect();
     for (index, constraint) in constraints.iter().enumerate() {
         let path = path.index(index);
-        let (topology, action) = (text(&constraint["topologyKey"]), text(&constraint["whenUnsatisfiable"]));
+        let (topology, action) = pair(constraint);
         if int(&constraint["maxSkew"]) <= 0 {
             errors.invalid(&path.child("maxSkew"), int(&constraint["maxSkew"]), "must be greater than zero");
         }
@@ -164,9 +168,7 @@ pub(super) fn validate_spread(constraints: &Value, path: &Path<'_>, errors: &mut
         if !matches!(action, "DoNotSchedule" | "ScheduleAnyway") {
             errors.not_supported(&path.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
         }
-        let repeated =
-            |other: &Value| text(&other["topologyKey"]) == topology && text(&other["whenUnsatisfiable"]) == action;
-        if constraints[index + 1..].iter().any(repeated) {
+        if last.get(&(topology, action)).is_some_and(|last| *last > index) {
             errors.duplicate(&path.child("{topologyKey, whenUnsatisfiable}"), format!("{{{topology}, {action}}}"));
         }
         let domains = &constraint["minDomains"];
@@ -239,7 +241,7 @@ pub(super) fn validate_only_added_tolerations(new: &Value, old: &Value, path: &P
         crate::value::remove(&mut toleration, "tolerationSeconds");
         toleration
     };
-    let kept: Vec<Value> = items(new).iter().map(without_seconds).collect();
+    let kept: HashSet<Value> = items(new).iter().map(without_seconds).collect();
     if items(old).iter().any(|toleration| !kept.contains(&without_seconds(toleration))) {
         errors.push(
             ErrorType::Forbidden,

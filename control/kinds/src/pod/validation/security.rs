@@ -40,7 +40,8 @@ pub(super) fn validate_pod(spec: &Value, path: &Path<'_>, errors: &mut Errors) {
     validate_app_armor(context, &path_context, errors);
     policy("supplementalGroupsPolicy", &["Merge", "Strict"], errors);
     // MountOption waits for the feature gate SELinuxMount.
-    policy("seLinuxChangePolicy", &["Recursive"], errors);
+    let kept = errors.kept().se_linux_change_policy;
+    policy("seLinuxChangePolicy", if kept { &["MountOption", "Recursive"] } else { &["Recursive"] }, errors);
 }
 
 /// What a pod with a user namespace of its own may not share with its host.

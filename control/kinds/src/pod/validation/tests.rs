@@ -298,3 +298,55 @@ fn an_ended_container_stays_ended() {
         "[status.qosClass: Invalid value: \"Guaranteed\": field is immutable, status.containerStatuses[0].state: Forbidden: may not be transitioned to non-terminated state]"
     );
 }
+
+#[test]
+fn very_many_unknown_claims_are_refused_at_once() {
+    let used: Vec<Value> = (0..10_000).map(|at| json!({"name": format!("unknown-{at}")})).collect();
+    let known: Vec<Value> =
+        (0..10_000).map(|at| json!({"name": format!("c-{at}"), "resourceClaimName": "x"})).collect();
+    let message = create(
+        json!({"resourceClaims": known, "containers": [{"name": "c", "image": "i", "resources": {"claims": used}}]}),
+    );
+    assert!(message.contains("must be one of the names in pod.spec.resourceClaims: c-0, "));
+    assert!(message.len() < 2 << 20, "{}", message.len());
+}
+
+#[test]
+fn a_claim_is_used_whole_or_by_its_requests() {
+    let claims = json!([{"name": "a", "request": "x"}, {"name": "a", "request": "y"}, {"name": "a"}]);
+    let at = "spec.containers[0].resources.claims";
+    let errors = kind("", "Pod")
+        .validate_create(&pod(json!({"resourceClaims": [{"name": "a", "resourceClaimName": "r"}],
+        "containers": [{"name": "c", "image": "i", "resources": {"claims": claims}}]})));
+    let fields: Vec<&str> = errors.0.iter().map(|error| error.field.as_str()).collect();
+    assert_eq!(fields, [format!("{at}[2]"), format!("{at}[2]")]);
+}
+
+#[test]
+fn annotations_of_templates_are_checked_as_those_of_pods() {
+    let template = json!({"metadata": {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "much"}}, "spec": pod(json!({}))["spec"]});
+    let errors = kind("", "PodTemplate")
+        .validate_create(&json!({"metadata": {"name": "t", "namespace": "n"}, "template": template}));
+    assert_eq!(
+        errors.message(),
+        "template.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: \"much\": must be a 32bit integer"
+    );
+}
+
+#[test]
+fn what_would_be_refused_today_stays_where_it_is() {
+    let plain = pod(json!({}));
+    let old = pod(
+        json!({"securityContext": {"seLinuxChangePolicy": "MountOption"}, "containers": [{"name": "c", "image": "i",
+        "resources": {"requests": {"cpu": "1", "hugepages-2Mi": "3Mi"}, "limits": {"cpu": "1", "hugepages-2Mi": "3Mi"}}}]}),
+    );
+    let refused = kind("", "Pod").validate_create(&old).message();
+    assert!(
+        refused.contains("supported values: \"Recursive\"") && refused.contains("multiple of hugepages-2Mi"),
+        "{refused}"
+    );
+    let mut new = old.clone();
+    new["metadata"]["labels"] = json!({"x": "y"});
+    assert_eq!(update(&new, &old), "[]");
+    assert!(update(&old, &plain).contains("supported values: \"Recursive\""));
+}

@@ -8,6 +8,7 @@ use crate::names;
 use crate::net::validate_ip;
 use crate::value::{copy, entries, go_quote, int, is_empty, items, items_at, same, text};
 use serde_json::{Value, json};
+use std::collections::{HashMap, HashSet};
 
 pub(in crate::pod) fn validate_update(new: &Value, old: &Value, subresource: Subresource, errors: &mut Errors) {
     match subresource {
@@ -45,8 +46,9 @@ fn validate_spec_update(new: &Value, old: &Value, errors: &mut Errors) {
     }
     validate_only_added_tolerations(&spec["tolerations"], &before["tolerations"], &SPEC.child("tolerations"), errors);
     let gates = SPEC.child("schedulingGates");
+    let closed: HashSet<&str> = items(&before["schedulingGates"]).iter().map(|old| text(&old["name"])).collect();
     for (index, gate) in items(&spec["schedulingGates"]).iter().enumerate() {
-        if !items(&before["schedulingGates"]).iter().any(|old| old["name"] == gate["name"]) {
+        if !closed.contains(text(&gate["name"])) {
             let detail = format!("only deletion is allowed, but found new scheduling gate '{}'", text(&gate["name"]));
             errors.forbidden(&gates.index(index).child("name"), detail);
         }
@@ -152,9 +154,10 @@ fn validate_mirror(new: &Value, old: &Value, errors: &mut Errors) {
 fn validate_ephemeral(new: &Value, old: &Value, errors: &mut Errors) {
     validate_pod(new, errors);
     let path = SPEC.child("ephemeralContainers");
+    let containers = by_name(&new["spec"]["ephemeralContainers"]);
     for before in items(&old["spec"]["ephemeralContainers"]) {
         let name = go_quote(text(&before["name"]));
-        match items(&new["spec"]["ephemeralContainers"]).iter().find(|now| now["name"] == before["name"]) {
+        match containers.get(text(&before["name"])) {
             None => errors.forbidden(&path, format!("existing ephemeral containers {name} may not be removed\n")),
             Some(now) if !same(now, before) => {
                 let changes = difference(now, before, "ephemeralContainers");
@@ -163,6 +166,11 @@ fn validate_ephemeral(new: &Value, old: &Value, errors: &mut Errors) {
             Some(_) => {}
         }
     }
+}
+
+/// The items of a list by their names, the first of each name.
+fn by_name(list: &Value) -> HashMap<&str, &Value> {
+    items(list).iter().rev().map(|item| (text(&item["name"]), item)).collect()
 }
 
 fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
@@ -203,17 +211,16 @@ fn validate_status(new: &Value, old: &Value, errors: &mut Errors) {
 
 /// Each is one of the pod's claims, once.
 fn validate_claim_statuses(pod: &Value, path: &Path<'_>, errors: &mut Errors) {
-    let mut seen = Vec::new();
+    let (claims, mut seen) = (by_name(&pod["spec"]["resourceClaims"]), HashSet::new());
     for (index, status) in items(&pod["status"]["resourceClaimStatuses"]).iter().enumerate() {
         let (path, name) = (path.index(index), text(&status["name"]));
-        if !items(&pod["spec"]["resourceClaims"]).iter().any(|claim| text(&claim["name"]) == name) {
+        if !claims.contains_key(name) {
             let detail = "must match the name of an entry in `spec.resourceClaims`";
             errors.invalid(&path.child("name"), name, detail);
         }
-        if seen.contains(&name) {
+        if !seen.insert(name) {
             errors.duplicate(&path.child("name"), name);
         }
-        seen.push(name);
         if let Some(claim) = status["resourceClaimName"].as_str() {
             errors.invalid_each(&path.child("resourceClaimName"), claim, names::dns1123_subdomain(claim));
         }
@@ -223,16 +230,16 @@ fn validate_claim_statuses(pod: &Value, path: &Path<'_>, errors: &mut Errors) {
 /// A container that has ended for good stays ended.
 fn validate_transitions(new: &Value, old: &Value, errors: &mut Errors) {
     let path = Path::new("status.containerStatuses");
+    let (containers, statuses) = (by_name(&old["spec"]["containers"]), by_name(&new["status"]["containerStatuses"]));
     for (index, before) in items(&old["status"]["containerStatuses"]).iter().enumerate() {
         let terminated = &before["state"]["terminated"];
-        let container = items(&old["spec"]["containers"]).iter().find(|container| container["name"] == before["name"]);
+        let name = text(&before["name"]);
         if terminated.is_null()
-            || container.is_some_and(|container| may_restart(container, old, int(&terminated["exitCode"])))
+            || containers.get(name).is_some_and(|container| may_restart(container, old, int(&terminated["exitCode"])))
         {
             continue;
         }
-        let now = items(&new["status"]["containerStatuses"]).iter().find(|now| now["name"] == before["name"]);
-        if now.is_some_and(|now| now["state"]["terminated"].is_null()) {
+        if statuses.get(name).is_some_and(|now| now["state"]["terminated"].is_null()) {
             errors.forbidden(&path.index(index).child("state"), "may not be transitioned to non-terminated state");
         }
     }

@@ -74,6 +74,36 @@ fn the_template_is_fixed_unless_the_job_is_suspended() {
     );
 }
 
+/// As `shouldAllowMutablePodTemplate` has it.
+#[test]
+fn the_pods_of_a_suspended_job_change_only_when_there_are_none() {
+    let rules = kind("batch", "Job");
+    let outcome = |status: Value, change: fn(&mut Value)| {
+        let mut old = job(json!({"suspend": true}));
+        old["status"] = status;
+        let mut new = old.clone();
+        change(&mut new["spec"]["template"]);
+        rules
+            .validate_update(&new, &old, Subresource::None)
+            .0
+            .iter()
+            .map(|error| error.field.clone())
+            .collect::<Vec<_>>()
+    };
+    let stopped =
+        || json!({"startTime": "2026-01-01T00:00:00Z", "conditions": [{"type": "Suspended", "status": "True"}]});
+    let elsewhere = |pods: &mut Value| pods["spec"]["nodeSelector"] = json!({"a": "b"});
+    let larger = |pods: &mut Value| pods["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "1"}});
+    let annotated = |pods: &mut Value| pods["metadata"]["annotations"] = json!({"a": "b"});
+    let image = |pods: &mut Value| pods["spec"]["containers"][0]["image"] = "other".into();
+    for change in [elsewhere, larger, annotated] {
+        assert_eq!(outcome(stopped(), change), [""; 0]);
+        assert_eq!(outcome(json!({"startTime": "2026-01-01T00:00:00Z"}), change), ["spec.template"]);
+        assert_eq!(outcome(json!({"active": 1}), change), ["spec.template"]);
+    }
+    assert_eq!(outcome(stopped(), image), ["spec.template.spec"]);
+}
+
 #[test]
 fn the_row_shows_progress() {
     let mut object = job(json!({}));
