@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::server::danger::ClientCertVerifier;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::BufWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +25,9 @@ use crate::wire::BoxError;
 const PATIENCE: Duration = Duration::from_secs(32);
 /// After the listener was told to stop, requests in flight may take this long.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a connection may be silent before its client is asked whether it is still there, and then between two questions: the
+/// sessions of clients that vanished end.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What is sent at once: the frames of many streams in few TLS records and system calls.
 const SEND_BUFFER: usize = 64 << 10;
 /// Streams of one HTTP/2 connection (client-go and kubelets keep many watches on one).
@@ -70,8 +74,16 @@ impl ApiServer {
     }
 }
 
+fn keep_alive(stream: &TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&keepalive) {
+        tracing::debug!(%error, "a connection without keepalive");
+    }
+}
+
 async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcceptor, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
+    keep_alive(&stream);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
     let certificate = chain.map(|chain| Certificate(server.certificates().certified(chain)));
@@ -110,4 +122,23 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_of_clients_that_vanished_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        keep_alive(&stream);
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(
+            (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
+            (KEEPALIVE, KEEPALIVE)
+        );
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -28,6 +28,9 @@ use crate::wire::{self, Body};
 
 /// Options of exec and attach, as the API and as kubelets name them.
 const STREAMS: &[(&str, &str)] = &[("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")];
+
+/// What is passed on of the body of a kubelet's refusal.
+const WORDS: usize = 64 << 10;
 
 /// Who asks is our business, not the kubelet's.
 const DROPPED: &[HeaderName] = &[header::AUTHORIZATION, header::HOST, header::CONTENT_LENGTH];
@@ -75,8 +78,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let mut response = kubelet.send(request, call.closing.clone()).await.map_err(|e| unreachable(&e))?;
     let upgraded = response.extensions_mut().remove::<OnUpgrade>();
     let Some(upstream) = upgraded.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) else {
-        // The kubelet's own words, as it put them.
-        return Ok(response);
+        return refusal(response).await;
     };
     if let Some(protocol) = tunnelled {
         let answer = accept(call, &format!("{}{protocol}", tunnel::PREFIX))?;
@@ -126,10 +128,39 @@ fn speak_spdy(request: &mut Request<Full<Bytes>>, protocol: &str) -> Result<(), 
     Ok(())
 }
 
+/// A kubelet that does not change the protocol: its own words, and nothing else of it. What is no refusal (a redirect, above all) is
+/// not for the client, who might follow it with its own credentials.
+async fn refusal(response: Response<Body>) -> Result<Response<Body>, Status> {
+    let code = response.status();
+    if code.as_u16() < 400 {
+        return Err(Status::internal(format!("invalid upgrade response: status code {}", code.as_u16())));
+    }
+    let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+    let mut answer = Response::new(wire::full(beginning(response.into_body()).await));
+    *answer.status_mut() = code;
+    if let Some(content_type) = content_type {
+        answer.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    Ok(answer)
+}
+
 /// What a kubelet that refuses says.
 async fn words(response: Response<Body>) -> String {
-    let text = wire::read(response.into_body()).await.unwrap_or_default();
+    let text = beginning(response.into_body()).await;
     String::from_utf8_lossy(&text).trim().to_owned()
+}
+
+/// The body up to [`WORDS`], or as far as it came.
+async fn beginning(mut body: Body) -> Vec<u8> {
+    let mut read = Vec::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        let Ok(data) = frame.into_data() else { continue };
+        read.extend(data.iter().take(WORDS - read.len()));
+        if read.len() == WORDS {
+            break;
+        }
+    }
+    read
 }
 
 /// What the kubelet is asked.
@@ -162,4 +193,27 @@ fn with_query(path: String, query: &str) -> String {
 fn passed_on(headers: &HeaderMap) -> HeaderMap {
     let kept = |name: &HeaderName| !DROPPED.contains(name) && !name.as_str().starts_with("impersonate-");
     headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(code: u16, body: Vec<u8>) -> Response<Body> {
+        let response =
+            Response::builder().status(code).header("content-type", "text/plain").header("location", "/away");
+        response.header("set-cookie", "a=b").body(wire::full(body)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_kubelet_sends_clients_nowhere() {
+        for code in [200, 302, 307] {
+            let status = refusal(answer(code, Vec::new())).await.unwrap_err();
+            assert!(status.message.contains(&format!("invalid upgrade response: status code {code}")), "{status:?}");
+        }
+        let refused = refusal(answer(404, vec![b'x'; WORDS + 1])).await.unwrap();
+        let names: Vec<&str> = refused.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!((refused.status().as_u16(), names.as_slice()), (404, ["content-type"].as_slice()));
+        assert_eq!(refused.into_body().collect().await.unwrap().to_bytes().len(), WORDS);
+    }
 }

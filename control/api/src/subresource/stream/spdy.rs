@@ -13,8 +13,10 @@ const RST_STREAM: u8 = 3;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const FIN: u8 = 1;
-/// Bytes in one frame.
+/// Bytes in one frame that is sent.
 const CHUNK: usize = 32 << 10;
+/// Bytes in one frame that is read: runtimes write as much as one read gave them, 32 KiB.
+const LONGEST: u32 = 1 << 20;
 
 /// What comes from the runtime.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub async fn read<R: AsyncRead + Unpin>(io: &mut R) -> io::Result<Frame> {
     io.read_exact(&mut head).await?;
     let word = |bytes: &[u8]| bytes.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte));
     let length = word(&head[5..8]);
+    if length > LONGEST {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a frame of {length} bytes")));
+    }
     let mut payload = Vec::new();
     io.take(u64::from(length)).read_to_end(&mut payload).await?;
     if payload.len() < usize::try_from(length).unwrap_or(usize::MAX) {
@@ -162,5 +167,13 @@ mod tests {
         assert_eq!(read(&mut rest).await.unwrap(), data(b"", true));
         assert_eq!(read(&mut rest).await.unwrap(), Frame::Ping(7));
         assert!(read(&mut rest).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_is_too_long_is_not_read() {
+        let frame = [&[0, 0, 0, 5, 0, 0x10, 0, 1][..], &vec![0; LONGEST as usize + 1]].concat();
+        assert_eq!(read(&mut frame.as_slice()).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let frame = [&[0, 0, 0, 5, 0, 0x10, 0, 0][..], &vec![0; LONGEST as usize]].concat();
+        assert!(read(&mut frame.as_slice()).await.is_ok());
     }
 }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::websocket::{self, Message};
@@ -30,6 +30,11 @@ const STDERR: u8 = 2;
 const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 const CLOSE: u8 = 255;
+
+/// What is taken of the runtime's word on how it ended.
+const OUTCOME: usize = 64 << 10;
+/// Pings of the runtime that wait for their answers; more get none.
+const PINGS: usize = 8;
 
 /// What the client wants to be connected with.
 #[derive(Debug, Clone, Copy)]
@@ -101,9 +106,11 @@ pub async fn run(
         to_runtime.open(stream_of(channel), "streamtype", name).await?;
     }
     let (writer, to_runtime) = (Arc::new(Mutex::new(writer)), Arc::new(Mutex::new(to_runtime)));
+    let (pings, asked) = mpsc::channel(PINGS);
     tokio::select! {
         result = up(&mut reader, &writer, &to_runtime, streams) => result,
-        result = down(&mut from_runtime, &writer, &to_runtime) => result,
+        result = down(&mut from_runtime, &writer, pings) => result,
+        Err(error) = answer(asked, &to_runtime) => Err(error),
         () = closing.cancelled() => writer.lock().await.close().await,
     }
 }
@@ -161,24 +168,34 @@ where
     }
 }
 
+/// Answers the runtime's pings, by itself: reading from the runtime may not wait for what is written to it.
+async fn answer<V>(mut pings: mpsc::Receiver<u32>, to_runtime: &Mutex<spdy::Writer<V>>) -> io::Result<()>
+where
+    V: AsyncWrite + Unpin,
+{
+    while let Some(id) = pings.recv().await {
+        to_runtime.lock().await.ping(id).await?;
+    }
+    Ok(())
+}
+
 /// From the runtime to the client, until the runtime has said how it ended.
-async fn down<R, W, V>(
+async fn down<R, W>(
     from_runtime: &mut R,
     writer: &Mutex<websocket::Writer<W>>,
-    to_runtime: &Mutex<spdy::Writer<V>>,
+    pings: mpsc::Sender<u32>,
 ) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
-    V: AsyncWrite + Unpin,
 {
     let mut outcome = Vec::new();
     loop {
         match spdy::read(from_runtime).await {
             Ok(spdy::Frame::Data { stream, bytes, last }) => match channel_of(stream) {
                 Some(ERROR) => {
-                    outcome.extend(bytes);
-                    if last {
+                    outcome.extend(bytes.iter().take(OUTCOME - outcome.len()));
+                    if last || outcome.len() == OUTCOME {
                         break;
                     }
                 }
@@ -186,7 +203,10 @@ where
                 _ => {}
             },
             Ok(spdy::Frame::Reset { stream }) if stream == stream_of(ERROR) => break,
-            Ok(spdy::Frame::Ping(id)) => to_runtime.lock().await.ping(id).await?,
+            Ok(spdy::Frame::Ping(id)) => {
+                // One that finds no place is not answered: a peer that asks so often hears of us anyway.
+                let _ = pings.try_send(id);
+            }
             Ok(spdy::Frame::GoAway) | Err(_) => break,
             Ok(_) => {}
         }
@@ -233,10 +253,9 @@ mod tests {
         runtime.data(stream_of(STDOUT), b"out", false).await.unwrap();
         runtime.data(stream_of(ERROR), b"{\"status\":\"Success\"}", true).await.unwrap();
         let run = async |mut sent: &[u8]| {
-            let (mut client, mut pings) = (Vec::new(), Vec::new());
+            let mut client = Vec::new();
             let writer = Mutex::new(websocket::Writer::new(&mut client));
-            let to_runtime = Mutex::new(spdy::Writer::new(&mut pings));
-            down(&mut sent, &writer, &to_runtime).await.unwrap();
+            down(&mut sent, &writer, mpsc::channel(1).0).await.unwrap();
             drop(writer);
             client
         };
@@ -244,5 +263,42 @@ mod tests {
         assert_eq!(run(&sent).await, expected.concat());
         let lost = run(&sent[..11]).await;
         assert!(String::from_utf8_lossy(&lost).contains("\"reason\":\"InternalError\""), "{lost:?}");
+    }
+
+    #[tokio::test]
+    async fn a_runtime_with_too_much_to_say_is_cut_short() {
+        let mut sent = Vec::new();
+        let mut runtime = spdy::Writer::new(&mut sent);
+        runtime.data(stream_of(ERROR), &vec![b'e'; OUTCOME + 1], false).await.unwrap();
+        runtime.data(stream_of(STDOUT), b"late", false).await.unwrap();
+        let mut client = Vec::new();
+        let writer = Mutex::new(websocket::Writer::new(&mut client));
+        down(&mut sent.as_slice(), &writer, mpsc::channel(1).0).await.unwrap();
+        drop(writer);
+        let head = [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1, ERROR];
+        assert_eq!((&client[..11], client.len()), (&head[..], head.len() + OUTCOME + 4));
+    }
+
+    #[tokio::test]
+    async fn output_is_read_while_nothing_can_be_written_to_the_runtime() {
+        let mut sent = Vec::new();
+        let mut runtime = spdy::Writer::new(&mut sent);
+        for id in 0..20 {
+            runtime.ping(id).await.unwrap();
+        }
+        runtime.data(stream_of(ERROR), b"{}", true).await.unwrap();
+        let (blocked, _never_read) = tokio::io::duplex(1);
+        let to_runtime = Mutex::new(spdy::Writer::new(blocked));
+        let mut client = Vec::new();
+        let writer = Mutex::new(websocket::Writer::new(&mut client));
+        let (pings, asked) = mpsc::channel(PINGS);
+        let mut sent = sent.as_slice();
+        tokio::select! {
+            result = down(&mut sent, &writer, pings) => result.unwrap(),
+            Err(error) = answer(asked, &to_runtime) => panic!("{error}"),
+            () = tokio::time::sleep(std::time::Duration::from_secs(5)) => panic!("reading waits for writing"),
+        }
+        drop(writer);
+        assert_eq!(client[..5], [0x82, 3, ERROR, b'{', b'}']);
     }
 }
