@@ -12,18 +12,22 @@ use crate::spec::{PodLimits, cgroup_parent, pod_limits};
 /// The v1 controllers that a pod's group is made in.
 const V1: [&str; 3] = ["cpu", "memory", "pids"];
 
-/// Makes the pod's group and sets its limits.
+/// Makes the pod's group with the limits of all its containers.
 pub fn create(config: &CgroupConfig, pod: &Pod) {
+    limit(config, pod, &pod_limits(pod));
+}
+
+/// Makes the pod's group, if it is not there, and sets its limits. What shall not be limited (any more) is left as it is.
+pub fn limit(config: &CgroupConfig, pod: &Pod, limits: &PodLimits) {
     // systemd makes its slices itself, when the runtime asks for the first container.
     if config.systemd {
         return;
     }
-    let limits = pod_limits(pod);
     let group = cgroup_parent(config, pod);
     let result = if is_v2(&config.mount) {
-        create_v2(&config.mount, &group, &limits)
+        create_v2(&config.mount, &group, limits)
     } else {
-        create_v1(&config.mount, &group, &limits)
+        create_v1(&config.mount, &group, limits)
     };
     if let Err(error) = result {
         tracing::warn!(%error, group, "the pod's cgroup is not limited");

@@ -1,5 +1,6 @@
 //! What all parts of one kubelet share.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::objects::{Objects, Services};
 use crate::pod;
 use crate::pods::Known;
 use crate::spec::ResolvConf;
-use crate::state::resize::{Amount, Room, requests};
+use crate::state::resize::{Amount, Room, used};
 use crate::turns::Turns;
 use crate::volumes::Tokens;
 
@@ -39,6 +40,8 @@ pub struct Kubelet {
     pub machine: Machine,
     /// The pods that the API server has given this node.
     pub known: Known,
+    /// What is allocated to each pod, by UID.
+    pub allocated: Mutex<HashMap<String, Amount>>,
     /// Turns at making and taking down sandboxes with their networks.
     pub sandbox_turns: Turns,
     pub health: watch::Sender<RuntimeHealth>,
@@ -81,17 +84,12 @@ impl Kubelet {
         }
     }
 
-    /// What the node can give, and what its pods but this one ask for.
-    pub fn room(&self, uid: &str) -> Room {
+    /// What the node can give, and what its pods but this one have of it.
+    pub fn room(&self, uid: &str, allocated: &HashMap<String, Amount>) -> Room {
         let (cpu, memory) = self.machine.allocatable(&self.config);
-        let mut room = Room { capacity: Amount { cpu, memory }, used: Amount::default() };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        for pod in known.values().filter(|pod| pod::uid(pod) != uid && !pod::is_terminal(pod)) {
-            let requests = requests(pod);
-            room.used.cpu += requests.cpu;
-            room.used.memory += requests.memory;
-        }
-        room
+        let others = known.values().filter(|pod| pod::uid(pod) != uid && !pod::is_terminal(pod));
+        Room { capacity: Amount { cpu, memory }, used: used(others.map(Arc::as_ref), allocated) }
     }
 
     /// The node's resolver configuration.

@@ -67,6 +67,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), KubeletE
         services,
         tokens: volumes::Tokens::new(client),
         known: pods::Known::default(),
+        allocated: Mutex::default(),
         sandbox_turns: turns::Turns::for_processors(machine.cpus),
         machine,
         health: watch::channel(kubelet::RuntimeHealth::default()).0,

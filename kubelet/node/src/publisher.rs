@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::pod;
+use crate::pods::Known;
 use crate::watches::Reconnected;
 use crate::within::{CALL, still_has, within};
 use merge_patch::difference;
@@ -39,12 +40,13 @@ pub struct Publisher {
 
 impl Publisher {
     /// Starts from what the API server has.
-    pub fn start(client: kube::Client, pod: &Pod, reconnected: Reconnected) -> Self {
+    pub fn start(client: kube::Client, pod: &Pod, known: Known, reconnected: Reconnected) -> Self {
         let (wanted, receiver) = watch::channel(Wanted::default());
         let (done, sent) = watch::channel(0);
         let api = Api::namespaced(client, pod::namespace(pod));
         let sender = Sender {
             api,
+            known,
             name: pod::name(pod).to_owned(),
             uid: pod::uid(pod).to_owned(),
             base: serde_json::to_value(pod::status(pod)).unwrap_or_default(),
@@ -89,6 +91,7 @@ fn version(pod: &Pod) -> u64 {
 
 struct Sender {
     api: Api<Pod>,
+    known: Known,
     name: String,
     uid: String,
     /// The status as the API server has it.
@@ -143,7 +146,7 @@ impl Sender {
                     // node's, the node may not even ask.
                     Err(kube::Error::Api(answer))
                         if matches!(answer.code, 403 | 409)
-                            && still_has(&self.api, &self.name, &self.uid).await.is_ok_and(|has| !has) =>
+                            && still_has(&self.api, &self.known, &self.name, &self.uid).await.is_ok_and(|has| !has) =>
                     {
                         return;
                     }

@@ -9,7 +9,7 @@ mod plan;
 pub mod resize;
 mod status;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ResourceRequirements;
@@ -74,6 +74,29 @@ impl Record {
     /// When it ended; when it was created if it never ran.
     pub fn ended(&self) -> Timestamp {
         timestamp(if self.finished_at > 0 { self.finished_at } else { self.created_at })
+    }
+}
+
+#[cfg(test)]
+impl Record {
+    /// A container that runs since the first moment.
+    pub fn running(id: &str, name: &str) -> Self {
+        Self {
+            id: id.into(),
+            name: name.into(),
+            sandbox: String::new(),
+            restart_count: 0,
+            state: RunState::Running,
+            created_at: 1,
+            started_at: 1,
+            finished_at: 0,
+            exit_code: 0,
+            reason: String::new(),
+            message: String::new(),
+            image: String::new(),
+            image_id: String::new(),
+            hash: String::new(),
+        }
     }
 }
 
@@ -145,6 +168,8 @@ pub struct Memory {
     pub allocated: HashMap<String, ResourceRequirements>,
     /// By container id: what the runtime was told.
     pub actuated: HashMap<String, ResourceRequirements>,
+    /// By id: containers that were stopped to be started with other resources, whatever they end with.
+    pub resize_kills: HashSet<String>,
     /// A change of resources that waits, and why.
     pub resize_pending: Option<Waiting>,
     /// What the runtime says against a change.

@@ -7,7 +7,7 @@ mod resize;
 mod start;
 mod stop;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -20,7 +20,7 @@ use crate::observe::Observer;
 use crate::pod;
 use crate::probes::{Finding, ProbeKind, Probes};
 use crate::publisher::Publisher;
-use crate::state::resize::{Change, allocate, summary};
+use crate::state::resize::{Change, allocate, requests, summary};
 use crate::state::{self, Memory, Observed, Reporter, Waiting, plan};
 use crate::volumes::Paths;
 
@@ -102,7 +102,12 @@ impl Worker {
         let (sender, updates) = watch::channel(update);
         let (probes, findings) = Probes::new(kubelet.clone());
         let worker = Self {
-            publisher: Publisher::start(kubelet.config.client.clone(), &pod, kubelet.reconnected.subscribe()),
+            publisher: Publisher::start(
+                kubelet.config.client.clone(),
+                &pod,
+                kubelet.known.clone(),
+                kubelet.reconnected.subscribe(),
+            ),
             reporter: Reporter { node_ips: kubelet.node_ips() },
             kubelet,
             updates,
@@ -200,7 +205,16 @@ impl Worker {
     /// The pod with the resources that the node gives it.
     fn allocate(&mut self, desired: &Arc<Pod>) -> Arc<Pod> {
         let kubelet = self.kubelet.clone();
-        let (pod, change) = allocate(desired, &mut self.memory, || kubelet.room(pod::uid(desired)));
+        let (pod, change) = {
+            // One at a time: two may not be given the same room.
+            let mut all = kubelet.allocated.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = kubelet.known.read().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|uid, _| known.contains_key(uid));
+            drop(known);
+            let (pod, change) = allocate(desired, &mut self.memory, || kubelet.room(pod::uid(desired), &all));
+            all.insert(pod::uid(desired).to_owned(), requests(&pod));
+            (pod, change)
+        };
         let about = || pod::reference(desired);
         match change {
             None => {}

@@ -14,12 +14,12 @@ const MAX_SHARES: i64 = 262_144;
 
 /// cgroup v1 `cpu.shares` of a request in thousandths of a processor.
 pub fn shares(milli_cpu: i64) -> i64 {
-    if milli_cpu == 0 { MIN_SHARES } else { (milli_cpu * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES) }
+    if milli_cpu == 0 { MIN_SHARES } else { (milli_cpu.saturating_mul(1024) / 1000).clamp(MIN_SHARES, MAX_SHARES) }
 }
 
 /// `cpu.cfs_quota_us` of a limit in thousandths of a processor.
 pub fn quota(milli_cpu: i64) -> i64 {
-    (milli_cpu * PERIOD / 1000).max(MIN_QUOTA)
+    (milli_cpu.saturating_mul(PERIOD) / 1000).max(MIN_QUOTA)
 }
 
 struct Amounts {
@@ -72,6 +72,18 @@ pub struct PodLimits {
     pub memory_limit: Option<i64>,
 }
 
+impl PodLimits {
+    /// Of each resource the greater of two limits; none is greater than any.
+    pub fn most(&self, other: &Self) -> Self {
+        let most = |a: Option<i64>, b: Option<i64>| Some(a?.max(b?));
+        Self {
+            cpu_shares: self.cpu_shares.max(other.cpu_shares),
+            cpu_quota: most(self.cpu_quota, other.cpu_quota),
+            memory_limit: most(self.memory_limit, other.memory_limit),
+        }
+    }
+}
+
 /// Sums over the containers; init containers run one after the other and count with their largest.
 pub fn pod_limits(pod: &Pod) -> PodLimits {
     let all: Vec<Amounts> = pod::containers(pod)
@@ -85,11 +97,11 @@ pub fn pod_limits(pod: &Pod) -> PodLimits {
         .map(|container| amounts(container.resources.as_ref()))
         .collect();
     let sum = |of: fn(&Amounts) -> Option<i64>| {
-        let sum: Option<i64> = all.iter().map(of).sum();
+        let sum: Option<i64> = all.iter().map(of).try_fold(0, |sum: i64, amount| Some(sum.saturating_add(amount?)));
         let largest: Option<i64> = inits.iter().map(of).try_fold(0, |largest, amount| Some(largest.max(amount?)));
         Some(sum?.max(largest?))
     };
-    let requests: i64 = all.iter().filter_map(|amounts| amounts.cpu_request).sum();
+    let requests = all.iter().filter_map(|amounts| amounts.cpu_request).fold(0, i64::saturating_add);
     let requests = inits.iter().filter_map(|amounts| amounts.cpu_request).fold(requests, i64::max);
     PodLimits {
         cpu_shares: if qos(pod) == Qos::BestEffort { MIN_SHARES } else { shares(requests) },

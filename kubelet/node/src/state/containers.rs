@@ -73,13 +73,14 @@ fn status(
     if let Some(previous) = previous.filter(|record| record.state == RunState::Exited) {
         status.last_state = Some(state_of(previous));
     }
+    // What a running container has, and what another would have. Empty ones are told, too: they say that the node knows of resizing.
+    let actuated = memory.actuated.get(&record.id).filter(|_| record.state == RunState::Running);
+    status.resources = Some(actuated.or(container.resources.as_ref()).cloned().unwrap_or_default());
+    status.allocated_resources = container.resources.as_ref().and_then(|resources| resources.requests.clone());
     if record.state == RunState::Running {
         let (started, ready) = running_verdict(container, record, memory, old);
         status.started = Some(started);
         status.ready = ready;
-        let resources = memory.actuated.get(&record.id).or(container.resources.as_ref());
-        status.resources = resources.cloned().filter(|resources| *resources != Default::default());
-        status.allocated_resources = container.resources.as_ref().and_then(|resources| resources.requests.clone());
     } else if let Some(waiting) = memory.waiting.get(&container.name).filter(|_| !terminating) {
         // A container that is to be started again is waiting; how it ended moves to lastState.
         if record.state == RunState::Exited {
@@ -212,4 +213,20 @@ fn volume_mounts(container: &Container) -> Option<Vec<VolumeMountStatus>> {
         ..VolumeMountStatus::default()
     };
     Some(mounts.iter().map(status).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_are_told_even_if_there_are_none() {
+        let pod: Pod =
+            serde_json::from_value(serde_json::json!({ "spec": { "containers": [{ "name": "c" }, { "name": "d" }] } }))
+                .unwrap();
+        let observed = Observed { sandboxes: Vec::new(), containers: vec![Record::running("1", "c")] };
+        let statuses = statuses(&pod, pod::containers(&pod), &observed, &Memory::default(), &[], false);
+        assert_eq!(serde_json::to_value(&statuses[0]).unwrap()["resources"], serde_json::json!({}));
+        assert_eq!(statuses[1].resources, None, "it has not been made yet");
+    }
 }

@@ -80,7 +80,7 @@ impl<'a> Planner<'a> {
                 created_before
                     && pod::containers(self.pod).iter().all(|container| {
                         self.observed.newest(&container.name).is_some_and(|record| {
-                            record.state == RunState::Exited && !policy.restarts_after(record.exit_code)
+                            record.state == RunState::Exited && !restarts(self.memory, policy, record)
                         })
                     })
             }
@@ -172,7 +172,7 @@ impl<'a> Planner<'a> {
                         self.plan.actions.push(kill(record, message, KillReason::Other));
                     }
                     RunState::Created => self.start(&container.name, Some(record)),
-                    RunState::Exited if policy.restarts_after(record.exit_code) => {
+                    RunState::Exited if restarts(self.memory, policy, record) => {
                         self.start(&container.name, Some(record))
                     }
                     RunState::Exited => {}
@@ -195,6 +195,7 @@ impl<'a> Planner<'a> {
             return;
         } else if resize::wants_restart(self.memory, &record.id, container) {
             let message = format!("Container {} resize requires restart", container.name);
+            self.memory.resize_kills.insert(record.id.clone());
             return self.plan.actions.push(kill(record, message, KillReason::Other));
         } else {
             let (id, name) = (record.id.clone(), container.name.clone());
@@ -258,6 +259,11 @@ impl<'a> Planner<'a> {
     }
 }
 
+/// A container that has ended is to be started again.
+fn restarts(memory: &Memory, policy: RestartPolicy, record: &Record) -> bool {
+    policy.restarts_after(record.exit_code) || memory.resize_kills.contains(&record.id)
+}
+
 fn kill(record: &Record, message: String, why: KillReason) -> Action {
     Action::Kill { id: record.id.clone(), name: record.name.clone(), message, why }
 }
@@ -274,4 +280,45 @@ fn reported_restarts(pod: &Pod, name: &str) -> u32 {
     let all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
     let reported = all.filter(|status| status.name == name).find(|status| status.container_id.is_some());
     reported.map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{PodStatus, ResourceRequirements};
+    use serde_json::json;
+
+    use super::super::{Reporter, Sandbox, report};
+    use super::*;
+
+    #[test]
+    fn what_was_stopped_for_other_resources_comes_back_even_when_it_ends_well() {
+        let pod: Pod = serde_json::from_value(json!({ "spec": { "restartPolicy": "OnFailure", "containers": [{
+            "name": "c",
+            "resources": { "limits": { "memory": "64Mi" } },
+            "resizePolicy": [{ "resourceName": "memory", "restartPolicy": "RestartContainer" }],
+        }] } }))
+        .unwrap();
+        let sandbox = Sandbox { id: "s".into(), attempt: 0, ready: true, created_at: 1, ips: Vec::new() };
+        let hash = definition_hash(&pod::containers(&pod)[0]);
+        let record = Record { sandbox: "s".into(), hash, ..Record::running("1", "c") };
+        let mut observed = Observed { sandboxes: vec![sandbox], containers: vec![record] };
+        let mut memory = Memory::default();
+        memory.actuated.insert("1".into(), ResourceRequirements::default());
+        let now = Timestamp::from_second(100).unwrap();
+        let actions = plan(&pod, &observed, &mut memory, now).actions;
+        assert!(matches!(actions.as_slice(), [Action::Kill { id, .. }] if id == "1"), "{actions:?}");
+
+        let record = &mut observed.containers[0];
+        (record.state, record.finished_at) = (RunState::Exited, 2);
+        let reporter = Reporter { node_ips: vec!["192.0.2.1".into()] };
+        let phase =
+            |memory: &Memory| report(&reporter, &pod, &observed, memory, &PodStatus::default(), false, now).phase;
+        assert_eq!(phase(&memory).as_deref(), Some("Running"));
+        assert_eq!(phase(&Memory::default()).as_deref(), Some("Succeeded"), "but for the change of resources");
+        let start = Action::Start { name: "c".into(), restart_count: 1 };
+        assert_eq!(plan(&pod, &observed, &mut memory, now).actions, [start]);
+        observed.sandboxes[0].ready = false;
+        let actions = plan(&pod, &observed, &mut memory, now).actions;
+        assert!(actions.contains(&Action::CreateSandbox { attempt: 1 }), "{actions:?}");
+    }
 }

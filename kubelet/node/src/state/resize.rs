@@ -1,6 +1,7 @@
 //! Changes of a pod's processors and memory while it runs (KEP-1287): what its spec desires is allocated once the node has room
 //! for it, and what is allocated is made so, container by container. Pure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, ResourceRequirements};
@@ -9,12 +10,19 @@ use serde_json::json;
 use super::{Memory, Observed, RunState, Waiting};
 use crate::pod;
 use crate::quantity::{milli, whole};
+use crate::spec::{PodLimits, pod_limits};
 
 /// Thousandths of a processor and bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Amount {
     pub cpu: i64,
     pub memory: i64,
+}
+
+impl Amount {
+    fn plus(self, other: Self) -> Self {
+        Self { cpu: self.cpu.saturating_add(other.cpu), memory: self.memory.saturating_add(other.memory) }
+    }
 }
 
 /// What the node can give, and what its other pods have of it.
@@ -40,18 +48,28 @@ fn amounts(resources: Option<&ResourceRequirements>) -> [Option<i64>; 4] {
     [of(false, "cpu"), of(true, "cpu"), of(false, "memory"), of(true, "memory")]
 }
 
-/// What a pod asks for: all its containers together, or the init container that asks for most.
+/// What a pod asks for: all its containers together, or the init container that asks for most; and the runtime's overhead.
 pub fn requests(pod: &Pod) -> Amount {
     let of = |container: &Container| {
         let [cpu, _, memory, _] = amounts(container.resources.as_ref());
         Amount { cpu: cpu.unwrap_or(0), memory: memory.unwrap_or(0) }
     };
-    let add = |a: Amount, b: Amount| Amount { cpu: a.cpu + b.cpu, memory: a.memory + b.memory };
     let most = |a: Amount, b: Amount| Amount { cpu: a.cpu.max(b.cpu), memory: a.memory.max(b.memory) };
     let (sidecars, inits): (Vec<&Container>, Vec<&Container>) =
         pod::init_containers(pod).iter().partition(|container| pod::is_sidecar(container));
-    let together = pod::containers(pod).iter().chain(sidecars).map(of).fold(Amount::default(), add);
-    inits.into_iter().map(of).fold(together, most)
+    let together = pod::containers(pod).iter().chain(sidecars).map(of).fold(Amount::default(), Amount::plus);
+    let overhead = |name: &str| pod::spec(pod).overhead.as_ref()?.get(name);
+    let overhead = Amount {
+        cpu: overhead("cpu").and_then(milli).unwrap_or(0),
+        memory: overhead("memory").and_then(whole).unwrap_or(0),
+    };
+    inits.into_iter().map(of).fold(together, most).plus(overhead)
+}
+
+/// What pods have of the node: what is allocated to each by UID; what it asks for while nothing is.
+pub fn used<'a>(pods: impl Iterator<Item = &'a Pod>, allocated: &HashMap<String, Amount>) -> Amount {
+    let of = |pod: &Pod| allocated.get(pod::uid(pod)).copied().unwrap_or_else(|| requests(pod));
+    pods.map(of).fold(Amount::default(), Amount::plus)
 }
 
 fn reported<'a>(pod: &'a Pod, name: &str) -> Option<&'a ContainerStatus> {
@@ -88,7 +106,7 @@ pub fn allocate(pod: &Arc<Pod>, memory: &mut Memory, room: impl FnOnce() -> Room
         let words = format!(
             "Node didn't have enough resource: {name}, requested: {requested}, used: {used}, capacity: {capacity}"
         );
-        (requested > 0 && requested + used > capacity).then_some(words)
+        (requested > 0 && requested.saturating_add(used) > capacity).then_some(words)
     };
     let lack = lacks("cpu", desired.cpu, room.used.cpu, room.capacity.cpu)
         .or_else(|| lacks("memory", desired.memory, room.used.memory, room.capacity.memory));
@@ -113,6 +131,7 @@ pub fn allocate(pod: &Arc<Pod>, memory: &mut Memory, room: impl FnOnce() -> Room
 /// Notes what running containers have, as far as a former life of the kubelet reported it.
 pub fn recall(pod: &Pod, observed: &Observed, memory: &mut Memory) {
     memory.actuated.retain(|id, _| observed.containers.iter().any(|record| record.id == *id));
+    memory.resize_kills.retain(|id| observed.containers.iter().any(|record| record.id == *id));
     for record in observed.containers.iter().filter(|record| record.state == RunState::Running) {
         let Some(container) = pod::container(pod, &record.name) else { continue };
         memory.actuated.entry(record.id.clone()).or_insert_with(|| {
@@ -142,12 +161,35 @@ pub fn wants_restart(memory: &Memory, id: &str, container: &Container) -> bool {
         || ((bytes, bytes_limit) != (new_bytes, new_bytes_limit) && restarts("memory"))
 }
 
-/// The change takes nothing from the container.
-pub fn grows(memory: &Memory, id: &str, container: &Container) -> bool {
-    let [_, cpu, _, bytes] = amounts(memory.actuated.get(id));
-    let [_, new_cpu, _, new_bytes] = amounts(container.resources.as_ref());
-    let limit = |limit: Option<i64>| limit.unwrap_or(i64::MAX);
-    limit(new_cpu) >= limit(cpu) && limit(new_bytes) >= limit(bytes)
+/// The limits that the pod's own group needs now: of each resource the greater of what its running containers have and of what
+/// is allocated. A group of the kernel may not give one of its own more than it has itself.
+pub fn group_limits(pod: &Pod, observed: &Observed, memory: &Memory) -> PodLimits {
+    let mut present = pod.clone();
+    let spec = present.spec.get_or_insert_default();
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        let running = observed.newest(&container.name).filter(|record| record.state == RunState::Running);
+        if let Some(actuated) = running.and_then(|record| memory.actuated.get(&record.id)) {
+            container.resources = Some(actuated.clone());
+        }
+    }
+    pod_limits(&present).most(&pod_limits(pod))
+}
+
+/// One step of giving a running container what is allocated to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Limit the pod's own group.
+    Group(PodLimits),
+    /// Tell the runtime of the container.
+    Container,
+}
+
+/// The steps in their order: the pod's group grows before its container does, and shrinks after it, each resource by itself.
+pub fn steps(pod: &Pod, observed: &Observed, memory: &Memory, id: &str, container: &Container) -> [Step; 3] {
+    let before = group_limits(pod, observed, memory);
+    let mut done = Memory { actuated: memory.actuated.clone(), ..Memory::default() };
+    done.actuated.insert(id.to_owned(), container.resources.clone().unwrap_or_default());
+    [Step::Group(before), Step::Container, Step::Group(group_limits(pod, observed, &done))]
 }
 
 /// Some container's change is under way.
@@ -179,6 +221,7 @@ pub fn summary(pod: &Pod, error: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Record;
     use super::*;
 
     fn pod(cpu: &str, status: serde_json::Value) -> Arc<Pod> {
@@ -224,26 +267,51 @@ mod tests {
         assert_eq!(cpu(&allowed), 500, "still deferred");
         let (allowed, change) = allocate(&pod("1500m", status), &mut memory, room(0));
         assert_eq!((cpu(&allowed), change), (1500, Some(Change::Started)));
-        let record = super::super::Record {
-            id: "1".into(),
-            name: "c".into(),
-            sandbox: String::new(),
-            restart_count: 0,
-            state: RunState::Running,
-            created_at: 1,
-            started_at: 1,
-            finished_at: 0,
-            exit_code: 0,
-            reason: String::new(),
-            message: String::new(),
-            image: String::new(),
-            image_id: String::new(),
-            hash: String::new(),
-        };
-        let observed = Observed { sandboxes: Vec::new(), containers: vec![record] };
+        let observed = Observed { sandboxes: Vec::new(), containers: vec![Record::running("1", "c")] };
         recall(&allowed, &observed, &mut memory);
         assert!(in_progress(&allowed, &observed, &memory), "the container has what it had");
-        assert!(grows(&memory, "1", &pod::containers(&allowed)[0]));
         assert!(!wants_restart(&memory, "1", &pod::containers(&allowed)[0]));
+    }
+
+    #[test]
+    fn one_change_that_waits_for_room_leaves_it_to_others() {
+        let sized = |uid: &str, cpu: &str, overhead: &str| -> Pod {
+            let mut pod = Pod::clone(&pod(cpu, json!([])));
+            pod.metadata.uid = Some(uid.into());
+            let quantity = k8s_openapi::apimachinery::pkg::api::resource::Quantity(overhead.into());
+            pod.spec.as_mut().unwrap().overhead = Some([("cpu".to_owned(), quantity)].into());
+            pod
+        };
+        let pods = [sized("waits", "9", "100m"), sized("new", "300m", "50m"), sized("huge", "1", "0")];
+        let allocated = |uid: &str, cpu: i64| (uid.to_owned(), Amount { cpu, memory: 0 });
+        let table = HashMap::from([allocated("waits", 600)]);
+        assert_eq!(used(pods[..2].iter(), &table).cpu, 600 + 350, "what is desired is not had yet");
+        let table = HashMap::from([allocated("waits", 600), allocated("huge", i64::MAX)]);
+        assert_eq!(used(pods.iter(), &table).cpu, i64::MAX);
+    }
+
+    #[test]
+    fn the_group_of_the_pod_grows_first_and_shrinks_last_each_resource_by_itself() {
+        let limits = |cpu: &str, memory: &str| json!({ "limits": { "cpu": cpu, "memory": memory } });
+        let pod: Pod = serde_json::from_value(json!({ "spec": { "containers": [
+            { "name": "a", "resources": limits("200m", "32Mi") },
+            { "name": "b", "resources": limits("100m", "16Mi") },
+        ] } }))
+        .unwrap();
+        let had = |cpu: &str, memory: &str| serde_json::from_value(limits(cpu, memory)).unwrap();
+        let mut memory = Memory::default();
+        memory.actuated.insert("1".into(), had("100m", "64Mi"));
+        memory.actuated.insert("2".into(), had("300m", "16Mi"));
+        let observed =
+            Observed { sandboxes: Vec::new(), containers: vec![Record::running("1", "a"), Record::running("2", "b")] };
+        let group = |steps: &[Step; 3]| {
+            let [Step::Group(first), Step::Container, Step::Group(last)] = steps else { panic!("{steps:?}") };
+            [first, last].map(|limits| (limits.cpu_quota.unwrap(), limits.memory_limit.unwrap() >> 20))
+        };
+        let first = steps(&pod, &observed, &memory, "1", &pod::containers(&pod)[0]);
+        assert_eq!(group(&first), [(40_000, 80), (50_000, 48)], "b still has what it had");
+        memory.actuated.insert("1".into(), had("200m", "32Mi"));
+        let second = steps(&pod, &observed, &memory, "2", &pod::containers(&pod)[1]);
+        assert_eq!(group(&second), [(50_000, 48), (30_000, 48)]);
     }
 }

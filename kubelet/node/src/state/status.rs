@@ -1,10 +1,10 @@
 //! `status` of a pod: phase, conditions, addresses and containers in one value. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, HostIP, Pod, PodIP, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, HostIP, Pod, PodIP, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Memory, Observed, conditions, containers, phase};
+use super::{Memory, Observed, RunState, conditions, containers, phase};
 use crate::pod;
 
 /// What a report needs beside the pod.
@@ -43,6 +43,13 @@ pub fn report(
         .iter()
         .any(|container| observed.newest(&container.name).is_some_and(|record| record.started_at > 0));
     let mut phase = phase::phase(pod, &all, terminating, initialized).to_owned();
+    let resized = |container: &Container| {
+        let newest = observed.newest(&container.name);
+        newest.is_some_and(|newest| newest.state == RunState::Exited && memory.resize_kills.contains(&newest.id))
+    };
+    if !terminating && phase::is_finished(Some(&phase)) && pod::containers(pod).iter().any(resized) {
+        phase = "Running".into();
+    }
     let mut reason = old.reason.clone().filter(|_| old.phase.as_deref() == Some(&phase));
     let mut message = old.message.clone().filter(|_| old.phase.as_deref() == Some(&phase));
     if let Some(ended) = &memory.ended_by_kubelet {

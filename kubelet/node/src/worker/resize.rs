@@ -10,7 +10,7 @@ use crate::cgroups;
 use crate::pod;
 use crate::spec::container_resources;
 use crate::state::Observed;
-use crate::state::resize::{grows, in_progress, summary};
+use crate::state::resize::{Step, in_progress, steps, summary};
 
 impl Worker {
     /// Tells the runtime. An error says when to try again.
@@ -23,21 +23,19 @@ impl Worker {
     ) -> Result<(), Timestamp> {
         let Some(container) = pod::container(pod, name) else { return Ok(()) };
         let kubelet = self.kubelet.clone();
-        // No container may have more than its pod: the larger group grows first and shrinks last.
-        let grows = grows(&self.memory, id, container);
-        if grows {
-            cgroups::create(&kubelet.config.cgroups, pod);
-        }
-        let resources = container_resources(pod, container, kubelet.machine.memory);
-        if let Err(error) = kubelet.cri.update_container_resources(id, resources).await {
-            let message = format!("Pod resize error: {}", summary(pod, Some(&error.message)));
-            if self.memory.resize_error.replace(error.message).is_none() {
-                kubelet.recorder.warning(pod::reference(pod), "ResizeError", message);
+        for step in steps(pod, observed, &self.memory, id, container) {
+            if let Step::Group(limits) = step {
+                cgroups::limit(&kubelet.config.cgroups, pod, &limits);
+                continue;
             }
-            return Err(self.pause());
-        }
-        if !grows {
-            cgroups::create(&kubelet.config.cgroups, pod);
+            let resources = container_resources(pod, container, kubelet.machine.memory);
+            if let Err(error) = kubelet.cri.update_container_resources(id, resources).await {
+                let message = format!("Pod resize error: {}", summary(pod, Some(&error.message)));
+                if self.memory.resize_error.replace(error.message).is_none() {
+                    kubelet.recorder.warning(pod::reference(pod), "ResizeError", message);
+                }
+                return Err(self.pause());
+            }
         }
         self.memory.actuated.insert(id.to_owned(), container.resources.clone().unwrap_or_default());
         if !in_progress(pod, observed, &self.memory) {

@@ -13,6 +13,7 @@ use crate::images::Puller;
 use crate::mounts::mounts;
 use crate::pod;
 use crate::spec::{ContainerInput, check_run_as_non_root, container_config, sandbox_config};
+use crate::state::resize::group_limits;
 use crate::state::{Action, Observed, Waiting};
 use crate::volumes;
 
@@ -151,6 +152,11 @@ impl Worker {
             memory_capacity: kubelet.machine.memory,
         };
         let config = container_config(pod, container, input);
+        if restart_count > 0 {
+            // It may have ended to come back with other limits.
+            let limits = group_limits(pod, observed, &self.memory);
+            cgroups::limit(&kubelet.config.cgroups, pod, &limits);
+        }
         let (cri, sandbox) = (kubelet.cri.clone(), sandbox.id.clone());
         let create = async move { cri.create_container(&sandbox, config, sandbox_config).await };
         let id = match kubelet.whole(self.starts.track_future(create)).await {

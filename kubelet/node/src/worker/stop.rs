@@ -168,7 +168,9 @@ impl Worker {
                 // A conflict is another pod of the same name, or somebody who wrote at the same moment.
                 Err(kube::Error::Api(answer))
                     if matches!(answer.code, 403 | 409)
-                        && still_has(&api, pod::name(pod), pod::uid(pod)).await.is_ok_and(|has| !has) =>
+                        && still_has(&api, &self.kubelet.known, pod::name(pod), pod::uid(pod))
+                            .await
+                            .is_ok_and(|has| !has) =>
                 {
                     return;
                 }
