@@ -23,10 +23,10 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut Errors) {
         let shown = text(&new["status"]["qosClass"]);
         errors.invalid(&SPEC, shown, "Pod QOS Class may not change as a result of resizing");
     }
-    // A node that knows of resizing tells the resources of every running container that has any.
-    let statuses = items(&old["status"]["containerStatuses"]);
-    let running = || statuses.iter().filter(|status| !status["state"]["running"].is_null());
-    if running().next().is_some() && running().all(|status| status["resources"].is_null()) {
+    // A node that knows of resizing tells the resources of every running container, even if there are none.
+    let mut running =
+        items(&old["status"]["containerStatuses"]).iter().filter(|status| !status["state"]["running"].is_null());
+    if running.next().is_some_and(|status| status["resources"].is_null()) {
         errors.forbidden(&SPEC, "Pod running on node without support for resize");
     }
     let mut spec = new["spec"].clone();
@@ -210,6 +210,25 @@ mod tests {
             message(json!({"requests": {"cpu": "1"}, "limits": {"cpu": "2", "hugepages-2Mi": "2Mi"}}))
                 .contains("spec: Forbidden: only cpu and memory resources are mutable at pod-level")
         );
+    }
+
+    #[test]
+    fn a_node_that_says_nothing_of_resources_knows_nothing_of_resizing() {
+        let running = |resources: Value| {
+            let mut status = json!({"name": "c", "state": {"running": {}}});
+            if !resources.is_null() {
+                status["resources"] = resources;
+            }
+            let mut old = pod();
+            old["status"]["containerStatuses"] = json!([{"name": "ended", "state": {"terminated": {}}}, status]);
+            let mut new = old.clone();
+            new["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "150m".into();
+            let rules = kind("", "Pod");
+            rules.prepare_update(&mut new, &old, Subresource::Resize);
+            rules.validate_update(&new, &old, Subresource::Resize).message()
+        };
+        assert_eq!(running(json!({})), "[]", "nothing asked for, nothing given");
+        assert_eq!(running(Value::Null), "spec: Forbidden: Pod running on node without support for resize");
     }
 
     #[test]
