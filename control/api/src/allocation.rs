@@ -1,7 +1,8 @@
 //! Cluster IPs and node ports: given out, kept over updates, given back.
 //!
-//! Addresses come from the range of the server's configuration and from every ServiceCIDR that is ready. There is no allocation state of its own that could go wrong: what is taken is what the stored Services say, followed through
-//! the cache, plus what requests in flight have reserved. A claim belongs to a Service's uid, so a Service that is deleted and
+//! Addresses come from the range of the server's configuration and from every ServiceCIDR that is ready. There is no allocation
+//! state of its own that could go wrong: what is taken is what the stored Services say, followed through the cache, plus what
+//! requests in flight have reserved. A claim belongs to a Service's uid, so a Service that is deleted and
 //! created anew under the same name cannot lose its claims to the old one's deletion. The IPAddress objects are written after
 //! the Services, from what is held here ([`keep_addresses`]); one that a user made keeps its address from everybody.
 
@@ -57,6 +58,8 @@ struct State {
     /// By requests that have not written their Service yet.
     pending: HashMap<Claim, Arc<str>>,
     services: HashMap<Arc<str>, Stored>,
+    /// IPAddresses that users made, and the UID of each: nobody else gets these.
+    reserved: HashMap<IpAddr, Arc<str>>,
     /// The blocks of each ServiceCIDR that is ready.
     ranges: BTreeMap<String, Vec<IpNet>>,
     /// Addresses that were taken or given back, or whose object changed: that object is looked at.
@@ -70,7 +73,7 @@ struct State {
 struct Stored {
     revision: i64,
     claims: Vec<Claim>,
-    /// Namespace and name of the Service; none of an IPAddress, and none before the cache has told of it.
+    /// Namespace and name of the Service; none before the cache has told of it.
     place: Option<(String, String)>,
 }
 
@@ -122,7 +125,9 @@ impl Drop for Reservation {
 impl State {
     fn is_free(&self, claim: Claim, uid: &str) -> bool {
         let others = |holders: &HashMap<Claim, Arc<str>>| holders.get(&claim).is_some_and(|holder| &**holder != uid);
-        !others(&self.taken) && !self.pending.contains_key(&claim)
+        let reserved = matches!(claim, Claim::Ip(ip) if self.reserved.contains_key(&ip));
+        let own = self.taken.get(&claim).is_some_and(|holder| &**holder == uid);
+        !others(&self.taken) && !self.pending.contains_key(&claim) && (own || !reserved)
     }
 
     /// A Service as of `revision` holds exactly these claims. Older news than what is known are ignored.
@@ -130,7 +135,12 @@ impl State {
         if self.services.get(uid).is_some_and(|known| known.revision > revision) {
             return;
         }
-        let place = self.services.get(uid).and_then(|known| known.place.clone());
+        let known = self.services.get(uid);
+        let place = known.and_then(|known| known.place.clone());
+        let before = known.map(|known| known.claims.clone()).unwrap_or_default();
+        if before != claims {
+            self.unsettle(before.iter().chain(&claims));
+        }
         self.release(uid);
         for claim in &claims {
             self.taken.entry(*claim).or_insert_with(|| uid.clone());
@@ -141,10 +151,10 @@ impl State {
     fn upsert(&mut self, object: &Object) {
         let value = object.value();
         let uid: Arc<str> = meta(&value, "uid").into();
-        let before = self.services.get(&uid).filter(|known| known.place.is_some()).map(|known| known.claims.clone());
         let now = claims(&value);
-        if before.as_ref() != Some(&now) {
-            self.unsettle(before.iter().flatten().chain(&now));
+        if self.services.get(&uid).is_none_or(|known| known.place.is_none()) {
+            // Only now it is known whose they are.
+            self.unsettle(&now);
         }
         self.store(&uid, object.revision, now);
         if let Some(stored) = self.services.get_mut(&uid) {
@@ -180,13 +190,13 @@ impl State {
         }
     }
 
-    /// An IPAddress: one that a user made is taken.
+    /// An IPAddress: one that a user made is reserved.
     fn address(&mut self, object: &Object) {
         let value = object.value();
         if let Ok(ip) = object.name.parse()
             && !addresses::is_ours(&value)
         {
-            self.store(&meta(&value, "uid").into(), object.revision, vec![Claim::Ip(ip)]);
+            self.reserved.insert(ip, object.uid.clone());
         }
     }
 
@@ -222,6 +232,7 @@ impl Observer for Allocator {
         let mut state = self.lock();
         state.taken.clear();
         state.services.clear();
+        state.reserved.clear();
         state.ranges.clear();
         state.seen = latest;
         for object in services.values() {
@@ -261,7 +272,7 @@ impl Observer for Allocator {
                 state.unsettled.extend(object.name.parse::<IpAddr>());
             }
             (_, ChangeKind::Deleted(object)) => {
-                state.release(&object.uid);
+                state.reserved.retain(|_, uid| *uid != object.uid);
                 state.unsettled.extend(object.name.parse::<IpAddr>());
             }
         }

@@ -28,14 +28,12 @@ impl ApiServer {
         if let Some(user) = certificate.and_then(|Certificate(certified)| certified.as_ref()?.user()) {
             return Ok(user.clone());
         }
-        let Some(header) = parts.headers.get(AUTHORIZATION) else {
+        // Who shows something else than a bearer token has shown nothing.
+        let text = parts.headers.get(AUTHORIZATION).and_then(|header| header.to_str().ok()).unwrap_or_default();
+        let bearer = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some(token) = bearer.map(|(_, token)| token.trim()).filter(|token| !token.is_empty()) else {
             // A bad certificate is not none.
             return certificate.map_or_else(|| Ok(Arc::new(UserInfo::anonymous())), |_| Err(Status::unauthorized()));
-        };
-        let text = header.to_str().map_err(|_| Status::unauthorized())?;
-        let token = match text.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err(Status::unauthorized()),
         };
         self.user_of_token(token, &[]).await.map(|(user, _)| Arc::new(user)).ok_or_else(Status::unauthorized)
     }

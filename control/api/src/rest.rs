@@ -34,8 +34,6 @@ pub use body::{summary, type_of};
 pub use delete::DeleteOptions;
 pub use metadata::{now, random_suffix};
 pub use patch::Patch;
-#[cfg(test)]
-pub use render::partial;
 
 /// One authorized request for a resource.
 pub struct Call {
@@ -121,8 +119,14 @@ impl Call {
         if let Some(warning) = deprecation(&call.resource) {
             call.warn(warning);
         }
-        let mut response = call.route().await?;
-        for warning in std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner)) {
+        let result = call.route().await;
+        let warnings = std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut response = match result {
+            // Who is refused is warned all the same.
+            Err(status) if !warnings.is_empty() => crate::wire::refuse(&status, call.accept.encoding),
+            result => result?,
+        };
+        for warning in warnings {
             let clean: String = warning.chars().filter(|c| !c.is_control()).collect();
             let text = format!("299 - \"{}\"", clean.replace('\\', "\\\\").replace('"', "\\\""));
             if let Ok(value) = HeaderValue::from_str(&text) {

@@ -29,7 +29,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// sessions of clients that vanished end.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// What is sent at once: the frames of many streams in few TLS records and system calls.
-const SEND_BUFFER: usize = 64 << 10;
+const SEND_BUFFER: usize = 32 << 10;
 /// Streams of one HTTP/2 connection (client-go and kubelets keep many watches on one).
 const MAX_STREAMS: u32 = 1000;
 

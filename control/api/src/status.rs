@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 
 use crate::catalog::Resource;
@@ -119,16 +120,10 @@ impl Status {
     /// 422 `Invalid` for something that is no resource.
     pub fn invalid_as(group: &str, short_kind: &str, name: &str, causes: Vec<Cause>) -> Self {
         let kind = qualified(short_kind, group);
-        let mut texts: Vec<String> = Vec::new();
-        for text in causes.iter().map(|c| format!("{}: {}", c.field, c.message)) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
-        let text = match texts.as_slice() {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
+        let texts: IndexSet<String> = causes.iter().map(|c| format!("{}: {}", c.field, c.message)).collect();
+        let alone = texts.len() == 1;
+        let text = texts.into_iter().collect::<Vec<_>>().join(", ");
+        let text = if alone { text } else { format!("[{text}]") };
         let mut status =
             Self::plain(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}")).about(group, short_kind, name);
         let causes =
@@ -207,7 +202,11 @@ impl Status {
 
     /// 406: none of the accepted media types can be produced.
     pub fn not_acceptable(supported: &[&str]) -> Self {
-        let message = format!("only the following media types are accepted: {}", supported.join(", "));
+        Self::unacceptable(format!("only the following media types are accepted: {}", supported.join(", ")))
+    }
+
+    /// 406 in other words.
+    pub fn unacceptable(message: impl Into<String>) -> Self {
         Self::plain(406, "NotAcceptable", message)
     }
 

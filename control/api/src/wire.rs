@@ -53,7 +53,11 @@ pub fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
 pub fn value(code: u16, encoding: Encoding, value: &Value) -> Result<Response<Body>, Status> {
     let bytes: Bytes = match encoding {
         Encoding::Json => value.to_string().into(),
-        Encoding::Yaml => serde_saphyr::to_string(value).map_err(Status::internal)?.into(),
+        Encoding::Yaml => {
+            let mut sorted = value.clone();
+            sorted.sort_all_objects();
+            serde_saphyr::to_string(&sorted).map_err(Status::internal)?.into()
+        }
         Encoding::Protobuf => protobuf::encode(value)?,
     };
     Ok(respond(code, encoding.content_type(), bytes))

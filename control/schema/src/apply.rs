@@ -36,7 +36,7 @@ const NOBODYS: &[&[&str]] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// The owner.
-    pub manager: Manager,
+    pub who: Who,
     /// The field.
     pub path: Path,
 }
@@ -68,7 +68,14 @@ impl TypeRef<'_> {
         let walker = Walker { schema: self.schema() };
         let mut managers = managers;
         if managers.is_empty() && !live.is_null() {
-            managers.extend(Manager::before(self.owned_fields(live)?, who));
+            // What is written through subresources alone stays out of it.
+            let mut written = live.clone();
+            if let Some(fields) = written.as_object_mut()
+                && who.subresource.is_empty()
+            {
+                fields.shift_remove("status");
+            }
+            managers.extend(Manager::before(self.compare(&Value::Null, &written)?.0, who));
         }
         let wanted = self.owned_fields(config)?;
         let merged = if live.is_null() { config.clone() } else { walker.merge(&self.whole(), live, config)? };
@@ -83,7 +90,7 @@ impl TypeRef<'_> {
             let disputed = manager.fields.intersection(&changed);
             if !disputed.is_empty() && !force {
                 conflicts
-                    .extend(disputed.members().into_iter().map(|path| Conflict { manager: manager.clone(), path }));
+                    .extend(disputed.members().into_iter().map(|path| Conflict { who: manager.who.clone(), path }));
             }
             manager.fields = manager.fields.difference(&disputed).difference(&removed);
         }

@@ -9,8 +9,9 @@ use bytes::Bytes;
 use crate::catalog::Resource;
 use crate::object::Object;
 
-/// So many at most; the feed is as far behind as that only if it hangs.
+/// So many and so large at most; the feed is as far behind as that only if it hangs.
 const LIMIT: usize = 4096;
+const LARGE: usize = 256 << 10;
 
 /// Objects by where their bytes are. An entry holds the bytes, so that nothing else can be there meanwhile.
 #[derive(Default)]
@@ -27,9 +28,11 @@ impl Written {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An object that goes to the store now. What is custom may be read otherwise than it was written, and is decoded.
+    /// An object that goes to the store now. What is custom may be read otherwise than it was written, and is decoded;
+    /// so is what is large.
     pub fn announce(&self, resource: &Resource, object: &Arc<Object>) -> Announced<'_> {
-        let place = resource.custom.is_none().then(|| place(object.stored()));
+        let plain = resource.custom.is_none() && object.stored().len() <= LARGE;
+        let place = plain.then(|| place(object.stored()));
         if let Some(place) = place {
             let mut objects = self.lock();
             if objects.len() >= LIMIT {

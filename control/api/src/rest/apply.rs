@@ -218,7 +218,7 @@ impl Call {
 
     /// Records what any other write than an apply changes; `old` is null for a creation. Who may write the object itself may also say
     /// anew who owns what, or have it forgotten.
-    pub(super) fn track(&self, object: &mut Value, old: &Value) {
+    pub fn track(&self, object: &mut Value, old: &Value) {
         if self.applies() {
             return;
         }
@@ -277,14 +277,14 @@ fn go_kind(api_version: &str, kind: &str) -> String {
 
 /// kube-apiserver's words (`handlers/fieldmanager/conflict.go`).
 fn refuse(mut conflicts: Vec<Conflict>) -> Status {
-    conflicts.sort_by(|a, b| (&a.manager.who.name, &a.path).cmp(&(&b.manager.who.name, &b.path)));
+    conflicts.sort_by(|a, b| (&a.who.name, &a.path).cmp(&(&b.who.name, &b.path)));
     let message = match conflicts.as_slice() {
-        [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", one.manager.describe(), one.path),
+        [one] => format!("Apply failed with 1 conflict: conflict with {}: {}", one.who.describe(), one.path),
         many => {
             let mut lines = Vec::new();
             let mut last = String::new();
             for conflict in many {
-                let manager = conflict.manager.describe();
+                let manager = conflict.who.describe();
                 if manager != last {
                     lines.push(format!("conflicts with {manager}:"));
                     last = manager;
@@ -295,7 +295,7 @@ fn refuse(mut conflicts: Vec<Conflict>) -> Status {
         }
     };
     conflicts.iter().fold(Status::apply_conflict(message), |status, conflict| {
-        let message = format!("conflict with {}", conflict.manager.describe());
+        let message = format!("conflict with {}", conflict.who.describe());
         status.caused_by("FieldManagerConflict", &message, &conflict.path.to_string())
     })
 }

@@ -6,6 +6,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::Call;
+use super::update::{keep_managers, managers};
 use crate::object::{Object, meta};
 use crate::registry::Outcome;
 use crate::status::Status;
@@ -48,7 +49,10 @@ impl Call {
         self.check_metadata(&mut object)?;
         self.server.registry().hub().fresh(&cache).await?;
         self.track(&mut object, &Value::Null);
-        admission::mutate(self, &mut object, None).await?;
+        let managers = managers(&object);
+        if admission::mutate(self, &mut object, None).await? {
+            keep_managers(&mut object, managers);
+        }
         self.fill_metadata(&mut object)?;
         strategy::prepare_create(&self.resource, &mut object);
         strategy::validate_create(&self.resource, &object)?;

@@ -23,6 +23,7 @@ impl Call {
         {
             return Ok(wire::respond(code, "application/json", object.json()));
         }
+        self.accept.check_list(false, || self.go_type(&self.resource.kind))?;
         self.render_value(code, self.shaped(object)?)
     }
 
@@ -36,12 +37,13 @@ impl Call {
         let value = self.value_of(object);
         Ok(match self.accept.shape {
             Shape::Object => value,
-            Shape::Metadata => partial(&value),
+            Shape::Metadata => self.partial(&value),
             Shape::Table => {
                 let version = value["metadata"]["resourceVersion"].clone();
                 let include = table::Include::parse(self.query.text("includeObject"))?;
                 let mut table = table::head(&self.resource, json!({"resourceVersion": version}), true);
-                table["rows"] = json!([table::row(&self.resource, &value, include)]);
+                table["apiVersion"] = self.accept.shape_version().into();
+                table["rows"] = json!([self.row(&value, include)]);
                 table
             }
         })
@@ -54,7 +56,36 @@ impl Call {
         value
     }
 
+    /// A row in the version that was asked for.
+    pub(super) fn row(&self, value: &Value, include: table::Include) -> Value {
+        let mut row = table::row(&self.resource, value, include);
+        if self.accept.beta && include == table::Include::Metadata {
+            row["object"]["apiVersion"] = self.accept.shape_version().into();
+        }
+        row
+    }
+
+    /// `PartialObjectMetadata` of an object, in the version that was asked for.
+    pub(super) fn partial(&self, value: &Value) -> Value {
+        let version = self.accept.shape_version();
+        json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": value["metadata"]})
+    }
+
+    /// What Go calls such a type within the server.
+    fn go_type(&self, kind: &str) -> String {
+        if self.resource.custom.is_some() {
+            let list = if kind == self.resource.kind { "" } else { "List" };
+            return format!("*unstructured.Unstructured{list}");
+        }
+        let package = match self.resource.group.split('.').next().unwrap_or_default() {
+            "" => "core",
+            group => group,
+        };
+        format!("*{package}.{kind}")
+    }
+
     pub(super) fn render_list(&self, page: Page) -> Result<Response<Body>, Status> {
+        self.accept.check_list(true, || self.go_type(&self.resource.list_kind()))?;
         let mut metadata = json!({"resourceVersion": page.revision.to_string()});
         if self.resource.custom.is_some() && self.accept.shape != Shape::Table {
             // Lists of objects without a Go type always say it.
@@ -69,16 +100,22 @@ impl Call {
         if self.accept.shape == Shape::Table {
             let include = table::Include::parse(self.query.text("includeObject"))?;
             let mut table = table::head(&self.resource, metadata, true);
-            let rows = page.objects.iter().map(|o| table::row(&self.resource, &self.value_of(o), include)).collect();
+            table["apiVersion"] = self.accept.shape_version().into();
+            let rows = page.objects.iter().map(|o| self.row(&self.value_of(o), include)).collect();
             table["rows"] = Value::Array(rows);
             return self.render_value(200, table);
         }
         let (kind, api_version) = match self.accept.shape {
-            Shape::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            Shape::Metadata => ("PartialObjectMetadataList".to_owned(), self.accept.shape_version().to_owned()),
             _ => (self.resource.list_kind(), self.resource.api_version()),
         };
         if self.accept.encoding == Encoding::Yaml {
-            let items = page.objects.iter().map(|o| self.shaped(o)).collect::<Result<Vec<_>, _>>()?;
+            let mut items = page.objects.iter().map(|o| self.shaped(o)).collect::<Result<Vec<_>, _>>()?;
+            if self.resource.custom.is_none() && self.accept.shape == Shape::Object {
+                for fields in items.iter_mut().filter_map(Value::as_object_mut) {
+                    fields.retain(|name, _| !matches!(name.as_str(), "kind" | "apiVersion"));
+                }
+            }
             return self.render_value(
                 200,
                 json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}),
@@ -104,7 +141,9 @@ impl Call {
                 bytes.put_u8(b',');
             }
             match (raw, said) {
-                _ if as_stored && self.accept.shape == Shape::Metadata => object.write_metadata(&mut bytes),
+                _ if as_stored && self.accept.shape == Shape::Metadata && !self.accept.beta => {
+                    object.write_metadata(&mut bytes)
+                }
                 (true, true) => object.write_item(&mut bytes),
                 (true, false) => object.write(&mut bytes),
                 (false, said) => {
@@ -120,9 +159,4 @@ impl Call {
         bytes.put_slice(b"]}");
         Ok(wire::respond(200, "application/json", bytes.freeze()))
     }
-}
-
-/// `PartialObjectMetadata` of an object.
-pub fn partial(value: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
 }

@@ -68,13 +68,11 @@ impl Call {
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             // What admission changes is nobody's.
             self.track(&mut object, &old);
-            let managers = object["metadata"].get("managedFields").cloned();
+            let managers = managers(&object);
             if admission::mutate(self, &mut object, Some(&old)).await? {
                 // Whoever changed it may not change more than a client may.
                 self.keep_metadata(&mut object, &old)?;
-                if let (Some(metadata), Some(managers)) = (object["metadata"].as_object_mut(), managers) {
-                    metadata.insert("managedFields".into(), managers);
-                }
+                keep_managers(&mut object, managers);
                 strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             }
             if let Some(metadata) = object["metadata"].as_object_mut() {
@@ -124,4 +122,18 @@ impl Call {
         }
         self.server.allocator().allocate(&self.resource, object, old)
     }
+}
+
+/// Who owns which fields, before admission: what that changes is nobody's, nor may it say whose something is.
+pub(super) fn managers(object: &Value) -> Option<Value> {
+    object["metadata"].get("managedFields").cloned()
+}
+
+/// Puts that back after admission.
+pub(super) fn keep_managers(object: &mut Value, managers: Option<Value>) {
+    let Some(metadata) = object["metadata"].as_object_mut() else { return };
+    match managers {
+        Some(managers) => metadata.insert("managedFields".into(), managers),
+        None => metadata.shift_remove("managedFields"),
+    };
 }

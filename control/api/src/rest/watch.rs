@@ -42,6 +42,8 @@ struct Watch {
     initial_end: Option<i64>,
     changes: Subscription,
     bookmarks: bool,
+    /// Changes up to this revision are not for this watch.
+    after: i64,
     /// Whether a Table event still has to carry its columns.
     columns: bool,
     /// Ends the watch of a custom resource that is served no more, or otherwise than it was.
@@ -97,7 +99,7 @@ impl Call {
             initial_end = (initial_events == Some(true)).then_some(before.max(latest));
             changes
         } else {
-            // A revision that is still to come is waited for.
+            // One that is still to come may be asked for: what comes before it is passed over.
             cache
                 .watch_after(revision)
                 .map_err(|floor| Status::expired(format!("too old resource version: {revision} ({floor})")))?
@@ -117,6 +119,7 @@ impl Call {
             initial_end,
             changes,
             bookmarks,
+            after: if from_now { 0 } else { revision },
             columns: true,
             gone: cache.gone(),
             deadline: Instant::now() + Duration::from_secs(seconds),
@@ -141,7 +144,7 @@ impl Call {
         self.check_list_options()?;
         if self.accept.encoding == Encoding::Yaml {
             return Err(Status::not_acceptable(&[
-                "application/json",
+                "application/json;stream=watch",
                 "application/vnd.kubernetes.protobuf;stream=watch",
             ]));
         }
@@ -171,7 +174,7 @@ impl Watch {
             return Some(self.bookmark(revision, true));
         }
         loop {
-            let standing = self.call.server.registry().hub().revision();
+            let standing = self.call.server.registry().hub().revision().max(self.after);
             tokio::select! {
                 biased;
                 () = self.call.closing.cancelled() => return None,
@@ -182,7 +185,8 @@ impl Watch {
                     };
                     // One event alone, as it mostly comes, is sent as all watchers share it.
                     let (mut alone, mut bytes) = (Bytes::new(), Vec::new());
-                    for change in changes {
+                    let after = self.after;
+                    for change in changes.into_iter().filter(|change| change.revision > after) {
                         let (event, object) = match self.seen(&change).await {
                             Ok(Some(seen)) => seen,
                             Ok(None) => continue,
@@ -261,7 +265,7 @@ impl Watch {
         let converts = self.call.resource.custom.as_ref().is_some_and(|custom| custom.converts());
         let shared = match self.call.accept.shape {
             Shape::Object => true,
-            Shape::Metadata => self.call.accept.encoding == Encoding::Json,
+            Shape::Metadata => self.call.accept.encoding == Encoding::Json && !self.call.accept.beta,
             Shape::Table => false,
         };
         shared && self.call.resource.is_storage_version() && !converts
@@ -281,10 +285,11 @@ impl Watch {
                 let include =
                     table::Include::parse(self.call.query.text("includeObject")).unwrap_or(table::Include::Metadata);
                 let mut table = table::head(&self.call.resource, metadata, std::mem::take(&mut self.columns));
-                table["rows"] = json!([table::row(&self.call.resource, &value, include)]);
+                table["apiVersion"] = self.call.accept.shape_version().into();
+                table["rows"] = json!([self.call.row(&value, include)]);
                 table
             }
-            Shape::Metadata => super::render::partial(&self.call.value_of(object)),
+            Shape::Metadata => self.call.partial(&self.call.value_of(object)),
             Shape::Object => self.call.value_of(object),
         };
         self.frame(event.name(), &value)
@@ -320,14 +325,15 @@ impl Watch {
             Shape::Object => {
                 json!({"kind": self.call.resource.kind, "apiVersion": self.call.resource.api_version(), "metadata": metadata})
             }
-            Shape::Metadata => super::render::partial(&json!({"metadata": metadata})),
+            Shape::Metadata => self.call.partial(&json!({"metadata": metadata})),
             Shape::Table => {
                 let mut table = table::head(
                     &self.call.resource,
                     json!({"resourceVersion": revision.to_string()}),
                     std::mem::take(&mut self.columns),
                 );
-                let object = super::render::partial(&json!({"metadata": metadata}));
+                table["apiVersion"] = self.call.accept.shape_version().into();
+                let object = self.call.partial(&json!({"metadata": metadata}));
                 table["rows"] = json!([{"cells": [], "object": object}]);
                 table
             }

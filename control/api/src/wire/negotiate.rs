@@ -47,6 +47,10 @@ pub struct Accept {
     pub encoding: Encoding,
     /// Shape.
     pub shape: Shape,
+    /// The shape's version is v1beta1.
+    pub beta: bool,
+    /// Metadata are asked for as those of a list.
+    pub list: bool,
 }
 
 /// What every object can be produced as.
@@ -69,7 +73,28 @@ pub fn producible(headers: &HeaderMap, types: &[&str]) -> Result<(), Status> {
 
 impl Accept {
     /// JSON objects.
-    pub const JSON: Self = Self { encoding: Encoding::Json, shape: Shape::Object };
+    pub const JSON: Self = Self::object(Encoding::Json);
+
+    const fn object(encoding: Encoding) -> Self {
+        Self { encoding, shape: Shape::Object, beta: false, list: false }
+    }
+
+    /// The `apiVersion` of a Table or of metadata alone.
+    pub fn shape_version(&self) -> &'static str {
+        if self.beta { "meta.k8s.io/v1beta1" } else { "meta.k8s.io/v1" }
+    }
+
+    /// 406 where metadata are asked for as those of a list of what is none, or the other way around.
+    pub fn check_list(&self, is_list: bool, go_type: impl Fn() -> String) -> Result<(), Status> {
+        if self.shape != Shape::Metadata || self.list == is_list {
+            return Ok(());
+        }
+        let (asked, is) = match is_list {
+            true => ("PartialObjectMetadata", "is a list"),
+            false => ("PartialObjectMetadataList", "is not a list"),
+        };
+        Err(Status::unacceptable(format!("you requested {asked}, but the requested object {is} ({})", go_type())))
+    }
 
     /// Chooses from the `Accept` headers; without one, JSON.
     pub fn from_headers(headers: &HeaderMap) -> Result<Self, Status> {
@@ -113,11 +138,13 @@ fn parse(clause: &str) -> Option<(u32, Accept)> {
         _ => return None,
     };
     let (mut quality, mut shape, mut group, mut version) = (1000, Shape::Object, "", "");
+    let mut list = false;
     for part in parts {
         match part.split_once('=') {
             Some(("q", q)) => quality = q.parse::<f32>().map(|q| (q.clamp(0.0, 1.0) * 1000.0) as u32).unwrap_or(1000),
             Some(("as", "Table")) => shape = Shape::Table,
-            Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => shape = Shape::Metadata,
+            Some(("as", "PartialObjectMetadata")) => shape = Shape::Metadata,
+            Some(("as", "PartialObjectMetadataList")) => (shape, list) = (Shape::Metadata, true),
             Some(("as", _)) => return None,
             Some(("g", g)) => group = g,
             Some(("v", v)) => version = v,
@@ -128,10 +155,10 @@ fn parse(clause: &str) -> Option<(u32, Accept)> {
     if shape == Shape::Table && encoding == Encoding::Protobuf {
         return None;
     }
-    if shape != Shape::Object && (group != "meta.k8s.io" || version != "v1") {
+    if shape != Shape::Object && (group != "meta.k8s.io" || !matches!(version, "v1" | "v1beta1")) {
         return None;
     }
-    (quality > 0).then_some((quality, Accept { encoding, shape }))
+    Some((quality, Accept { encoding, shape, beta: shape != Shape::Object && version == "v1beta1", list }))
 }
 
 #[cfg(test)]
@@ -152,15 +179,17 @@ mod tests {
 
     #[test]
     fn an_unknown_shape_falls_through_to_the_next_clause() {
-        assert_eq!(accept("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json").unwrap(), Accept::JSON);
+        assert_eq!(accept("application/json;as=Table;v=v7;g=meta.k8s.io,application/json").unwrap(), Accept::JSON);
+        assert!(accept("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json").unwrap().beta);
     }
 
     #[test]
     fn a_table_is_never_protobuf() {
         let asked = "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io";
-        assert_eq!(accept(asked).unwrap(), Accept { encoding: Encoding::Json, shape: Shape::Table });
+        let table = accept(asked).unwrap();
+        assert_eq!((table.encoding, table.shape), (Encoding::Json, Shape::Table));
         let asked = "application/vnd.kubernetes.protobuf;stream=watch, application/json";
-        assert_eq!(accept(asked).unwrap(), Accept { encoding: Encoding::Protobuf, shape: Shape::Object });
+        assert_eq!(accept(asked).unwrap(), Accept::object(Encoding::Protobuf));
     }
 
     #[test]

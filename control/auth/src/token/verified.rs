@@ -17,20 +17,22 @@ pub(super) struct Verified(Mutex<HashMap<[u8; 32], Arc<Claims>>>);
 impl Verified {
     /// The claims of a token that was verified before; `now` in seconds since 1970.
     pub(super) fn get(&self, token: &str, now: i64) -> Option<Arc<Claims>> {
+        let key = key(token);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&key(token)).filter(|claims| now < claims.exp).cloned()
+        known.get(&key).filter(|claims| now < claims.exp).cloned()
     }
 
     /// Remembers a token that was verified.
     pub(super) fn insert(&self, token: &str, claims: &Arc<Claims>, now: i64) {
+        let key = key(token);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= LIMIT {
             known.retain(|_, claims| now < claims.exp);
+            if known.len() > LIMIT / 2 {
+                known.clear();
+            }
         }
-        if known.len() >= LIMIT {
-            known.clear();
-        }
-        known.insert(key(token), claims.clone());
+        known.insert(key, claims.clone());
     }
 }
 

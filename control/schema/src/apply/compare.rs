@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::set::{Element, FieldSet};
 use super::walk::{ApplyError, Shape, Walker};
-use crate::{Field, Ty, Type};
+use crate::{Field, Ty};
 
 /// What differs.
 #[derive(Default)]
@@ -53,16 +53,14 @@ impl<'a> Walker<'a> {
                     let below = self.compare(&self.field(field), old.as_deref(), new.as_deref())?;
                     out.put(&Element::Field(field.name.to_string()), below);
                 }
-                for name in unknown(ty, old).chain(unknown(ty, new)) {
-                    let of = |value: Option<&Value>| value.and_then(|value| value.get(name)).cloned();
-                    let below = self.compare(&Shape::Atomic, of(old).as_ref(), of(new).as_ref())?;
+                for name in keys(old, new).filter(|name| ty.field(name).is_none()) {
+                    let below = self.compare(&Shape::Atomic, of(old, name), of(new, name))?;
                     out.put(&Element::Field(name.clone()), below);
                 }
             }
             Shape::Map(ty) => {
-                for name in keys(old).chain(keys(new)) {
-                    let of = |value: Option<&'_ Value>| value.and_then(|value| value.get(name)).cloned();
-                    let below = self.compare(&self.shape(ty, false), of(old).as_ref(), of(new).as_ref())?;
+                for name in keys(old, new) {
+                    let below = self.compare(&self.shape(ty, false), of(old, name), of(new, name))?;
                     out.put(&Element::Field(name.clone()), below);
                 }
             }
@@ -129,12 +127,14 @@ fn is_hollow(value: Option<&Value>) -> bool {
     }
 }
 
-fn keys(value: Option<&Value>) -> impl Iterator<Item = &String> {
-    value.and_then(Value::as_object).into_iter().flat_map(Map::keys)
+/// The keys of two objects, each once: what is below a key is walked once.
+fn keys<'v>(old: Option<&'v Value>, new: Option<&'v Value>) -> impl Iterator<Item = &'v String> {
+    let of_one = |value: Option<&'v Value>| value.and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    of_one(old).chain(of_one(new).filter(move |name| of(old, name).is_none()))
 }
 
-fn unknown<'v>(ty: &'v Type, value: Option<&'v Value>) -> impl Iterator<Item = &'v String> {
-    keys(value).filter(|name| ty.field(name).is_none())
+fn of<'v>(value: Option<&'v Value>, name: &str) -> Option<&'v Value> {
+    value.and_then(|value| value.get(name))
 }
 
 fn items(value: Option<&Value>) -> &[Value] {

@@ -33,6 +33,20 @@ pub struct Who {
     pub time: String,
 }
 
+impl Who {
+    /// As error messages name it.
+    pub fn describe(&self) -> String {
+        let part = match self.subresource.as_str() {
+            "" => String::new(),
+            name => format!(" with subresource {name:?}"),
+        };
+        match self.operation {
+            Operation::Apply => format!("{:?}{part}", self.name),
+            Operation::Update => format!("{:?}{part} using {}", self.name, self.api_version),
+        }
+    }
+}
+
 /// An entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manager {
@@ -120,19 +134,6 @@ impl Manager {
             rank(a).cmp(&rank(b)).then_with(|| a.who.time.cmp(&b.who.time)).then_with(|| a.who.name.cmp(&b.who.name))
         });
         cap(managers);
-    }
-
-    /// As error messages name it.
-    pub fn describe(&self) -> String {
-        let who = &self.who;
-        let part = match who.subresource.as_str() {
-            "" => String::new(),
-            name => format!(" with subresource {name:?}"),
-        };
-        match who.operation {
-            Operation::Apply => format!("{:?}{part}", who.name),
-            Operation::Update => format!("{:?}{part} using {}", who.name, who.api_version),
-        }
     }
 }
 

@@ -43,9 +43,8 @@ impl FieldSet {
 
     /// Whether this field itself is a member.
     pub fn has(&self, path: &Path) -> bool {
-        let mut one = Self::default();
-        one.insert(&path.0);
-        !self.intersection(&one).is_empty()
+        let found = path.0.iter().try_fold(self, |set, element| set.below.get(element));
+        found.is_some_and(|set| set.here)
     }
 
     /// The members of either.

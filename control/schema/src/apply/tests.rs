@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::structural::{CustomType, Structural, overlay};
 use crate::{GroupVersionKind, Schema};
 
 fn deployment() -> TypeRef<'static> {
@@ -90,7 +91,7 @@ fn another_s_value_is_a_conflict_unless_forced() {
     let other = json!({"spec": {"replicas": 4}});
     let Applied::Conflicts(conflicts) = apply(&live, &other, managers.clone(), "two", false) else { panic!() };
     assert_eq!((conflicts.len(), conflicts[0].path.to_string()), (1, ".spec.replicas".into()));
-    assert_eq!(conflicts[0].manager.describe(), "\"one\"");
+    assert_eq!(conflicts[0].who.describe(), "\"one\"");
     let (live, managers) = done(apply(&live, &other, managers, "two", true));
     assert_eq!((&live["spec"]["replicas"], managers.len(), managers[0].who.name.as_str()), (&json!(4), 1, "two"));
 }
@@ -108,7 +109,7 @@ fn an_update_takes_the_fields_it_changes() {
     else {
         panic!()
     };
-    assert_eq!(conflicts[0].manager.describe(), "\"hpa\" using apps/v1");
+    assert_eq!(conflicts[0].who.describe(), "\"hpa\" using apps/v1");
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn what_was_there_before_the_first_apply_has_an_owner_too() {
     let Applied::Conflicts(conflicts) = apply(&live, &json!({"spec": {"replicas": 2}}), Vec::new(), "me", false) else {
         panic!()
     };
-    assert_eq!(conflicts[0].manager.who.name, "before-first-apply");
+    assert_eq!(conflicts[0].who.name, "before-first-apply");
     assert_eq!(done(apply(&live, &live, Vec::new(), "me", false)).1.len(), 2);
 }
 
@@ -217,4 +218,46 @@ fn maps_lists_and_elements_that_are_new_are_owned_but_what_go_always_writes_is_n
         }}},
     });
     assert_eq!(managers[0].fields.to_value(), expected);
+}
+
+#[test]
+fn deeply_nested_maps_are_walked_once() {
+    let properties =
+        (0..60).fold(json!({"type": "string"}), |below, _| json!({"type": "object", "additionalProperties": below}));
+    let raw = json!({"type": "object", "properties": {"spec": properties}});
+    let structural = Structural::parse(&raw).unwrap();
+    let kind = GroupVersionKind::new("g.example.com", "v1", "Deep");
+    let schema = overlay(&CustomType {
+        kind: kind.clone(),
+        list_kind: "DeepList",
+        plural: "deeps",
+        singular: "deep",
+        namespaced: true,
+        status: false,
+        scale: false,
+        selectable: Vec::new(),
+        structural: Some(&structural),
+        schema: Some(&raw),
+    });
+    let object = |leaf: &str| json!({"spec": (0..60).fold(json!(leaf), |below, _| json!({"a": below}))});
+    let writer = who("a", Operation::Update);
+    // Twice at each level would not end before the sun does.
+    let managers = schema.type_by_kind(&kind).unwrap().track(&object("x"), &object("y"), Vec::new(), &writer).unwrap();
+    assert_eq!(managers[0].fields.members().len(), 1);
+}
+
+#[test]
+fn thousands_of_conflicts_do_not_hold_thousands_of_sets() {
+    let map = |value: &str| {
+        let data: serde_json::Map<String, Value> = (0..5_000).map(|n| (format!("k{n}"), value.into())).collect();
+        json!({"metadata": {"name": "a"}, "data": data})
+    };
+    let maps = Schema::builtin().type_by_kind(&GroupVersionKind::from_api_version("v1", "ConfigMap")).unwrap();
+    let apply = |live: &Value, config: &Value, managers, name| {
+        maps.apply(live, config, managers, &who(name, Operation::Apply), false).unwrap()
+    };
+    let (live, managers) = done(apply(&Value::Null, &map("one"), Vec::new(), "a"));
+    let own = managers[0].fields.clone();
+    let Applied::Conflicts(conflicts) = apply(&live, &map("two"), managers, "b") else { panic!("no conflict") };
+    assert_eq!(conflicts.iter().filter(|conflict| own.has(&conflict.path)).count(), 5_000);
 }
