@@ -150,7 +150,7 @@ impl State {
 
     fn upsert(&mut self, object: &Object) {
         let value = object.value();
-        let uid: Arc<str> = meta(&value, "uid").into();
+        let uid = object.uid.clone();
         let now = claims(&value);
         if self.services.get(&uid).is_none_or(|known| known.place.is_none()) {
             // Only now it is known whose they are.
@@ -163,9 +163,8 @@ impl State {
     }
 
     fn end(&mut self, object: &Object) {
-        let value = object.value();
-        self.unsettle(&claims(&value));
-        self.release(meta(&value, "uid"));
+        self.unsettle(&claims(&object.value()));
+        self.release(&object.uid);
     }
 
     fn unsettle<'a>(&mut self, claims: impl IntoIterator<Item = &'a Claim>) {

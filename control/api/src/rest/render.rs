@@ -65,6 +65,21 @@ impl Call {
         row
     }
 
+    /// Whether a list says once for all items what they are.
+    fn said_once(&self) -> bool {
+        self.accept.shape == Shape::Object && self.resource.custom.is_none()
+    }
+
+    /// An object as an item of a list.
+    fn item(&self, object: &Object) -> Result<Value, Status> {
+        let mut shaped = self.shaped(object)?;
+        if let Some(fields) = shaped.as_object_mut().filter(|_| self.said_once()) {
+            fields.shift_remove("kind");
+            fields.shift_remove("apiVersion");
+        }
+        Ok(shaped)
+    }
+
     /// `PartialObjectMetadata` of an object, in the version that was asked for.
     pub(super) fn partial(&self, value: &Value) -> Value {
         let version = self.accept.shape_version();
@@ -110,12 +125,7 @@ impl Call {
             _ => (self.resource.list_kind(), self.resource.api_version()),
         };
         if self.accept.encoding == Encoding::Yaml {
-            let mut items = page.objects.iter().map(|o| self.shaped(o)).collect::<Result<Vec<_>, _>>()?;
-            if self.resource.custom.is_none() && self.accept.shape == Shape::Object {
-                for fields in items.iter_mut().filter_map(Value::as_object_mut) {
-                    fields.retain(|name, _| !matches!(name.as_str(), "kind" | "apiVersion"));
-                }
-            }
+            let items = page.objects.iter().map(|o| self.item(o)).collect::<Result<Vec<_>, _>>()?;
             return self.render_value(
                 200,
                 json!({"kind": kind, "apiVersion": api_version, "metadata": metadata, "items": items}),
@@ -135,7 +145,7 @@ impl Call {
         let as_stored = self.resource.is_storage_version();
         let raw = self.accept.shape == Shape::Object && as_stored;
         // As kube-apiserver writes them: what the list says of all is not said again of each, but of custom resources.
-        let said = self.accept.shape == Shape::Object && self.resource.custom.is_none();
+        let said = self.said_once();
         for (i, object) in page.objects.iter().enumerate() {
             if i > 0 {
                 bytes.put_u8(b',');
@@ -146,14 +156,7 @@ impl Call {
                 }
                 (true, true) => object.write_item(&mut bytes),
                 (true, false) => object.write(&mut bytes),
-                (false, said) => {
-                    let mut shaped = self.shaped(object)?;
-                    if let Some(fields) = shaped.as_object_mut().filter(|_| said) {
-                        fields.shift_remove("kind");
-                        fields.shift_remove("apiVersion");
-                    }
-                    bytes.put_slice(shaped.to_string().as_bytes());
-                }
+                (false, _) => bytes.put_slice(self.item(object)?.to_string().as_bytes()),
             }
         }
         bytes.put_slice(b"]}");
