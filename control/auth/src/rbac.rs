@@ -1,8 +1,8 @@
 //! RBAC: an index of roles and bindings that answers "may this user do that".
 //!
 //! The API server keeps it equal to the stored objects with [`Rbac::upsert`] and [`Rbac::remove`]; a question walks the
-//! bindings of the request's namespace and of the cluster, as `plugin/pkg/auth/authorizer/rbac` does. ClusterRoles with an
-//! aggregationRule are unions computed here, so that they are right from the first request on.
+//! bindings of the request's namespace and of the cluster, as `plugin/pkg/auth/authorizer/rbac` does. A role grants
+//! the rules that stand in it: those of a ClusterRole with an aggregationRule are written there by a controller.
 
 mod rule;
 
@@ -16,14 +16,6 @@ use crate::{Attributes, Decision, UserInfo};
 
 /// Namespace and name; the namespace of cluster-scoped objects is empty.
 type Key = (String, String);
-
-#[derive(Debug, Default)]
-struct Role {
-    rules: Vec<PolicyRule>,
-    labels: BTreeMap<String, String>,
-    /// matchLabels of the aggregationRule's selectors.
-    aggregates: Vec<BTreeMap<String, String>>,
-}
 
 #[derive(Debug, PartialEq, Eq)]
 enum Subject {
@@ -64,7 +56,7 @@ struct Binding {
 /// Every Role, ClusterRole, RoleBinding and ClusterRoleBinding.
 #[derive(Debug, Default)]
 pub struct Rbac {
-    roles: HashMap<Key, Role>,
+    roles: HashMap<Key, Vec<PolicyRule>>,
     /// By namespace, then by name.
     bindings: HashMap<String, BTreeMap<String, Binding>>,
 }
@@ -75,7 +67,7 @@ impl Rbac {
         let key = key_of(object);
         match kind {
             "Role" | "ClusterRole" => {
-                self.roles.insert(key, read_role(object));
+                self.roles.insert(key, items(object, "/rules").map(PolicyRule::read).collect());
             }
             "RoleBinding" | "ClusterRoleBinding" => {
                 let binding = read_binding(&key, object);
@@ -103,28 +95,9 @@ impl Rbac {
         }
     }
 
-    /// The rules of a role, aggregation included. `namespace` is empty for a ClusterRole.
-    pub fn role_rules(&self, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
-        let role = self.roles.get(&(namespace.to_owned(), name.to_owned()))?;
-        let mut rules = role.rules.clone();
-        self.aggregate(role, &mut vec![name], &mut rules);
-        Some(rules)
-    }
-
-    /// Adds the rules of every ClusterRole that `role` aggregates; `seen` ends cycles.
-    fn aggregate<'a>(&'a self, role: &'a Role, seen: &mut Vec<&'a str>, rules: &mut Vec<PolicyRule>) {
-        if role.aggregates.is_empty() {
-            return;
-        }
-        for ((namespace, name), other) in &self.roles {
-            let wanted = namespace.is_empty()
-                && role.aggregates.iter().any(|labels| labels.iter().all(|(k, v)| other.labels.get(k) == Some(v)));
-            if wanted && !seen.contains(&name.as_str()) {
-                seen.push(name);
-                rules.extend(other.rules.iter().cloned());
-                self.aggregate(other, seen, rules);
-            }
-        }
+    /// The rules of a role. `namespace` is empty for a ClusterRole.
+    pub fn role_rules(&self, namespace: &str, name: &str) -> Option<&[PolicyRule]> {
+        self.roles.get(&(namespace.to_owned(), name.to_owned())).map(Vec::as_slice)
     }
 
     /// Every rule that holds for the user in `namespace` (empty: cluster-wide only), for SelfSubjectRulesReview and the
@@ -172,10 +145,7 @@ impl Rbac {
                     continue;
                 }
                 let role_place = if binding.cluster_role { "" } else { place };
-                let Some(role) = self.roles.get(&(role_place.to_owned(), binding.role.clone())) else { continue };
-                let mut aggregated = Vec::new();
-                self.aggregate(role, &mut vec![&binding.role], &mut aggregated);
-                for rule in role.rules.iter().chain(&aggregated) {
+                for rule in self.role_rules(role_place, &binding.role).unwrap_or_default() {
                     if !each(binding, place, rule) {
                         return;
                     }
@@ -194,24 +164,8 @@ fn key_of(object: &Value) -> Key {
     (text(metadata, "namespace").to_owned(), text(metadata, "name").to_owned())
 }
 
-fn labels(value: Option<&Value>) -> BTreeMap<String, String> {
-    let pairs = value.and_then(Value::as_object).into_iter().flatten();
-    pairs.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect()
-}
-
 fn items<'a>(value: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
     value.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn read_role(object: &Value) -> Role {
-    Role {
-        rules: items(object, "/rules").map(PolicyRule::read).collect(),
-        labels: labels(object.pointer("/metadata/labels")),
-        aggregates: items(object, "/aggregationRule/clusterRoleSelectors")
-            .map(|selector| labels(selector.get("matchLabels")))
-            .filter(|labels| !labels.is_empty())
-            .collect(),
-    }
 }
 
 fn read_binding(key: &Key, object: &Value) -> Binding {

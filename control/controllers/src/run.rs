@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::Client;
 use orlop_auth::pki::CertificateAuthority;
 use tokio::task::JoinSet;
@@ -22,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    ClusterDns, Informer, certificates, cluster_dns, daemon_set, deployment, disruption, endpoint_slice,
-    endpoint_slice_mirroring, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle, pod_gc,
-    resource_quota, service_cidr, stateful_set, taint_eviction,
+    ClusterDns, Informer, certificates, cluster_dns, cluster_role_aggregation, daemon_set, deployment, disruption,
+    endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
+    pod_gc, resource_quota, service_cidr, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -160,6 +161,10 @@ pub async fn run(
     let views = service_cidr::Views { ranges: ranges.clone(), services: services.clone() };
     tasks.spawn(service_cidr::run(account(service_cidr::NAME), views, stop.clone()));
     tasks.spawn(ranges.run(reader.clone(), stop.clone()));
+    let cluster_roles = Arc::new(Informer::<ClusterRole>::default());
+    let client = account(cluster_role_aggregation::NAME);
+    tasks.spawn(cluster_role_aggregation::run(client, cluster_roles.clone(), stop.clone()));
+    tasks.spawn(cluster_roles.run(reader.clone(), stop.clone()));
     let views = endpoints::Views { services: services.clone(), pods: pods.clone(), endpoints: endpoints.clone() };
     tasks.spawn(endpoints::run(account(endpoints::NAME), views, stop.clone()));
 

@@ -35,7 +35,7 @@ pub(super) fn validate(call: &Call, object: Option<&Value>, old: Option<&Value>)
             let of_cluster = object["roleRef"]["kind"] == "ClusterRole";
             let (plural, namespace) = if of_cluster { ("clusterroles", "") } else { ("roles", call.namespace()) };
             // A role that does not exist yet could be anything.
-            let rules = call.server.authorizer().rbac(|rbac| rbac.role_rules(namespace, name));
+            let rules = call.server.authorizer().rbac(|rbac| rbac.role_rules(namespace, name).map(<[_]>::to_vec));
             ("bind", plural, name, rules.unwrap_or_else(everything))
         }
         _ => return Ok(()),

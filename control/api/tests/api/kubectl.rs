@@ -36,7 +36,8 @@ async fn a_stranger_is_told_what_he_may_not_do() {
         refused.contains("pods is forbidden: User \"eve\" cannot list resource \"pods\" in API group \"\" in the namespace \"default\""),
         "{refused}"
     );
-    cluster.kubectl("create clusterrolebinding eve --clusterrole=view --user=eve").await.unwrap();
+    cluster.kubectl("create clusterrole reader --verb=get,list --resource=pods").await.unwrap();
+    cluster.kubectl("create clusterrolebinding eve --clusterrole=reader --user=eve").await.unwrap();
     assert!(cluster.kubectl_as("eve", "get pods", "").await.is_ok());
     assert!(cluster.kubectl_as("eve", "create configmap x", "").await.unwrap_err().contains("forbidden"));
 }

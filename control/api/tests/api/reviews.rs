@@ -7,7 +7,8 @@ const GROUP: &str = "/apis/authorization.k8s.io/v1";
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_may_do_can_be_asked() {
     let cluster = Cluster::start().await;
-    cluster.kubectl("create rolebinding eve --clusterrole=view --user=eve").await.unwrap();
+    cluster.kubectl("create clusterrole reader --verb=get,list,watch --resource=pods").await.unwrap();
+    cluster.kubectl("create rolebinding eve --clusterrole=reader --user=eve").await.unwrap();
     let ask = |path: &str, kind: &str, verb: &str, namespace: &str| {
         let review = json!({
             "kind": kind, "apiVersion": "authorization.k8s.io/v1",
@@ -41,7 +42,8 @@ async fn a_review_has_no_table() {
 async fn kubectl_tells_what_it_may_do() {
     let cluster = Cluster::start().await;
     cluster.kubeconfig("eve", &["dev"]);
-    cluster.kubectl("create rolebinding eve --clusterrole=view --user=eve").await.unwrap();
+    cluster.kubectl("create clusterrole reader --verb=get,list,watch --resource=pods").await.unwrap();
+    cluster.kubectl("create rolebinding eve --clusterrole=reader --user=eve").await.unwrap();
     let eve = |arguments: &'static str| cluster.kubectl_as("eve", arguments, "");
     assert_eq!(eve("auth can-i list pods").await.unwrap(), "yes\n");
     assert_eq!(eve("auth can-i delete pods -q").await, Err(String::new()));
@@ -92,14 +94,17 @@ async fn nobody_gives_away_what_they_do_not_have() {
             .contains("not currently held")
     );
     assert!(eve("create rolebinding friend --role=look --user=bob").await.is_ok());
+    cluster.kubectl("create clusterrole killer --verb=delete --resource=pods").await.unwrap();
+    let give = "create rolebinding killer --clusterrole=killer --user=bob";
+    assert!(eve(give).await.unwrap_err().contains("not currently held"));
     cluster
         .kubectl(
-            "create role binder --verb=bind --resource=clusterroles.rbac.authorization.k8s.io --resource-name=edit",
+            "create role binder --verb=bind --resource=clusterroles.rbac.authorization.k8s.io --resource-name=killer",
         )
         .await
         .unwrap();
     cluster.kubectl("create rolebinding binder --role=binder --user=eve").await.unwrap();
-    assert!(eve("create rolebinding editor --clusterrole=edit --user=bob").await.is_ok());
+    assert!(eve(give).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //! here: a test plays their kubelets.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
+mod aggregated_roles;
 mod budgets;
 mod certificates;
 mod cluster;
