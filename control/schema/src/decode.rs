@@ -5,6 +5,7 @@
 //! Go's structs do not tell from absent ones; times and quantities are rewritten to their canonical form.
 
 mod parse;
+mod syntax;
 mod walk;
 
 pub(crate) use parse::MAX_STRICT;

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{DecodeError, Decoded};
+use super::{DecodeError, Decoded, syntax};
 
 /// So many findings are told; no request needs more to be mended.
 pub(crate) const MAX_STRICT: usize = 100;
@@ -16,8 +16,10 @@ const MAX_ORDERED: usize = 1000;
 pub(super) fn parse(json: &[u8]) -> Result<Decoded, DecodeError> {
     let mut seen = Seen::default();
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let object = Node { path: &mut String::new(), seen: &mut seen }.deserialize(&mut reader).map_err(syntax)?;
-    reader.end().map_err(syntax)?;
+    let object = Node { path: &mut String::new(), seen: &mut seen }
+        .deserialize(&mut reader)
+        .map_err(|error| syntax(json, &error))?;
+    reader.end().map_err(|error| syntax(json, &error))?;
     Ok(Decoded { object, strict: seen.duplicates })
 }
 
@@ -65,12 +67,9 @@ impl Seen {
     }
 }
 
-fn syntax(error: serde_json::Error) -> DecodeError {
-    if error.is_eof() {
-        DecodeError::Syntax("unexpected end of JSON input".into())
-    } else {
-        DecodeError::Syntax(error.to_string())
-    }
+fn syntax(json: &[u8], error: &serde_json::Error) -> DecodeError {
+    // What is JSON to Go has another fault: it nests too deep, or is no text.
+    DecodeError::Syntax(syntax::complaint(json).unwrap_or_else(|| error.to_string()))
 }
 
 struct Node<'a> {
