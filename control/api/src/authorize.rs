@@ -51,13 +51,18 @@ impl Authorizer {
 
     /// The question that a request puts.
     pub fn check(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
+        self.check_verb(user, info, query, info.verb)
+    }
+
+    /// Likewise, as if the request had another verb.
+    pub fn check_verb(&self, user: &UserInfo, info: &RequestInfo, query: &Query, verb: &str) -> Result<(), Status> {
         let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
         // A list or watch of one name is a question about that name, as in kube-apiserver's RequestInfo.
         let collective = info.name.is_empty() && matches!(info.verb, "list" | "watch" | "deletecollection");
         let selected = if collective { fields.exact("metadata.name").unwrap_or_default() } else { "" };
         let attributes = Attributes {
             user: Some(user),
-            verb: info.verb,
+            verb,
             group: &info.group,
             version: &info.version,
             resource: &info.resource,
@@ -70,7 +75,7 @@ impl Authorizer {
         };
         match self.decide(&attributes) {
             Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(user, info, &reason)),
+            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(user, info, verb, &reason)),
         }
     }
 
@@ -119,11 +124,11 @@ impl Observer for Authorizer {
 }
 
 /// kube-apiserver's words (`handlers/responsewriters/errors.go`).
-fn forbidden(user: &UserInfo, info: &RequestInfo, reason: &str) -> Status {
+fn forbidden(user: &UserInfo, info: &RequestInfo, verb: &str, reason: &str) -> Status {
     let name = &user.name;
     let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     if !info.is_resource {
-        return Status::forbidden_path(format!("User \"{name}\" cannot {} path \"{}\"{because}", info.verb, info.path));
+        return Status::forbidden_path(format!("User \"{name}\" cannot {verb} path \"{}\"{because}", info.path));
     }
     let mut resource = info.resource.clone();
     if !info.subresource.is_empty() {
@@ -135,8 +140,8 @@ fn forbidden(user: &UserInfo, info: &RequestInfo, reason: &str) -> Status {
         format!("in the namespace \"{}\"", info.namespace)
     };
     let why = format!(
-        "User \"{name}\" cannot {} resource \"{resource}\" in API group \"{}\" {place}{because}",
-        info.verb, info.group
+        "User \"{name}\" cannot {verb} resource \"{resource}\" in API group \"{}\" {place}{because}",
+        info.group
     );
     Status::forbidden(&info.group, &info.resource, &info.name, why)
 }

@@ -36,6 +36,9 @@ impl ApiServer {
     }
 
     async fn bounded(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        if let Some(answer) = watches_nothing(request.uri().path()) {
+            return answer;
+        }
         let accepted = request.headers().clone();
         let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
         let long_running = is_long_running(&request);
@@ -71,14 +74,13 @@ impl ApiServer {
         let (parts, body) = request.into_parts();
         let user = self.authenticate(&parts).await?;
         self.roles_are_fresh().await?;
-        let user = match self.impersonated(&user, &parts.headers) {
-            Ok(Some(other)) => Arc::new(other),
-            Ok(None) => user,
-            Err(refused) if refused.code == 403 => return Ok(forbid(&refused, &parts.headers)),
-            Err(refused) => return Err(refused),
-        };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
+        let user = match self.impersonated(&user, &parts.headers, &info, &query) {
+            Ok(Some(other)) => Arc::new(other),
+            Ok(None) => user,
+            Err(refused) => return Ok(forbid(&refused, &parts.headers)),
+        };
         *flow = self.flow_control().classify(&user, &info);
         let started = std::time::Instant::now();
         let about = info.clone();
@@ -178,6 +180,9 @@ impl ApiServer {
                 wire::producible(&parts.headers, wire::PRODUCED)?;
                 crate::discovery::answer(self, &segments, &parts.headers)
             }
+            ["openapi", "v3"] if trimmed != path => {
+                crate::openapi::answer(&self.catalog(), &["v3", ""], query, &parts.headers).await
+            }
             // These are exactly their paths.
             _ if trimmed != path => Ok(nothing()),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
@@ -209,6 +214,16 @@ fn check_shape(resource: &Resource, info: &RequestInfo) -> Result<(), Status> {
         return Err(Status::no_such_path());
     }
     Ok(())
+}
+
+/// Of a path that says to watch and not what, kube-apiserver makes nothing.
+fn watches_nothing(path: &str) -> Option<Response<Body>> {
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if !matches!(parts.as_slice(), ["api", _, "watch" | "proxy"] | ["apis", _, _, "watch" | "proxy"]) {
+        return None;
+    }
+    let why = format!("failed to create RequestInfo: unable to determine kind and namespace from url, {path}");
+    Some(wire::text(500, format!("Internal Server Error: {path:?}: {why}\n")))
 }
 
 /// The authorizer's refusal, which nobody is to take for something else than it says.

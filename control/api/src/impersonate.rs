@@ -10,46 +10,37 @@ use crate::request::{Query, RequestInfo, percent_decode};
 use crate::server::ApiServer;
 use crate::status::Status;
 
+mod modes;
+
+use modes::{MODES, account};
+
 const USER: &str = "impersonate-user";
 const UID: &str = "impersonate-uid";
 const GROUP: &str = "impersonate-group";
 const EXTRA: &str = "impersonate-extra-";
-const ACCOUNT: &str = "system:serviceaccount:";
 
 impl ApiServer {
-    /// The user that the headers ask for, if `caller` may act as them; `None` without such headers.
-    pub(crate) fn impersonated(&self, caller: &UserInfo, headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
-        let Some(wanted) = wanted(headers)? else { return Ok(None) };
-        let ask = |group: &str, resource: &str, namespace: &str, name: &str, subresource: &str| {
-            let info = RequestInfo {
-                is_resource: true,
-                verb: "impersonate",
-                group: group.to_owned(),
-                version: "v1".to_owned(),
-                namespace: namespace.to_owned(),
-                resource: resource.to_owned(),
-                subresource: subresource.to_owned(),
-                name: name.to_owned(),
-                ..RequestInfo::default()
-            };
-            self.authorizer().check(caller, &info, &Query::default())
-        };
-        match wanted.name.strip_prefix(ACCOUNT).and_then(|rest| rest.split_once(':')) {
-            Some((namespace, name)) => ask("", "serviceaccounts", namespace, name, "")?,
-            None => ask("", "users", "", &wanted.name, "")?,
-        }
-        for group in &wanted.groups {
-            ask("", "groups", "", group, "")?;
-        }
-        if !wanted.uid.is_empty() {
-            ask("authentication.k8s.io", "uids", "", &wanted.uid, "")?;
-        }
-        for (key, values) in &wanted.extra {
-            for value in values {
-                ask("authentication.k8s.io", "userextras", "", value, key)?;
+    /// The user that the headers ask for, if `caller` may make this request as them; `None` without such headers.
+    pub(crate) fn impersonated(
+        &self,
+        caller: &UserInfo,
+        headers: &HeaderMap,
+        info: &RequestInfo,
+        query: &Query,
+    ) -> Result<Option<UserInfo>, Status> {
+        let Some(mut wanted) = wanted(headers)? else { return Ok(None) };
+        let mut refused = None;
+        for mode in MODES.iter().filter(|mode| mode.applies(caller, &wanted)) {
+            match mode.check(self.authorizer(), caller, &wanted, info, query) {
+                Ok(groups) => {
+                    wanted.groups = groups.unwrap_or(wanted.groups);
+                    return Ok(Some(complete(wanted)));
+                }
+                // The first refusal is the one that is told.
+                Err(status) => refused = refused.or(Some(status)),
             }
         }
-        Ok(Some(complete(wanted)))
+        Err(refused.unwrap_or_else(|| Status::internal("all impersonation modes failed")))
     }
 }
 
@@ -96,7 +87,7 @@ fn wanted(headers: &HeaderMap) -> Result<Option<UserInfo>, Status> {
 /// With the groups that authentication would have added.
 fn complete(mut user: UserInfo) -> UserInfo {
     if user.groups.is_empty()
-        && let Some((namespace, name)) = user.name.strip_prefix(ACCOUNT).and_then(|rest| rest.split_once(':'))
+        && let Some((namespace, name)) = account(&user.name)
     {
         user.groups = UserInfo::service_account(namespace, name).groups;
     }

@@ -53,6 +53,27 @@ async fn kubectl_tells_what_it_may_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn acting_as_somebody_may_be_allowed_for_one_thing_alone() {
+    let cluster = Cluster::start().await;
+    cluster.kubeconfig("eve", &[]);
+    cluster.kubectl("create rolebinding bob --clusterrole=edit --user=bob").await.unwrap();
+    for command in [
+        "create clusterrole act --verb=impersonate:user-info --resource=users.authentication.k8s.io --resource-name=bob",
+        "create clusterrolebinding act --clusterrole=act --user=eve",
+        "create role act --verb=impersonate-on:user-info:list --resource=pods",
+        "create rolebinding act --role=act --user=eve",
+    ] {
+        cluster.kubectl(command).await.unwrap();
+    }
+    let eve = |arguments: &'static str| cluster.kubectl_as("eve", arguments, "");
+    eve("get pods --as=bob").await.unwrap();
+    for refused in ["get configmaps --as=bob", "get pods --as=bob --as-group=dev", "get pods --as=alice", "get pods"] {
+        let told = eve(refused).await.unwrap_err();
+        assert!(told.contains("(Forbidden)"), "{refused}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn acting_as_somebody_needs_permission_and_gives_theirs() {
     let cluster = Cluster::start().await;
     assert_eq!(cluster.kubectl("auth can-i create pods --as=eve -q").await, Err(String::new()));
@@ -61,7 +82,7 @@ async fn acting_as_somebody_needs_permission_and_gives_theirs() {
     cluster.kubeconfig("eve", &[]);
     let refused = cluster.kubectl_as("eve", "get pods --as=admin --as-group=system:masters", "").await.unwrap_err();
     assert!(
-        refused.contains("users \"admin\" is forbidden: User \"eve\" cannot impersonate resource \"users\""),
+        refused.contains("pods is forbidden: User \"eve\" cannot impersonate-on:user-info:list resource \"pods\""),
         "{refused}"
     );
     cluster.kubectl("create clusterrole as-bob --verb=impersonate --resource=users --resource-name=bob").await.unwrap();
