@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use orlop_kinds::Errors;
 use orlop_kinds::custom::{CustomRules, JsonPath, Rules, Scale, check_finalizers, set_condition, unrecognized_formats};
+use orlop_schema::apply::Replicas;
 use orlop_schema::decode::DecodeError;
 use orlop_schema::structural::Structural;
 use orlop_schema::{GroupVersionKind, Schema, TypeRef};
@@ -57,6 +58,8 @@ pub struct Custom {
     /// What any version can be selected by: the cache holds objects for all of them.
     indexed: Arc<[(String, JsonPath)]>,
     terminating: Arc<AtomicBool>,
+    /// Where each version keeps its replicas.
+    pub replicas: Replicas,
     conversion: Option<Arc<conversion::Conversion>>,
 }
 

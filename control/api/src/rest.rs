@@ -30,6 +30,7 @@ mod render;
 mod update;
 mod watch;
 
+pub use apply::Application;
 pub use body::{summary, type_of};
 pub use delete::DeleteOptions;
 pub use metadata::{now, random_suffix};

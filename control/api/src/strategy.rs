@@ -1,6 +1,6 @@
 //! The seam to what is truly per kind (`orlop-kinds`): defaulting, validation, and what create and update may change.
 
-use orlop_kinds::{Errors, Kind, Subresource};
+use orlop_kinds::{Errors, FieldError, Kind, Subresource};
 use orlop_schema::strategic::StrategicError;
 use serde_json::Value;
 
@@ -54,6 +54,9 @@ fn date_taints(resource: &Resource, object: &mut Value) {
 /// Makes a decoded object ready to be created: no status, first generation.
 pub fn prepare_create(resource: &Resource, object: &mut Value) {
     convert::with_rules_form(resource, object, |object| rules(resource).prepare_create(object));
+    if (&*resource.group, &*resource.kind) == ("", "PersistentVolume") {
+        object["status"]["lastPhaseTransitionTime"] = crate::rest::now().into();
+    }
 }
 
 /// Makes an updated object ready: what this endpoint must not change comes from `old`.
@@ -106,11 +109,15 @@ pub fn check(resource: &Resource, object: &Value, errors: &Errors) -> Result<(),
     if errors.is_empty() {
         return Ok(());
     }
-    let causes =
-        errors.0.iter().map(|e| Cause { reason: e.kind.reason().into(), message: e.body(), field: e.field.clone() });
     // Kubernetes has one type for both spellings of events, and names it as the core group does.
     let group = if resource.storage == "events" { "" } else { &*resource.group };
-    Err(Status::invalid_as(group, &resource.kind, meta(object, "name"), causes.collect()))
+    Err(Status::invalid_as(group, &resource.kind, meta(object, "name"), causes(errors)))
+}
+
+/// Errors as a `Status` lists them.
+pub fn causes(errors: &Errors) -> Vec<Cause> {
+    let cause = |e: &FieldError| Cause { reason: e.kind.reason().into(), message: e.body(), field: e.field.clone() };
+    errors.0.iter().map(cause).collect()
 }
 
 fn kind_of(subresource: &str) -> Subresource {

@@ -6,11 +6,13 @@
 mod check;
 mod compare;
 mod managers;
+mod scale;
 mod set;
 mod walk;
 
 pub use check::go;
 pub use managers::{Manager, Operation, Who};
+pub use scale::Replicas;
 use serde_json::Value;
 pub use set::{Element, FieldSet, Path};
 pub use walk::ApplyError;
@@ -70,10 +72,12 @@ impl TypeRef<'_> {
         if managers.is_empty() && !live.is_null() {
             // What is written through subresources alone stays out of it.
             let mut written = live.clone();
-            if let Some(fields) = written.as_object_mut()
-                && who.subresource.is_empty()
-            {
-                fields.shift_remove("status");
+            if let Some(fields) = written.as_object_mut() {
+                match who.subresource.as_str() {
+                    "" => drop(fields.shift_remove("status")),
+                    "status" => fields.retain(|name, _| name == "status"),
+                    _ => {}
+                }
             }
             managers.extend(Manager::before(self.compare(&Value::Null, &written)?.0, who));
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use orlop_kinds::custom::{JsonPath, Rules, Scale};
 use orlop_schema::GroupVersionKind;
+use orlop_schema::apply::Replicas;
 use orlop_schema::structural::{CustomType, Structural, overlay};
 use serde_json::Value;
 
@@ -30,7 +31,13 @@ pub fn resources(definition: &Value, terminating: &Arc<AtomicBool>) -> Option<(A
         }
     }
     let indexed: Arc<[(String, JsonPath)]> = indexed.into();
-    let make = |version: &Value| resource(definition, version, &storage_version, &indexed, terminating);
+    let replicas = versions.iter().fold(Replicas::default(), |known, version| {
+        let path = version["subresources"]["scale"]["specReplicasPath"].as_str();
+        let names = path.and_then(|path| Some(JsonPath::parse(path)?.names()?.into_iter().map(Into::into).collect()));
+        known.with(&format!("{}/{}", text(&spec["group"]), text(&version["name"])), names)
+    });
+    let shared = Shared { storage_version: &storage_version, indexed: &indexed, replicas: &replicas, terminating };
+    let make = |version: &Value| resource(definition, version, &shared);
     let stored = make(storage);
     let served = versions
         .iter()
@@ -40,13 +47,15 @@ pub fn resources(definition: &Value, terminating: &Arc<AtomicBool>) -> Option<(A
     Some((stored, served))
 }
 
-fn resource(
-    definition: &Value,
-    version: &Value,
-    storage_version: &str,
-    indexed: &Arc<[(String, JsonPath)]>,
-    terminating: &Arc<AtomicBool>,
-) -> Arc<Resource> {
+/// What all versions of a definition have in common.
+struct Shared<'a> {
+    storage_version: &'a str,
+    indexed: &'a Arc<[(String, JsonPath)]>,
+    replicas: &'a Replicas,
+    terminating: &'a Arc<AtomicBool>,
+}
+
+fn resource(definition: &Value, version: &Value, shared: &Shared<'_>) -> Arc<Resource> {
     let spec = &definition["spec"];
     let names = &definition["status"]["acceptedNames"];
     let (group, name) = (text(&spec["group"]), text(&version["name"]));
@@ -116,7 +125,7 @@ fn resource(
         verbs: VERBS.map(String::from).to_vec(),
         subresources: served,
         storage: format!("{group}/{}", text(&names["plural"])),
-        storage_version: storage_version.into(),
+        storage_version: shared.storage_version.into(),
         custom: Some(Arc::new(Custom {
             list_kind: text(&names["listKind"]).into(),
             status,
@@ -128,8 +137,9 @@ fn resource(
             expressions: raw.and_then(Rules::new),
             columns: columns::of(version),
             selectable: selected,
-            indexed: indexed.clone(),
-            terminating: terminating.clone(),
+            indexed: shared.indexed.clone(),
+            replicas: shared.replicas.clone(),
+            terminating: shared.terminating.clone(),
             conversion: Conversion::of(definition),
         })),
     })

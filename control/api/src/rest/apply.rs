@@ -21,26 +21,32 @@ use crate::strategy;
 use crate::wire::{self, Body};
 
 const MEDIA_TYPE: &str = "application/apply-patch+yaml";
+/// Metadata that a client may set to nothing.
+const NULLABLE: [&str; 4] = ["labels", "annotations", "finalizers", "ownerReferences"];
 /// An object that comes and goes while it is applied is tried again so often.
 const ATTEMPTS: usize = 5;
 
 impl Call {
     /// Whether this is a server-side apply.
-    pub(super) fn applies(&self) -> bool {
+    pub fn applies(&self) -> bool {
         self.info.verb == "patch" && wire::media_type(&self.headers) == MEDIA_TYPE
     }
 
-    pub(super) async fn apply(self: &Arc<Self>) -> Result<Response<Body>, Status> {
-        let api_version = self.resource.api_version();
+    /// What an apply asks for.
+    pub fn application(&self) -> Result<Application<'_>, Status> {
         let ty = self.ty().ok_or_else(|| Status::unsupported_media_type(&[]))?;
-        let who = self.applier(&api_version)?;
-        let config = self.config(ty)?;
+        let who = self.applier()?;
+        Ok(Application { call: self, ty, config: self.config(ty)?, who })
+    }
+
+    pub(super) async fn apply(self: &Arc<Self>) -> Result<Response<Body>, Status> {
+        let application = self.application()?;
         let cache = self.cache()?;
         for _ in 0..ATTEMPTS {
             let found = self.server.registry().get(&cache, self.namespace(), &self.info.name).await?;
             let result = match found {
-                None if self.info.subresource.is_empty() => self.apply_new(ty, &config, &who).await.map(|o| (201, o)),
-                _ => self.change(&mut |live| self.applied(ty, live, &config, &who)).await.map(|o| (200, o)),
+                None if self.info.subresource.is_empty() => self.apply_new(&application).await.map(|o| (201, o)),
+                _ => self.change(&mut |live| application.to(live)).await.map(|o| (200, o)),
             };
             match result {
                 Ok((code, object)) => return self.render_object(code, object).await,
@@ -58,20 +64,20 @@ impl Call {
         *status == Status::not_found(&self.resource, &self.info.name)
     }
 
-    fn applier(&self, api_version: &str) -> Result<Who, Status> {
+    fn applier(&self) -> Result<Who, Status> {
         let name = self.query.text("fieldManager");
         if name.is_empty() {
             let cause = Cause::required("fieldManager", "is required for apply patch");
             return Err(Status::invalid_as("meta.k8s.io", "PatchOptions", "", vec![cause]));
         }
-        Ok(self.who(name, Operation::Apply, api_version))
+        Ok(self.who(name, Operation::Apply))
     }
 
-    fn who(&self, name: &str, operation: Operation, api_version: &str) -> Who {
+    fn who(&self, name: &str, operation: Operation) -> Who {
         Who {
             name: name.to_owned(),
             operation,
-            api_version: api_version.to_owned(),
+            api_version: self.written().0,
             subresource: self.info.subresource.clone(),
             time: now(),
         }
@@ -79,10 +85,10 @@ impl Call {
 
     /// The body, without what this endpoint does not write.
     fn config(&self, ty: TypeRef<'_>) -> Result<Value, Status> {
-        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
+        let (api_version, kind) = self.written();
         let (mut config, twice) = self.configuration()?;
         let text = |field: &str| config[field].as_str().unwrap_or_default();
-        if (text("apiVersion"), text("kind")) != (api_version.as_str(), kind) {
+        if (text("apiVersion"), text("kind")) != (api_version.as_str(), kind.as_str()) {
             return Err(Status::bad_request(format!(
                 "invalid object type: {}",
                 go_kind(text("apiVersion"), text("kind"))
@@ -95,7 +101,11 @@ impl Call {
         if !wrong.is_empty() {
             return Err(self.untyped(&config, &wrong));
         }
-        let unknown = self.prune_body(&mut config)?;
+        let mut known = config.clone();
+        let unknown = self.prune_body(&mut known)?;
+        if self.resource.custom.is_some() {
+            config = known;
+        }
         if !unknown.is_empty() {
             let paths = unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
             let lines: Vec<String> = paths.map(|path| format!(".{path}: field not declared in schema")).collect();
@@ -112,7 +122,7 @@ impl Call {
             }
         }
         if let Some(metadata) = metadata_mut(&mut config) {
-            metadata.retain(|_, value| !value.is_null());
+            metadata.retain(|name, value| !value.is_null() || NULLABLE.contains(&name.as_str()));
         }
         let has_status = strategy::rules(&self.resource).status;
         if let Some(fields) = config.as_object_mut() {
@@ -152,7 +162,7 @@ impl Call {
             "failed to create typed patch object ({}/{}; {}): {told}",
             meta(config, "namespace"),
             meta(config, "name"),
-            go_kind(&self.resource.api_version(), &self.resource.kind)
+            go_kind(&self.written().0, &self.written().1)
         ))
     }
 
@@ -170,50 +180,17 @@ impl Call {
         Ok(())
     }
 
-    async fn apply_new(self: &Arc<Self>, ty: TypeRef<'_>, config: &Value, who: &Who) -> Result<Arc<Object>, Status> {
+    async fn apply_new(self: &Arc<Self>, application: &Application<'_>) -> Result<Arc<Object>, Status> {
         let creation = crate::request::RequestInfo { verb: "create", ..self.info.clone() };
         self.server.authorizer().check(&self.user, &creation, &self.query)?;
-        let uid = meta(config, "uid");
+        let uid = meta(&application.config, "uid");
         if !uid.is_empty() {
             let why =
                 format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
             return Err(Status::conflict(&self.resource, &self.info.name, why));
         }
-        let object = self.applied(ty, &Value::Null, config, who)?;
+        let object = application.to(&Value::Null)?;
         self.create_object(object).await
-    }
-
-    /// What the config makes of the live object.
-    fn applied(&self, ty: TypeRef<'_>, live: &Value, config: &Value, who: &Who) -> Result<Value, Status> {
-        let managers = Manager::read(&live["metadata"]["managedFields"]);
-        let apply = |force| {
-            let applied = ty.apply(live, config, managers.clone(), who, force);
-            applied.map_err(|e| Status::unknown(format!("failed to create typed live object: {e}")))
-        };
-        let mut applied = apply(self.query.flag("force"))?;
-        if let Applied::Conflicts(conflicts) = &mut applied
-            && let Some(own) = last_applied::fields(ty, live, who)
-        {
-            conflicts.retain(|conflict| !own.has(&conflict.path));
-            if conflicts.is_empty() {
-                applied = apply(true)?;
-            }
-        }
-        match applied {
-            Applied::Conflicts(conflicts) => Err(refuse(conflicts)),
-            Applied::Done(mut object, managers) => {
-                self.check_name(&object)?;
-                last_applied::renew(&mut object, config, who);
-                record(&mut object, &managers);
-                if let Some(metadata) = metadata_mut(&mut object) {
-                    // It builds on what is there now, unless the config names a version.
-                    if config["metadata"]["resourceVersion"].is_null() {
-                        metadata.shift_remove("resourceVersion");
-                    }
-                }
-                Ok(object)
-            }
-        }
     }
 
     /// Records what any other write than an apply changes; `old` is null for a creation. Who may write the object itself may also say
@@ -223,20 +200,24 @@ impl Call {
             return;
         }
         let Some(ty) = self.ty() else { return };
-        let said = object["metadata"]["managedFields"].take();
+        let said =
+            metadata_mut(object).and_then(|own| own.get_mut("managedFields")).map(Value::take).unwrap_or_default();
         let recorded = &old["metadata"]["managedFields"];
         if said == serde_json::json!([{}]) {
             return record(object, &[]);
         }
         let anew = self.info.subresource.is_empty() && Manager::are_readable(&said);
         let managers = Manager::read(if anew { &said } else { recorded });
-        let api_version = self.resource.api_version();
+        // What is nobody's stays so until it is applied.
+        if managers.is_empty() && !old.is_null() {
+            return record(object, &[]);
+        }
         let agent = self.headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let name = match self.query.text("fieldManager") {
             "" => agent.split('/').next().filter(|n| !n.is_empty()).unwrap_or("unknown"),
             name => name,
         };
-        let who = self.who(name, Operation::Update, &api_version);
+        let who = self.who(name, Operation::Update);
         let mut written = Cow::Borrowed(&*object);
         let has_status = self.info.subresource.is_empty() && strategy::rules(&self.resource).status;
         if has_status && object.get("status") != old.get("status") {
@@ -254,6 +235,52 @@ impl Call {
             Err(error) => {
                 tracing::debug!(%error, name = meta(object, "name"), "field owners are not recorded");
                 record(object, &Manager::read(recorded));
+            }
+        }
+    }
+}
+
+/// An apply: whose configuration it is, and of what.
+pub struct Application<'a> {
+    call: &'a Call,
+    ty: TypeRef<'a>,
+    config: Value,
+    who: Who,
+}
+
+impl Application<'_> {
+    /// What the configuration makes of the live object; null if there is none.
+    pub fn to(&self, live: &Value) -> Result<Value, Status> {
+        let Self { call, ty, config, who } = self;
+        let managers = Manager::read(&live["metadata"]["managedFields"]);
+        let apply = |force| {
+            let applied = ty.apply(live, config, managers.clone(), who, force);
+            applied.map_err(|e| Status::unknown(format!("failed to create typed live object: {e}")))
+        };
+        let mut applied = apply(call.query.flag("force"))?;
+        if let Applied::Conflicts(conflicts) = &mut applied
+            && let Some(own) = last_applied::fields(*ty, live, who)
+        {
+            conflicts.retain(|conflict| !own.has(&conflict.path));
+            if conflicts.is_empty() {
+                applied = apply(true)?;
+            }
+        }
+        match applied {
+            Applied::Conflicts(conflicts) => Err(refuse(conflicts)),
+            Applied::Done(mut object, managers) => {
+                call.check_name(&object)?;
+                last_applied::renew(&mut object, config, who);
+                // What the config says in other words than the server, or sets to nothing.
+                call.prune_body(&mut object)?;
+                record(&mut object, &managers);
+                if let Some(metadata) = metadata_mut(&mut object) {
+                    // It builds on what is there now, unless the config names a version.
+                    if config["metadata"]["resourceVersion"].is_null() {
+                        metadata.shift_remove("resourceVersion");
+                    }
+                }
+                Ok(object)
             }
         }
     }

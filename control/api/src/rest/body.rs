@@ -6,6 +6,7 @@ use orlop_schema::{GroupVersionKind, Schema, TypeRef};
 use serde_json::Value;
 
 use super::{Call, Patch};
+use crate::custom::Custom;
 use crate::status::Status;
 use crate::wire::{BodyFormat, decode_object, decode_yaml};
 
@@ -90,13 +91,13 @@ impl Call {
 
     /// Brings a body into its type's form; what the type does not know is told.
     pub(super) fn prune_body(&self, object: &mut Value) -> Result<Vec<String>, Status> {
-        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
-        let unknown = match (&self.resource.custom, type_of(&api_version, kind)) {
+        let (api_version, kind) = self.written();
+        let unknown = match (self.own_custom(), type_of(&api_version, &kind)) {
             (Some(custom), _) => custom.prune(object),
             (None, Some(ty)) => ty.prune(object),
             (None, None) => return Ok(Vec::new()),
         };
-        unknown.map_err(|error| cannot_be_handled(&api_version, kind, &error))
+        unknown.map_err(|error| cannot_be_handled(&api_version, &kind, &error))
     }
 
     fn report(&self, api_version: &str, kind: &str, strict: Vec<String>) -> Result<(), Status> {
@@ -119,11 +120,31 @@ impl Call {
 }
 
 impl Call {
-    /// The type of the resource's objects.
+    /// `apiVersion` and kind of what is written: the object's, or those that its subresource speaks.
+    pub(super) fn written(&self) -> (String, String) {
+        let own = || (self.resource.api_version(), self.resource.kind.clone());
+        match self.resource.subresource(&self.info.subresource) {
+            Some(sub) if sub.kind != self.resource.kind && sub.group.is_empty() => {
+                (sub.version.clone(), sub.kind.clone())
+            }
+            Some(sub) if sub.kind != self.resource.kind => (format!("{}/{}", sub.group, sub.version), sub.kind.clone()),
+            _ => own(),
+        }
+    }
+
+    /// What the definition says of what is written, if it is a custom object itself.
+    fn own_custom(&self) -> Option<&Custom> {
+        self.resource.custom.as_deref().filter(|_| self.info.subresource != "scale")
+    }
+
+    /// The type of what is written.
     pub(super) fn ty(&self) -> Option<TypeRef<'_>> {
-        match &self.resource.custom {
+        match self.own_custom() {
             Some(custom) => custom.ty(),
-            None => type_of(&self.resource.api_version(), &self.resource.kind),
+            None => {
+                let (api_version, kind) = self.written();
+                type_of(&api_version, &kind)
+            }
         }
     }
 }
@@ -183,7 +204,7 @@ fn expect(
 }
 
 /// What kube-apiserver's decoder reads first.
-const GO_TYPE: &str =
+pub(super) const GO_TYPE: &str =
     r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
 /// So much of a body that cannot be read is shown.
 const SHOWN: usize = 30;

@@ -22,10 +22,20 @@ impl Call {
         let name = meta(&object, "name");
         if name != self.info.name {
             return Err(Status::bad_request(if name.is_empty() {
-                "the name of the object (based on the request URL) was not set in the body".to_owned()
+                format!(
+                    "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                    self.info.name
+                )
             } else {
                 format!("the name of the object ({name}) does not match the name on the URL ({})", self.info.name)
             }));
+        }
+        let (namespace, own) = (self.namespace(), meta(&object, "namespace"));
+        if !own.is_empty() && !namespace.is_empty() && own != namespace {
+            let why = format!(
+                "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
+            );
+            return Err(Status::bad_request(why));
         }
         let changed = self.change(&mut |_| Ok(object.clone())).await?;
         self.render_object(200, changed).await
@@ -66,8 +76,10 @@ impl Call {
                 keep_allocated(&mut object, &old);
             }
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
-            // What admission changes is nobody's.
-            self.track(&mut object, &old);
+            // What admission changes is nobody's. A Scale has said whose the replicas are.
+            if self.info.subresource != "scale" {
+                self.track(&mut object, &old);
+            }
             let managers = managers(&object);
             if admission::mutate(self, &mut object, Some(&old)).await? {
                 // Whoever changed it may not change more than a client may.
@@ -93,7 +105,13 @@ impl Call {
                 return Ok(Arc::new(Object::from_value(&cache.resource, &object, old_object.revision)));
             }
             let outcome = if super::delete::is_finished(&object) {
-                registry.delete(&cache, &old_object).await?
+                match registry.delete(&cache, &old_object).await? {
+                    // It goes as its last writer left it.
+                    Outcome::Done(gone) => {
+                        Outcome::Done(Arc::new(Object::from_value(&cache.resource, &object, gone.revision)))
+                    }
+                    stale => stale,
+                }
             } else {
                 registry.put(&cache, object, old_object.revision).await?
             };

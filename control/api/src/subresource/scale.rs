@@ -1,40 +1,36 @@
-//! `scale`: the replicas of a workload, whatever its kind.
+//! `scale`: the replicas of a workload, whatever its kind. Who writes them here owns them in the object, too.
 
 use std::sync::Arc;
 
 use http::Response;
 use orlop_kinds::scale;
+use orlop_schema::apply::{Manager, Replicas};
 use serde_json::Value;
 
-use crate::rest::Call;
+use crate::rest::{Application, Call, Patch};
 use crate::status::Status;
 use crate::strategy;
 use crate::wire::Body;
 
+/// What is asked for.
+enum Wanted<'a> {
+    Update(Value),
+    Patch(Patch),
+    Apply(Application<'a>),
+}
+
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
-    let object = match call.info.verb {
-        "get" => call.find().await?,
-        "update" => {
-            let wanted = call.decode("autoscaling/v1", "Scale")?;
-            let inner = call.clone();
-            call.change(&mut |old| rescaled(&inner, old, &wanted)).await?
+    let wanted = match call.info.verb {
+        "get" => {
+            let found = call.find().await?;
+            let object = call.present_one(found).await?;
+            return call.render_value(200, shown(call, &call.value_of(&object))?);
         }
-        _ => {
-            let patch = call.decode_patch()?;
-            let inner = call.clone();
-            call.change(&mut |old| {
-                let mut shown = shown(&inner, old)?;
-                let version = shown["metadata"]["resourceVersion"].clone();
-                patch.apply_to(&mut shown, "autoscaling/v1", "Scale")?;
-                // A patch builds on what is there now, unless it names a resourceVersion itself.
-                if shown["metadata"]["resourceVersion"] == version {
-                    shown["metadata"]["resourceVersion"] = "".into();
-                }
-                rescaled(&inner, old, &shown)
-            })
-            .await?
-        }
+        "update" => Wanted::Update(call.decode("autoscaling/v1", "Scale")?),
+        _ if call.applies() => Wanted::Apply(call.application()?),
+        _ => Wanted::Patch(call.decode_patch()?),
     };
+    let object = call.change(&mut |old| rescaled(call, old, &wanted)).await?;
     let object = call.present_one(object).await?;
     call.render_value(200, shown(call, &call.value_of(&object))?)
 }
@@ -47,14 +43,56 @@ pub fn shown(call: &Call, object: &Value) -> Result<Value, Status> {
     }
 }
 
-fn rescaled(call: &Call, old: &Value, wanted: &Value) -> Result<Value, Status> {
-    strategy::check(&call.resource, old, &scale::validate(wanted))?;
+/// The object with the replicas that are wanted.
+fn rescaled(call: &Call, old: &Value, wanted: &Wanted<'_>) -> Result<Value, Status> {
+    let replicas = replicas(call);
+    let owners = Manager::read(&old["metadata"]["managedFields"]);
+    let mut live = shown(call, old)?;
+    let in_scale = replicas.to_scale(&owners);
+    if !in_scale.is_empty() {
+        live["metadata"]["managedFields"] = Manager::write(&in_scale);
+    }
+    let mut scale = match wanted {
+        Wanted::Update(scale) => scale.clone(),
+        Wanted::Apply(application) => application.to(&live)?,
+        Wanted::Patch(patch) => {
+            let mut scale = live.clone();
+            patch.apply_to(&mut scale, "autoscaling/v1", "Scale")?;
+            // A patch builds on what is there now, unless it names a resourceVersion itself.
+            if scale["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"] {
+                scale["metadata"]["resourceVersion"] = "".into();
+            }
+            scale
+        }
+    };
+    let errors = scale::validate(&scale);
+    if !errors.is_empty() {
+        return Err(Status::invalid_as("autoscaling", "Scale", &call.info.name, strategy::causes(&errors)));
+    }
+    call.track(&mut scale, &live);
+    let owners =
+        replicas.to_parent(&owners, Manager::read(&scale["metadata"]["managedFields"]), &call.resource.api_version());
     let mut object = old.clone();
     if let Some(metadata) = object["metadata"].as_object_mut() {
         metadata.shift_remove("resourceVersion");
+        match owners.is_empty() {
+            true => metadata.shift_remove("managedFields"),
+            false => metadata.insert("managedFields".into(), Manager::write(&owners)),
+        };
     }
-    write(call, &mut object, wanted);
+    write(call, &mut object, &scale);
     Ok(object)
+}
+
+/// Where the versions of the kind keep their replicas.
+fn replicas(call: &Call) -> Replicas {
+    match &call.resource.custom {
+        Some(custom) => custom.replicas.clone(),
+        None => {
+            let path = ["spec", "replicas"].map(Into::into).to_vec();
+            Replicas::default().with(&call.resource.api_version(), Some(path))
+        }
+    }
 }
 
 /// Makes an object what a Scale says.

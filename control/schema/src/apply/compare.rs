@@ -92,6 +92,8 @@ impl<'a> Walker<'a> {
     fn field_of<'v>(self, field: &'a Field, object: Option<&'v Value>) -> Option<Cow<'v, Value>> {
         let object = object?;
         match object.get(&*field.name) {
+            // Go's structs know no null.
+            Some(Value::Null) if field.wire.tag != 0 && !field.null_when_zero => self.implied(field).map(Cow::Owned),
             Some(value) => Some(Cow::Borrowed(value)),
             None => self.implied(field).map(Cow::Owned),
         }
@@ -102,6 +104,9 @@ impl<'a> Walker<'a> {
         if field.wire.tag == 0 || field.omit_zero {
             return None;
         }
+        if field.null_when_zero {
+            return Some(Value::Null);
+        }
         match &field.ty {
             Ty::Ref(id) => {
                 let written = field.default.as_ref().is_some_and(|default| *default == Value::Object(Map::new()));
@@ -109,6 +114,8 @@ impl<'a> Walker<'a> {
                 (written && ty.is_some_and(|ty| ty.special.is_none())).then(|| Value::Object(Map::new()))
             }
             Ty::List(_) | Ty::Map(_) => Some(Value::Null),
+            // No text as default: it is always written.
+            Ty::String if field.default.as_ref().is_some_and(|default| default == "") => Some("".into()),
             _ if !field.required => None,
             Ty::String => Some("".into()),
             Ty::Bool => Some(false.into()),

@@ -61,19 +61,23 @@ impl Manager {
     pub fn read(managed: &Value) -> Vec<Self> {
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
         let entries = managed.as_array().into_iter().flatten();
-        entries
-            .filter(|entry| entry["fieldsType"] == "FieldsV1")
-            .map(|entry| Self {
-                who: Who {
-                    name: text(entry, "manager"),
-                    operation: if entry["operation"] == "Apply" { Operation::Apply } else { Operation::Update },
-                    api_version: text(entry, "apiVersion"),
-                    subresource: text(entry, "subresource"),
-                    time: text(entry, "time"),
-                },
-                fields: FieldSet::from_value(&entry["fieldsV1"]),
-            })
-            .collect()
+        let mut managers: Vec<Self> = Vec::new();
+        for entry in entries.filter(|entry| entry["fieldsType"] == "FieldsV1") {
+            let who = Who {
+                name: text(entry, "manager"),
+                operation: if entry["operation"] == "Apply" { Operation::Apply } else { Operation::Update },
+                api_version: text(entry, "apiVersion"),
+                subresource: text(entry, "subresource"),
+                time: text(entry, "time"),
+            };
+            let fields = FieldSet::from_value(&entry["fieldsV1"]);
+            // Of two entries of one writer the last counts.
+            match managers.iter_mut().find(|m| m.is(&who)) {
+                Some(own) => *own = Self { who, fields },
+                None => managers.push(Self { who, fields }),
+            }
+        }
+        managers
     }
 
     /// Whether somebody may have meant this as `metadata.managedFields`: entries, all of them whole.
@@ -95,10 +99,12 @@ impl Manager {
                 "manager": who.name,
                 "operation": if who.operation == Operation::Apply { "Apply" } else { "Update" },
                 "apiVersion": who.api_version,
-                "time": who.time,
-                "fieldsType": "FieldsV1",
-                "fieldsV1": manager.fields.to_value(),
             });
+            if !who.time.is_empty() {
+                entry["time"] = who.time.as_str().into();
+            }
+            entry["fieldsType"] = "FieldsV1".into();
+            entry["fieldsV1"] = manager.fields.to_value();
             if !who.subresource.is_empty() {
                 entry["subresource"] = who.subresource.as_str().into();
             }
@@ -107,20 +113,20 @@ impl Manager {
         managers.iter().map(entry).collect()
     }
 
-    /// Whether the entry is that writer's.
+    /// Whether the entry is that writer's. Who applies is one writer in all versions.
     pub fn is(&self, who: &Who) -> bool {
         let own = &self.who;
-        (&own.name, own.operation, &own.api_version, &own.subresource)
-            == (&who.name, who.operation, &who.api_version, &who.subresource)
+        let versions = own.operation == Operation::Apply || own.api_version == who.api_version;
+        versions && (&own.name, own.operation, &own.subresource) == (&who.name, who.operation, &who.subresource)
     }
 
     /// The owner of what was there before anybody applied.
     pub(super) fn before(fields: FieldSet, who: &Who) -> Option<Self> {
-        let who = Who { name: BEFORE.into(), operation: Operation::Update, subresource: String::new(), ..who.clone() };
+        let who = Who { name: BEFORE.into(), operation: Operation::Update, ..who.clone() };
         (!fields.is_empty()).then_some(Self { who, fields })
     }
 
-    /// Makes `fields` the writer's, drops who owns nothing any more, and sorts: appliers first, then by time.
+    /// Makes `fields` the writer's, drops who owns nothing any more, and sorts.
     pub(super) fn set(managers: &mut Vec<Self>, who: &Who, fields: FieldSet) {
         match managers.iter_mut().find(|m| m.is(who)) {
             // Who changes nothing keeps their time.
@@ -129,23 +135,43 @@ impl Manager {
             None => managers.push(Self { who: who.clone(), fields }),
         }
         managers.retain(|m| !m.fields.is_empty());
+        Self::sort(managers);
+        if who.operation == Operation::Update {
+            cap(managers);
+        }
+    }
+
+    /// Appliers first, then by time.
+    pub(super) fn sort(managers: &mut [Self]) {
         managers.sort_by(|a, b| {
-            let rank = |m: &Self| m.who.operation == Operation::Update;
-            rank(a).cmp(&rank(b)).then_with(|| a.who.time.cmp(&b.who.time)).then_with(|| a.who.name.cmp(&b.who.name))
+            let key = |m: &Self| m.who.operation == Operation::Update;
+            let rest = |m: &Self| [&m.who.time, &m.who.name, &m.who.api_version, &m.who.subresource].map(String::clone);
+            key(a).cmp(&key(b)).then_with(|| rest(a).cmp(&rest(b)))
         });
-        cap(managers);
     }
 }
 
+/// Of too many updates the oldest of each version are merged into one.
 fn cap(managers: &mut Vec<Manager>) {
-    let is_update = |m: &Manager| m.who.operation == Operation::Update;
-    while managers.iter().filter(|m| is_update(m)).count() > MAX_UPDATERS {
-        // Sorted by time: the first two are the oldest.
-        let Some(at) = managers.iter().position(is_update) else { return };
-        let oldest = managers.remove(at);
-        let into = &mut managers[at];
-        into.fields = into.fields.union(&oldest.fields);
-        into.who.name = ANCIENT.into();
-        into.who.subresource.clear();
+    let updates: Vec<Who> =
+        managers.iter().filter(|m| m.who.operation == Operation::Update).map(|m| m.who.clone()).collect();
+    let mut count = updates.len();
+    let mut firsts: Vec<Who> = Vec::new();
+    for who in updates {
+        if count <= MAX_UPDATERS {
+            break;
+        }
+        let bucket = Who { name: ANCIENT.into(), subresource: String::new(), ..who.clone() };
+        let Some(first) = firsts.iter().find(|first| first.api_version == who.api_version) else {
+            firsts.push(who);
+            continue;
+        };
+        let Some(at) = managers.iter().position(|m| m.is(&who)) else { continue };
+        let merged = managers.remove(at);
+        let into = managers.iter().position(|m| m.is(&bucket)).or_else(|| managers.iter().position(|m| m.is(first)));
+        let Some(into) = into.and_then(|at| managers.get_mut(at)) else { continue };
+        *into = Manager { fields: into.fields.union(&merged.fields), who: bucket };
+        count -= 1;
     }
+    Manager::sort(managers);
 }
