@@ -21,7 +21,14 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
     for name in NAMESPACES {
         let object = json!({
             "kind": "Namespace", "apiVersion": "v1",
-            "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+            "metadata": {
+                "name": name, "labels": {"kubernetes.io/metadata.name": name},
+                "managedFields": [{
+                    "manager": "kube-apiserver", "operation": "Update", "apiVersion": "v1", "time": now(),
+                    "fieldsType": "FieldsV1",
+                    "fieldsV1": {"f:metadata": {"f:labels": {".": {}, "f:kubernetes.io/metadata.name": {}}}},
+                }],
+            },
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         });
         ensure(server, object).await?;

@@ -26,9 +26,10 @@ pub(crate) static KINDS: &[Kind] = &[
     },
     Kind {
         kind: "Secret",
-        defaults: |_, secret| default_zero(secret, "type", "Opaque"),
-        prepare_create: merge_string_data,
-        prepare_update: |new, _, _| merge_string_data(new),
+        defaults: |_, secret| {
+            merge_string_data(secret);
+            default_zero(secret, "type", "Opaque");
+        },
         validate: validate_secret,
         validate_update: |new, old, _, errors| {
             immutable(&new["type"], &old["type"], &Path::new("type"), errors);
@@ -176,7 +177,8 @@ mod tests {
     #[test]
     fn string_data_becomes_data() {
         let mut secret = json!({"stringData": {"a": "hello", "b": "", "c": "hi", "d": "abc"}, "data": {"a": "x"}});
-        kind("", "Secret").prepare_create(&mut secret);
-        assert_eq!(secret, json!({"data": {"a": "aGVsbG8=", "b": "", "c": "aGk=", "d": "YWJj"}}));
+        kind("", "Secret").default("v1", &mut secret);
+        let data = json!({"a": "aGVsbG8=", "b": "", "c": "aGk=", "d": "YWJj"});
+        assert_eq!(secret, json!({"data": data, "type": "Opaque"}));
     }
 }

@@ -69,13 +69,13 @@ pub fn validate_update(new: &Value, old: &Value, errors: &mut Errors) {
         added.sort_unstable();
         if !added.is_empty() {
             let added: Vec<String> = added.into_iter().map(crate::value::go_quote).collect();
-            errors.forbidden(
-                &METADATA.child("finalizers"),
-                format!(
-                    "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                    added.join(", ")
-                ),
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                added.join(", ")
             );
+            // Kubernetes asks twice.
+            errors.forbidden(&METADATA.child("finalizers"), why.clone());
+            errors.forbidden(&METADATA.child("finalizers"), why);
         }
     }
     if text(&new["resourceVersion"]).is_empty() {

@@ -297,6 +297,8 @@ pub fn percent(value: &str) -> Vec<String> {
 pub enum NameRule {
     /// An RFC 1123 subdomain.
     Subdomain,
+    /// The same, whose length is told in bytes (kinds with declarative rules).
+    LongName,
     /// An RFC 1123 label.
     Label,
     /// An RFC 1035 label.
@@ -320,6 +322,10 @@ impl NameRule {
         };
         match self {
             Self::Subdomain => dns1123_subdomain(&masked),
+            Self::LongName => {
+                let in_bytes = |error: String| error.replace("no more than 253 characters", "no more than 253 bytes");
+                dns1123_subdomain(&masked).into_iter().map(in_bytes).collect()
+            }
             Self::Label => dns1123_label(&masked),
             Self::Label1035 => dns1035_label(&masked),
             Self::PathSegment if prefix => path_segment_prefix(name),

@@ -3,7 +3,7 @@ use crate::field::{Errors, Path};
 use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
 use crate::resources::canonical_list;
 use crate::table::{AGE, Column, NAME, age, name};
-use crate::value::{at, copy, default_to, entries, flag, is_empty, items, same, set, text};
+use crate::value::{at, copy, default_to, entries, flag, is_empty, items, object_at, same, set, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -41,6 +41,19 @@ const COLUMNS: &[Column] = &[
     Column::text("Container-Runtime", "The container runtime and its version.").wide(),
 ];
 
+const INFO: [&str; 10] = [
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+];
+
 fn defaults(node: &mut Value) {
     if let Some(status) = at(node, &["status"]) {
         for list in ["capacity", "allocatable"] {
@@ -51,6 +64,17 @@ fn defaults(node: &mut Value) {
         let capacity = status["capacity"].clone();
         if !capacity.is_null() {
             default_to(status, "allocatable", capacity);
+        }
+    }
+    // Go always writes them.
+    object_at(node, "status");
+    if let Some(status) = at(node, &["status"]) {
+        default_to(status, "daemonEndpoints", json!({"kubeletEndpoint": {"Port": 0}}));
+        object_at(status, "nodeInfo");
+        if let Some(info) = at(status, &["nodeInfo"]) {
+            for text in INFO {
+                default_to(info, text, "");
+            }
         }
     }
     mirror_pod_cidr(node);

@@ -59,6 +59,8 @@ pub fn value(value: Value) -> Value {
                     ("nodePort" | "healthCheckNodePort", Value::Number(_)) => "PORT".into(),
                     (_, field) => self::value(field),
                 };
+                // The element of a list that a UID is the key of.
+                let name = if name.starts_with("k:{\"uid\"") { self::text(&name) } else { name };
                 (name, field)
             });
             Value::Object(blotted.collect())

@@ -60,6 +60,12 @@ impl Allocator {
             }
             return Ok(());
         }
+        let several = spec["ipFamilies"].as_array().is_some_and(|families| families.len() > 1);
+        if several && matches!(spec["ipFamilyPolicy"].as_str(), None | Some("SingleStack")) {
+            let why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
+            let cause = Cause::invalid("spec.ipFamilyPolicy", &json!("SingleStack"), why);
+            return Err(Status::invalid(resource, &name, vec![cause]));
+        }
         let mut causes = Vec::new();
         if spec["ipFamilyPolicy"] == "RequireDualStack" {
             let why = "this cluster is not configured for dual-stack services";
@@ -161,7 +167,10 @@ impl Taking<'_> {
             }
             let within = |range: &IpNet| range.contains(&ip) && ip != range.network() && ip != range.broadcast();
             if !ranges.iter().any(within) {
-                let why = format!("failed to allocate IP {ip}: the provided network does not match the current range");
+                let why = format!(
+                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
+                    self.allocator.cidr
+                );
                 self.refuse_ip(&json!([wanted]), &why);
                 return;
             }

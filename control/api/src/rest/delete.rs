@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use http::Response;
 use jiff::{SignedDuration, Timestamp};
+use orlop_schema::Schema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Call;
+use super::body::{GO_TYPE, go_kind};
 use crate::object::{Object, meta, metadata_mut};
 use crate::registry::Outcome;
 use crate::status::Status;
@@ -15,6 +17,7 @@ use crate::wire::{self, Body, BodyFormat, decode_object};
 use crate::{admission, convert};
 
 const ATTEMPTS: usize = 32;
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 
@@ -136,15 +139,23 @@ impl Call {
         } else {
             let format = BodyFormat::from_headers(&self.headers)?;
             if format == BodyFormat::Json {
-                let unread = |why| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
-                orlop_schema::decode::parse(&self.body).map_err(unread)?;
+                let unread =
+                    |why: String| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+                let parsed = orlop_schema::decode::parse(&self.body).map_err(|error| unread(error.to_string()))?;
+                if !parsed.object.is_object() {
+                    let kind = go_kind(&parsed.object);
+                    return Err(unread(format!("json: cannot unmarshal {kind} into Go value of type {GO_TYPE}")));
+                }
             }
-            let body = decode_object(format, &self.body, "v1", "DeleteOptions")?;
+            let mut body = decode_object(format, &self.body, "v1", "DeleteOptions")?;
             if let Some(kind) = body["kind"].as_str().filter(|kind| !matches!(*kind, "" | "DeleteOptions")) {
                 let version = body["apiVersion"].as_str().unwrap_or_default();
                 let scheme = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
                 let why = format!("no kind \"{kind}\" is registered for version \"{version}\" in scheme \"{scheme}\"");
                 return Err(Status::bad_request(why));
+            }
+            if let Some(ty) = Schema::builtin().type_named(DELETE_OPTIONS) {
+                ty.prune(&mut body).map_err(|error| Status::bad_request(error.to_string()))?;
             }
             serde_json::from_value(body).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?
         };

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Call;
 use crate::object::{meta, metadata_mut};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 
 /// Characters of generated names: no vowels, nothing that looks like another (`k8s.io/apimachinery/pkg/util/rand`).
 const NAME_ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -78,16 +78,15 @@ impl Call {
         let name = metadata.get("name").and_then(Value::as_str).unwrap_or_default();
         if name.is_empty() {
             let prefix = metadata.get("generateName").and_then(Value::as_str).unwrap_or_default();
-            if prefix.is_empty() {
-                let cause = Cause::required("metadata.name", "name or generateName is required");
-                return Err(Status::invalid(resource, "", vec![cause]));
+            // Without either it is refused with whatever else is wrong with it.
+            if !prefix.is_empty() {
+                let mut end = prefix.len().min(GENERATE_PREFIX);
+                while !prefix.is_char_boundary(end) {
+                    end -= 1;
+                }
+                let generated = format!("{}{}", &prefix[..end], random_suffix());
+                metadata.insert("name".into(), generated.into());
             }
-            let mut end = prefix.len().min(GENERATE_PREFIX);
-            while !prefix.is_char_boundary(end) {
-                end -= 1;
-            }
-            let generated = format!("{}{}", &prefix[..end], random_suffix());
-            metadata.insert("name".into(), generated.into());
         }
         for unsettable in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
             metadata.shift_remove(unsettable);

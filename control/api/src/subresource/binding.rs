@@ -8,21 +8,34 @@ use serde_json::{Value, json};
 use crate::admission;
 use crate::object::meta;
 use crate::rest::{Call, now};
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::wire::Body;
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let mut binding = call.decode("v1", "Binding")?;
+    let name = if call.info.name.is_empty() { meta(&binding, "name").to_owned() } else { call.info.name.clone() };
+    if name != meta(&binding, "name") {
+        return Err(Status::bad_request("name in URL does not match name in Binding object"));
+    }
+    let kind = binding["target"]["kind"].as_str().unwrap_or_default();
+    let mut wrong = Vec::new();
+    if !matches!(kind, "" | "Node" | "Minion") {
+        wrong.push(format!("target.kind: Unsupported value: {kind:?}: supported values: \"Node\", \"<empty>\""));
+    }
+    if binding["target"]["name"].as_str().unwrap_or_default().is_empty() {
+        wrong.push("target.name: Required value".to_owned());
+    }
+    match wrong.as_slice() {
+        [] => {}
+        [one] => return Err(Status::unknown(one.clone())),
+        many => return Err(Status::unknown(format!("[{}]", many.join(", ")))),
+    }
     admission::create_other(call, &mut binding).await?;
     let node = binding["target"]["name"].as_str().unwrap_or_default();
-    if node.is_empty() {
-        return Err(Status::invalid(&call.resource, &call.info.name, vec![Cause::required("target.name", "")]));
-    }
-    let name = if call.info.name.is_empty() { meta(&binding, "name") } else { &call.info.name };
     if !call.dry_run()? {
         let registry = call.server.registry();
         let cache = registry.hub().cache_at("pods").ok_or_else(Status::no_such_path)?;
-        registry.modify(&cache, call.namespace(), name, &mut |pod| bind(call, pod, &binding, node)).await?;
+        registry.modify(&cache, call.namespace(), &name, &mut |pod| bind(call, pod, &binding, node)).await?;
     }
     super::success(call)
 }
@@ -40,12 +53,27 @@ fn bind(call: &Call, pod: &mut Value, binding: &Value, node: &str) -> Result<(),
     if !meta(pod, "deletionTimestamp").is_empty() {
         return conflict(format!("pod {name} is being deleted, cannot be assigned to a host"));
     }
+    let version = meta(binding, "resourceVersion");
+    if !version.is_empty() && version != meta(pod, "resourceVersion") {
+        return conflict(format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}",
+            meta(pod, "resourceVersion")
+        ));
+    }
     if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
         return conflict(format!("pod {name} is already assigned to node \"{bound}\""));
     }
+    if pod["spec"]["schedulingGates"].as_array().is_some_and(|gates| !gates.is_empty()) {
+        return conflict(format!("pod {name} has non-empty .spec.schedulingGates"));
+    }
     pod["spec"]["nodeName"] = node.into();
-    for (key, value) in binding["metadata"]["annotations"].as_object().into_iter().flatten() {
-        pod["metadata"]["annotations"][key] = value.clone();
+    if let Some(status) = pod["status"].as_object_mut() {
+        status.shift_remove("nominatedNodeName");
+    }
+    for part in ["annotations", "labels"] {
+        for (key, value) in binding["metadata"][part].as_object().into_iter().flatten() {
+            pod["metadata"][part][key] = value.clone();
+        }
     }
     let scheduled =
         json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now()});

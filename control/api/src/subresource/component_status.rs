@@ -22,7 +22,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         "" => components,
         name => match components.into_iter().find(|component| component["metadata"]["name"] == name) {
             Some(component) => vec![component],
-            None => return Err(Status::not_found(resource, name)),
+            None => return Err(Status::not_found_as("", "componentstatus", name)),
         },
     };
     if call.accept.shape == Shape::Table {

@@ -14,6 +14,9 @@ use crate::wire::Body;
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let mut eviction = call.decode("policy/v1", "Eviction")?;
+    if meta(&eviction, "name") != call.info.name {
+        return Err(Status::bad_request("name in URL does not match name in Eviction object"));
+    }
     admission::create_other(call, &mut eviction).await?;
     let mut options = DeleteOptions::from_value(eviction["deleteOptions"].clone())?;
     if call.dry_run()? {

@@ -37,12 +37,12 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let (base, rest) = split(&call.info.path, call.resource.namespaced);
     let query = call.query.to_text();
     let method = call.info.method.clone();
+    admission::connect(call, super::connection::options(call)).await?;
+    let upstream = target(call).await?;
     let rest = match rest {
         None if matches!(method, Method::GET | Method::HEAD) => return Ok(redirect(&format!("{base}/"), &query)),
         rest => rest.unwrap_or_default(),
     };
-    admission::connect(call, super::connection::options(call)).await?;
-    let upstream = target(call).await?;
     let path = if query.is_empty() { format!("/{rest}") } else { format!("/{rest}?{query}") };
     let mut request = Request::new(Full::new(call.body.clone()));
     *request.method_mut() = method;

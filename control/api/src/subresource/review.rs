@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use http::Response;
-use orlop_auth::{Attributes, Decision, UserInfo};
+use orlop_auth::{Attributes, Decision, TokenError, UserInfo};
 use serde_json::{Value, json};
 
 use crate::rest::{Call, now};
-use crate::status::{Cause, Status};
+use crate::status::Status;
+use crate::strategy;
 use crate::wire::{Accept, Body, Shape};
 
 pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
@@ -64,12 +65,7 @@ fn well_formed(group: &str, kind: &str, review: &Value) -> Result<(), Status> {
     if errors.is_empty() {
         return Ok(());
     }
-    let cause = |e: &orlop_kinds::FieldError| Cause {
-        reason: e.kind.reason().into(),
-        message: e.body(),
-        field: e.field.clone(),
-    };
-    Err(Status::invalid_as(group, "", "", errors.0.iter().map(cause).collect()))
+    Err(Status::invalid_as(group, "", "", strategy::causes(&errors)))
 }
 
 async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {
@@ -80,8 +76,27 @@ async fn token(call: &Call, spec: &Value) -> Result<Value, Status> {
     let audiences: Vec<String> = serde_json::from_value(spec["audiences"].clone()).unwrap_or_default();
     Ok(match call.server.user_of_token(token, &audiences).await {
         Some((user, audiences)) => json!({"authenticated": true, "user": user, "audiences": audiences}),
-        None => json!({"user": {}, "error": "invalid bearer token"}),
+        None => {
+            let server = &call.server.config().tokens;
+            let why = match server.verify(token, &audiences) {
+                Err(TokenError::Audience(own)) => {
+                    let wanted = if audiences.is_empty() { server.audiences() } else { &audiences };
+                    format!(
+                        "[invalid bearer token, token audiences {} is invalid for the target audiences {}]",
+                        quoted(&own),
+                        quoted(wanted)
+                    )
+                }
+                _ => "invalid bearer token".to_owned(),
+            };
+            json!({"user": {}, "error": why})
+        }
     })
+}
+
+/// As Go prints a list of texts with `%q`.
+fn quoted(list: &[String]) -> String {
+    format!("[{}]", list.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" "))
 }
 
 fn access(call: &Call, spec: &Value, user: &UserInfo) -> Result<Value, Status> {

@@ -39,6 +39,10 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     if seconds > MAX_SECONDS {
         return refuse("may not specify a duration larger than 2^32 seconds");
     }
+    request["spec"]["expirationSeconds"] = seconds.into();
+    call.track(&mut request, &Value::Null);
+    let managers = request["metadata"]["managedFields"].take();
+    let spec = &request["spec"];
     let (pod, secret, node) = bound(call, &spec["boundObjectRef"], meta(&account, "name")).await?;
     let issued = Timestamp::now();
     let token = call
@@ -64,7 +68,7 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         .map_err(Status::internal)?;
     let expires = Timestamp::from_second(issued.as_second() + seconds).unwrap_or(issued);
     request["metadata"] = json!({"name": own, "namespace": call.namespace(), "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": now()});
-    request["spec"]["expirationSeconds"] = seconds.into();
+    request["metadata"]["managedFields"] = managers;
     if request["spec"]["audiences"].as_array().is_none_or(Vec::is_empty) {
         request["spec"]["audiences"] = json!(call.server.config().tokens.audiences());
     }

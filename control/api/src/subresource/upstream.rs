@@ -37,10 +37,10 @@ pub struct Upstream {
 impl Upstream {
     /// The kubelet of a node, at its preferred address.
     pub fn kubelet(call: &Call, node: &str) -> Result<Self, Status> {
-        let tls = call.server.config().kubelet_client.clone();
-        let tls = tls.ok_or_else(|| Status::internal("this server has no client certificate for kubelets"))?;
         let cache = call.server.registry().hub().cache_at("minions");
         let object = cache.and_then(|c| c.get(node)).ok_or_else(|| Status::not_found_as("", "nodes", node))?.value();
+        let tls = call.server.config().kubelet_client.clone();
+        let tls = tls.ok_or_else(|| Status::internal("this server has no client certificate for kubelets"))?;
         let status = &object["status"];
         let addresses = status["addresses"].as_array().map(Vec::as_slice).unwrap_or_default();
         let of = |kind: &str| addresses.iter().find(|a| a["type"] == kind).and_then(|a| a["address"].as_str());

@@ -54,7 +54,7 @@ async fn what_is_taken_is_refused_until_it_is_given_back() {
     );
     assert!(message(&refused).contains("provided port is already allocated"), "{refused}");
     let (_, refused) = create(&cluster, "two", json!({"clusterIP": "10.200.0.1"})).await;
-    assert!(message(&refused).contains("the provided network does not match the current range"), "{refused}");
+    assert!(message(&refused).contains("is not in the valid range. The range of valid IPs is"), "{refused}");
     let (_, refused) =
         create(&cluster, "two", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})).await;
     assert!(message(&refused).contains("The range of valid ports is 30000-32767"), "{refused}");
@@ -170,7 +170,7 @@ async fn a_service_has_an_address_object_and_a_range_that_is_ready_gives_more() 
     let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.222.0.0/24"]}});
     assert_eq!(cluster.json("POST", RANGES, range.clone()).await.0, 201);
     let (code, refused) = create(&cluster, "b", json!({"clusterIP": "10.222.0.9"})).await;
-    assert!(code == 422 && message(&refused).contains("does not match the current range"), "{refused}");
+    assert!(code == 422 && message(&refused).contains("is not in the valid range"), "{refused}");
     let mut ready = range;
     ready["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]});

@@ -56,10 +56,14 @@ fn defaults(cron_job: &mut Value) {
     default_to(spec, "failedJobsHistoryLimit", 1);
     object_at(spec, "jobTemplate");
     if let Some(template) = at(spec, &["jobTemplate"]) {
+        object_at(template, "metadata");
         object_at(template, "spec");
     }
     if let Some(job) = at(spec, &["jobTemplate", "spec"]) {
         job::default_template(job);
+        if let Some(pods) = at(job, &["template"]) {
+            object_at(pods, "metadata");
+        }
     }
 }
 

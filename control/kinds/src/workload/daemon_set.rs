@@ -1,4 +1,4 @@
-//! DaemonSet. Its template generation lives in an annotation in apps/v1 and is not kept here.
+//! DaemonSet. How often its template has changed is counted in an annotation, as older versions of it counted in the spec.
 use super::{APPS, SPEC, STATUS, validate_collisions, validate_endless, validate_non_negative, validate_same_selector};
 use crate::field::{Errors, Path};
 use crate::int_or_string;
@@ -6,7 +6,7 @@ use crate::kind::{Kind, Subresource};
 use crate::labels::{LabelSelector, format_labels, format_selector, validate_selector};
 use crate::pod::validation::validate_template;
 use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
-use crate::value::{at, default_to, default_zero, int, is_empty, object_at, set, text};
+use crate::value::{at, default_to, default_zero, int, is_empty, object_at, same, set, text};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -16,7 +16,9 @@ pub(super) const KIND: Kind = Kind {
     prepare_create: |daemon_set| {
         let zero = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
         set(daemon_set, "status", zero);
+        set_generation(daemon_set, 1);
     },
+    prepare_update,
     validate,
     validate_update,
     columns: COLUMNS,
@@ -37,6 +39,8 @@ const COLUMNS: &[Column] = &[
     IMAGES,
     SELECTOR,
 ];
+
+const GENERATION: &str = "deprecated.daemonset.template.generation";
 
 const COUNTS: &[&str] = &[
     "currentNumberScheduled",
@@ -66,6 +70,28 @@ fn defaults(daemon_set: &mut Value) {
         }
     }
     default_to(spec, "revisionHistoryLimit", 10);
+    if generation(daemon_set).is_none() {
+        set_generation(daemon_set, 0);
+    }
+}
+
+fn generation(daemon_set: &Value) -> Option<i64> {
+    text(&daemon_set["metadata"]["annotations"][GENERATION]).parse().ok()
+}
+
+fn set_generation(daemon_set: &mut Value, generation: i64) {
+    if object_at(daemon_set, "metadata").is_some()
+        && let Some(meta) = at(daemon_set, &["metadata"])
+        && let Some(annotations) = object_at(meta, "annotations")
+    {
+        annotations.insert(GENERATION.into(), generation.to_string().into());
+    }
+}
+
+/// The template's generation is what it was, or one more.
+fn prepare_update(new: &mut Value, old: &Value, subresource: Subresource) {
+    let changed = subresource == Subresource::None && !same(&new["spec"]["template"], &old["spec"]["template"]);
+    set_generation(new, generation(old).unwrap_or(0) + i64::from(changed));
 }
 
 fn validate(daemon_set: &Value, errors: &mut Errors) {

@@ -26,6 +26,7 @@ pub(super) const KIND: Kind = Kind {
     defaults: |_, job| defaults(job),
     prepare_create: |job| {
         generate_selector(job);
+        label_as_pods(job);
         set(job, "status", json!({}));
     },
     validate,
@@ -66,6 +67,11 @@ fn defaults(job: &mut Value) {
         default_to(spec, "manualSelector", false);
         default_template(spec);
     }
+    label_as_pods(job);
+}
+
+/// A Job without labels gets those of its pods.
+fn label_as_pods(job: &mut Value) {
     let labels = job["spec"]["template"]["metadata"]["labels"].clone();
     if labels.is_object()
         && let Some(meta) = at(job, &["metadata"])

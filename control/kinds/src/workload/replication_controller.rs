@@ -3,6 +3,7 @@ use super::{SPEC, validate_non_negative, validate_replica_status, validate_selec
 use crate::field::Errors;
 use crate::kind::{FieldLabel, GENERAL, Kind, Subresource, not_supported};
 use crate::labels::{LabelSelector, format_labels};
+use crate::names::NameRule;
 use crate::pod::defaults::template;
 use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
 use crate::value::{at, default_to, default_zero, int, is_empty, object_at, set};
@@ -13,6 +14,7 @@ pub(super) const KIND: Kind = Kind {
     kind: "ReplicationController",
     status: true,
     generation: true,
+    name: NameRule::LongName,
     defaults: |_, controller| defaults(controller),
     prepare_create: |controller| set(controller, "status", json!({"replicas": 0})),
     validate,
