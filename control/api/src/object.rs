@@ -119,6 +119,27 @@ impl Object {
         self.stored.len() + RESOURCE_VERSION.len() + 24
     }
 
+    /// The bytes of its JSON.
+    pub fn length(&self) -> usize {
+        let version = if self.revision == 0 {
+            0
+        } else {
+            let digits = self.revision.unsigned_abs().ilog10() as usize + 1 + usize::from(self.revision < 0);
+            RESOURCE_VERSION.len() + digits + self.after_version().len()
+        };
+        self.stored.len() + version
+    }
+
+    /// The bytes of its JSON as an item of a list.
+    pub fn item_length(&self) -> usize {
+        1 + self.length() - (self.slot - METADATA.len())
+    }
+
+    /// What comes behind the number of its `resourceVersion`.
+    fn after_version(&self) -> &'static [u8] {
+        if self.stored.get(self.slot) == Some(&b'}') { b"\"" } else { b"\"," }
+    }
+
     /// Appends its JSON.
     pub fn write(&self, bytes: &mut BytesMut) {
         self.write_from(0, bytes);
@@ -145,8 +166,8 @@ impl Object {
         bytes.put_slice(&self.stored[start..self.slot]);
         if self.revision != 0 {
             bytes.put_slice(RESOURCE_VERSION);
-            bytes.put_slice(self.revision.to_string().as_bytes());
-            bytes.put_slice(if self.stored.get(self.slot) == Some(&b'}') { b"\"" } else { b"\"," });
+            bytes.put_slice(itoa::Buffer::new().format(self.revision).as_bytes());
+            bytes.put_slice(self.after_version());
         }
         bytes.put_slice(&self.stored[self.slot..end]);
     }

@@ -21,6 +21,7 @@ mod apply;
 mod body;
 mod create;
 mod delete;
+mod items;
 mod list;
 mod metadata;
 mod options;

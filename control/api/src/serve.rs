@@ -12,7 +12,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use rustls::server::danger::ClientCertVerifier;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::BufWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +20,10 @@ use crate::authenticate::Certificate;
 use crate::server::ApiServer;
 use crate::wire::BoxError;
 
+mod gathered;
+
+use gathered::Gathered;
+
 /// A client that has not finished its TLS handshake or its request's headers by then is dropped.
 const PATIENCE: Duration = Duration::from_secs(32);
 /// After the listener was told to stop, requests in flight may take this long.
@@ -28,8 +31,6 @@ const GRACE: Duration = Duration::from_secs(10);
 /// How long a connection may be silent before its client is asked whether it is still there, and then between two questions: the
 /// sessions of clients that vanished end.
 const KEEPALIVE: Duration = Duration::from_secs(15);
-/// What is sent at once: the frames of many streams in few TLS records and system calls.
-const SEND_BUFFER: usize = 32 << 10;
 /// Streams of one HTTP/2 connection (client-go and kubelets keep many watches on one).
 const MAX_STREAMS: u32 = 1000;
 
@@ -87,7 +88,7 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
     let certificate = chain.map(|chain| Certificate(server.certificates().certified(chain)));
-    let stream = BufWriter::with_capacity(SEND_BUFFER, stream);
+    let stream = Gathered::new(stream);
     let closing = Closing(stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, certificate, closing) = (server.clone(), certificate.clone(), closing.clone());

@@ -31,7 +31,12 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 
 /// A response with a complete body.
 pub fn respond(code: u16, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<Body> {
-    let mut response = Response::new(full(bytes));
+    respond_with(code, content_type, full(bytes))
+}
+
+/// A response with whatever body.
+pub fn respond_with(code: u16, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response

@@ -12,7 +12,8 @@ use ipnet::{IpNet, Ipv4Net};
 use orlop_api::ApiServer;
 use orlop_auth::pki::{CertificateAuthority, ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
-use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::{CipherSuite, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::task::JoinSet;
@@ -91,11 +92,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     })
     .await
     .context("starting the API server")?;
-    let mut tls = rustls::ServerConfig::builder()
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(quickest_first()))
+        .with_safe_default_protocol_versions()
+        .context("TLS versions")?
         .with_client_cert_verifier(api.client_certificates())
         .with_single_cert(certificates(&serving.certificate)?, key(&serving.key)?)
         .context("the API server's serving certificate")?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    tls.ignore_client_order = true;
     let tls = Arc::new(tls);
 
     let mut tasks = JoinSet::<Result<()>>::new();
@@ -182,6 +186,18 @@ fn roots(ca: &str) -> Result<RootCertStore> {
         roots.add(certificate)?;
     }
     Ok(roots)
+}
+
+/// The cipher suites in the order in which Go's servers choose, AES-128 before AES-256: with hardware for it, a third less work.
+fn quickest_first() -> CryptoProvider {
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| match suite.suite() {
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+        | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 => 0,
+        _ => 1,
+    });
+    provider
 }
 
 fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>> {

@@ -1,5 +1,6 @@
 //! `GET` of a collection, in one piece or in pages that all show the same revision.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -147,7 +148,7 @@ impl Call {
     fn cut(&self, objects: &Objects, selectors: &Selectors, limit: usize, revision: i64, start: &str) -> Page {
         let prefix = self.prefix();
         let from: Arc<str> = if start.is_empty() { prefix.as_str().into() } else { start.into() };
-        let all = objects.range(from..).take_while(|(key, _)| key.starts_with(&prefix));
+        let all = objects.range((Bound::Included(from), behind(&prefix)));
         let mut page = Page { objects: Vec::new(), revision, next: None, remaining: None };
         let everything = selectors.is_everything();
         let mut all = all.filter(|(_, object)| everything || selectors.matches(object)).map(|(_, object)| object);
@@ -207,6 +208,14 @@ impl Call {
                 _ => return Ok(page),
             }
         }
+    }
+}
+
+/// The end of all keys that begin with `prefix`, which is empty or ends with a slash.
+fn behind(prefix: &str) -> Bound<Arc<str>> {
+    match prefix.strip_suffix('/') {
+        Some(namespace) => Bound::Excluded(format!("{namespace}0").into()),
+        None => Bound::Unbounded,
     }
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
 use http::Response;
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
+use super::items::{Items, SHORT};
 use super::{Call, list::Page};
 use crate::convert;
 use crate::object::Object;
@@ -137,29 +139,33 @@ impl Call {
             let bytes = wire::protobuf::list(&api_version, &kind, &metadata, &items)?;
             return Ok(wire::respond(200, Encoding::Protobuf.content_type(), bytes));
         }
-        let size = page.objects.iter().map(|o| o.size() + 1).sum::<usize>();
-        let mut bytes = BytesMut::with_capacity(size + 256);
         let head = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata}).to_string();
-        bytes.put_slice(&head.as_bytes()[..head.len() - 1]);
-        bytes.put_slice(b",\"items\":[");
+        let mut bytes = head.into_bytes();
+        bytes.pop();
+        bytes.extend_from_slice(b",\"items\":[");
         let as_stored = self.resource.is_storage_version();
-        let raw = self.accept.shape == Shape::Object && as_stored;
         // As kube-apiserver writes them: what the list says of all is not said again of each, but of custom resources.
-        let said = self.said_once();
+        if self.accept.shape == Shape::Object && as_stored {
+            let mut items = Items::new(bytes, page.objects, !self.said_once());
+            if items.left() > SHORT {
+                return Ok(wire::respond_with(200, "application/json", items.boxed_unsync()));
+            }
+            return Ok(wire::respond(200, "application/json", items.next(usize::MAX).unwrap_or_default()));
+        }
+        let size = page.objects.iter().map(|o| o.size() + 1).sum::<usize>();
+        let mut all = BytesMut::with_capacity(size + 256);
+        all.put_slice(&bytes);
         for (i, object) in page.objects.iter().enumerate() {
             if i > 0 {
-                bytes.put_u8(b',');
+                all.put_u8(b',');
             }
-            match (raw, said) {
-                _ if as_stored && self.accept.shape == Shape::Metadata && !self.accept.beta => {
-                    object.write_metadata(&mut bytes)
-                }
-                (true, true) => object.write_item(&mut bytes),
-                (true, false) => object.write(&mut bytes),
-                (false, _) => bytes.put_slice(self.item(object)?.to_string().as_bytes()),
+            if as_stored && self.accept.shape == Shape::Metadata && !self.accept.beta {
+                object.write_metadata(&mut all);
+            } else {
+                all.put_slice(self.item(object)?.to_string().as_bytes());
             }
         }
-        bytes.put_slice(b"]}");
-        Ok(wire::respond(200, "application/json", bytes.freeze()))
+        all.put_slice(b"]}");
+        Ok(wire::respond(200, "application/json", all.freeze()))
     }
 }

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::stream::{self, FuturesUnordered, StreamExt as _};
 use http::{HeaderValue, Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use orlop_schema::protobuf::WATCH_MEDIA_TYPE;
 use rand::Rng;
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{Call, read::parse_version};
 use crate::cache::{Change, ChangeKind, EventType, Subscription};
@@ -31,6 +31,16 @@ const LONGEST: u64 = 86_400;
 /// How often a bookmark tells where a quiet watch stands.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
+/// Why a watch ends.
+enum End {
+    /// Its listener is closed.
+    Closing,
+    /// Its resource is served no more, or otherwise than it was.
+    Removed,
+    /// It has lasted as long as it was to.
+    Deadline,
+}
+
 /// A running watch.
 struct Watch {
     call: Arc<Call>,
@@ -46,10 +56,10 @@ struct Watch {
     after: i64,
     /// Whether a Table event still has to carry its columns.
     columns: bool,
-    /// Ends the watch of a custom resource that is served no more, or otherwise than it was.
-    gone: CancellationToken,
-    deadline: Instant,
+    /// What ends it. Each is polled only when it has something to say, not with every event.
+    ends: FuturesUnordered<BoxFuture<'static, End>>,
     bookmark: tokio::time::Interval,
+    removed: bool,
     done: bool,
     events: Events,
     _counted: LongRunning,
@@ -109,6 +119,21 @@ impl Call {
             Some(seconds) if seconds > 0 => seconds.unsigned_abs().min(LONGEST),
             _ => rand::rng().random_range(TIMEOUT),
         };
+        let (closing, gone) = (self.closing.clone(), cache.gone());
+        let ends: [BoxFuture<'static, End>; 3] = [
+            Box::pin(async move {
+                closing.cancelled_owned().await;
+                End::Closing
+            }),
+            Box::pin(async move {
+                gone.cancelled_owned().await;
+                End::Removed
+            }),
+            Box::pin(async move {
+                sleep(Duration::from_secs(seconds)).await;
+                End::Deadline
+            }),
+        ];
         let mut bookmark = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
         bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let watch = Watch {
@@ -121,9 +146,9 @@ impl Call {
             bookmarks,
             after: if from_now { 0 } else { revision },
             columns: true,
-            gone: cache.gone(),
-            deadline: Instant::now() + Duration::from_secs(seconds),
+            ends: ends.into_iter().collect(),
             bookmark,
+            removed: false,
             done: false,
             events: self.server.metrics().traffic.events(&self.resource),
             _counted: self.server.metrics().long_running(&self.server.catalog(), &self.info),
@@ -152,6 +177,11 @@ impl Call {
     }
 }
 
+/// Whether an object's key begins with a prefix that is a namespace's or empty.
+fn in_scope(prefix: &str, object: &Object) -> bool {
+    prefix.is_empty() || prefix.strip_suffix('/') == Some(&object.namespace)
+}
+
 impl Watch {
     /// The next bytes to send; `None` ends the watch.
     async fn next(&mut self) -> Option<Bytes> {
@@ -177,7 +207,14 @@ impl Watch {
             let standing = self.call.server.registry().hub().revision().max(self.after);
             tokio::select! {
                 biased;
-                () = self.call.closing.cancelled() => return None,
+                Some(end) = self.ends.next() => match end {
+                    End::Closing => return None,
+                    End::Removed => self.removed = true,
+                    End::Deadline => {
+                        self.done = true;
+                        return self.bookmarks.then(|| self.bookmark(standing, false));
+                    }
+                },
                 changes = self.changes.next() => {
                     let Ok(changes) = changes else {
                         let status = Status::expired("too old resource version: the watch fell behind and was cut off");
@@ -225,27 +262,25 @@ impl Watch {
                         return Some(alone);
                     }
                 }
-                () = self.gone.cancelled() => return None,
+                // What happened before is told first.
+                () = std::future::ready(()), if self.removed => return None,
                 _ = self.bookmark.tick(), if self.bookmarks => {
                     // Everything up to `standing` was in the history before it was read to its end above.
                     return Some(self.bookmark(standing, false));
-                }
-                () = sleep_until(self.deadline) => {
-                    self.done = true;
-                    return self.bookmarks.then(|| self.bookmark(standing, false));
                 }
             }
         }
     }
 
     /// What the client is told of a change, in the version that it asked for.
-    async fn seen(&self, change: &Change) -> Result<Option<(EventType, Arc<Object>)>, Status> {
-        let matches = |o: &Object| self.in_scope(o) && self.selectors.matches(o);
-        if !self.call.selects_converted(&self.selectors) {
+    async fn seen(&mut self, change: &Change) -> Result<Option<(EventType, Arc<Object>)>, Status> {
+        let (call, selectors, prefix) = (&self.call, &self.selectors, &self.prefix);
+        let matches = |o: &Object| in_scope(prefix, o) && selectors.matches(o);
+        if !call.selects_converted(selectors) {
             let Some((event, object)) = change.seen_by(matches) else { return Ok(None) };
-            return Ok(Some((event, self.call.present_one(object).await?)));
+            return Ok(Some((event, call.present_one(object).await?)));
         }
-        let present = |object: &Arc<Object>| self.call.present_one(object.clone());
+        let present = |object: &Arc<Object>| call.present_one(object.clone());
         let kind = match &change.kind {
             ChangeKind::Created(object) => ChangeKind::Created(present(object).await?),
             ChangeKind::Deleted(object) => ChangeKind::Deleted(present(object).await?),
@@ -254,10 +289,6 @@ impl Watch {
             }
         };
         Ok(Change::new(change.revision, kind).seen_by(matches))
-    }
-
-    fn in_scope(&self, object: &Object) -> bool {
-        self.prefix.is_empty() || self.prefix.strip_suffix('/') == Some(&object.namespace)
     }
 
     /// Whether events are the same bytes for every watcher.
