@@ -75,6 +75,17 @@ impl Connection {
         Ok(body)
     }
 
+    /// Asks, and reads the answer, which must be a success, to its end without keeping it: of how many bytes it was.
+    pub async fn length(&self, method: Method, path: &str) -> Result<usize> {
+        let answer = self.open(method, path, Bytes::new()).await?;
+        ensure!(answer.status().is_success(), "{path}: {}", answer.status());
+        let (mut body, mut length) = (answer.into_body(), 0);
+        while let Some(frame) = body.frame().await {
+            length += frame?.data_ref().map_or(0, Bytes::len);
+        }
+        Ok(length)
+    }
+
     /// Asks, and reads the answer.
     pub async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
         let answer = self.open(method, path, body).await?;
