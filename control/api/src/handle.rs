@@ -181,14 +181,17 @@ impl ApiServer {
                 crate::discovery::answer(self, &segments, &parts.headers)
             }
             ["openapi", "v3"] if trimmed != path => {
-                crate::openapi::answer(&self.catalog(), &["v3", ""], query, &parts.headers).await
+                crate::openapi::answer(&self.catalog(), &["v3", ""], query, &parts.headers, Vec::new).await
             }
             // These are exactly their paths.
             _ if trimmed != path => Ok(nothing()),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
             ["metrics"] => self.metrics().answer(self),
             ["openapi", rest @ ..] => {
-                let own = crate::openapi::answer(&self.catalog(), rest, query, &parts.headers).await?;
+                let own = crate::openapi::answer(&self.catalog(), rest, query, &parts.headers, || {
+                    self.aggregator().open_api_v2(self)
+                })
+                .await?;
                 crate::aggregator::with_others(self, rest, own).await
             }
             _ => Ok(nothing()),

@@ -6,6 +6,7 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use orlop_schema::Schema;
 use orlop_schema::openapi::{v2, v3};
+use serde_json::Value;
 
 use crate::catalog::Catalog;
 use crate::custom::Custom;
@@ -13,12 +14,13 @@ use crate::request::Query;
 use crate::status::Status;
 use crate::wire::{self, Body};
 
-/// Answers a path below `/openapi/`.
+/// Answers a path below `/openapi/`. `others` are aggregated servers' parts of the v2 document.
 pub async fn answer(
     catalog: &Catalog,
     segments: &[&str],
     query: &Query,
     headers: &HeaderMap,
+    others: impl FnOnce() -> Vec<Arc<Value>>,
 ) -> Result<Response<Body>, Status> {
     let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     match segments {
@@ -53,12 +55,12 @@ pub async fn answer(
             Ok(response)
         }
         ["v2"] if accept.contains("proto-openapi.spec.v2") => {
-            let schemas = schemas(catalog);
-            Ok(wire::respond(200, v2::PROTOBUF, blocking(move || v2::protobuf(&schemas.refs())).await?))
+            let (schemas, others) = (schemas(catalog), others());
+            Ok(wire::respond(200, v2::PROTOBUF, blocking(move || v2::protobuf(&schemas.refs(), &others)).await?))
         }
         ["v2"] => {
-            let schemas = schemas(catalog);
-            Ok(wire::respond(200, "application/json", blocking(move || v2::json(&schemas.refs())).await?))
+            let (schemas, others) = (schemas(catalog), others());
+            Ok(wire::respond(200, "application/json", blocking(move || v2::json(&schemas.refs(), &others)).await?))
         }
         _ => Ok(crate::handle::nothing()),
     }

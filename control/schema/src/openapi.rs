@@ -6,6 +6,7 @@
 
 mod definitions;
 mod gnostic;
+mod merge;
 mod operations;
 mod paths;
 mod texts;

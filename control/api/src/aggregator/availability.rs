@@ -2,7 +2,7 @@
 //! say they serve.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -25,6 +25,8 @@ use crate::wire;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// An aggregated server is asked so often before it counts as unavailable, as kube-aggregator does.
 const ATTEMPTS: usize = 5;
+/// How long what an aggregated server said in OpenAPI v2 is believed.
+const OPEN_API_PERIOD: Duration = Duration::from_secs(60);
 
 /// Looks at all of them; whether all answered.
 pub(super) async fn look(server: &Arc<ApiServer>) -> bool {
@@ -89,8 +91,23 @@ async fn check(server: &Arc<ApiServer>, route: &Route) -> Result<(), (&'static s
     let resources = answer.map_err(|why| ("FailedDiscoveryCheck", why))?;
     // Not every server has OpenAPI: its absence is no failure.
     let open_api = ask(server, route, "/openapi/v3").await.unwrap_or_default();
-    server.aggregator().learned(route, Discovered { resources, open_api });
+    let open_api_v2 = open_api_v2(server, route).await;
+    server.aggregator().learned(route, Discovered { resources, open_api, open_api_v2 });
     Ok(())
+}
+
+/// What the server says in OpenAPI v2 of its group and version: asked for again once a minute; if that fails, what it said before.
+async fn open_api_v2(server: &Arc<ApiServer>, route: &Route) -> (Arc<Value>, Instant) {
+    let before = server.aggregator().known(route).map(|known| known.open_api_v2.clone());
+    let before = match before {
+        Some(known) if known.1.elapsed() < OPEN_API_PERIOD => return known,
+        before => before,
+    };
+    let part = match ask(server, route, "/openapi/v2").await {
+        Ok(document) => Arc::new(orlop_schema::openapi::v2::part(document, &route.group, &route.version)),
+        Err(_) => before.map(|(part, _)| part).unwrap_or_default(),
+    };
+    (part, Instant::now())
 }
 
 /// Asks an aggregated server, as the aggregator itself.

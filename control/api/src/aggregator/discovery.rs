@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use http::Response;
 use serde_json::{Value, json};
@@ -18,6 +19,8 @@ pub struct Discovered {
     pub resources: Value,
     /// The index of its OpenAPI v3 documents; null if it has none.
     pub open_api: Value,
+    /// Its part of the v2 document, and when it was asked for that.
+    pub open_api_v2: (Arc<Value>, Instant),
 }
 
 /// A group that others serve, with its versions in order of preference.
@@ -45,6 +48,11 @@ impl Aggregator {
     pub(super) fn learned(&self, route: &Route, discovered: Discovered) {
         let mut known = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(route.name.clone(), Arc::new(discovered));
+    }
+
+    /// What it said last.
+    pub(super) fn known(&self, route: &Route) -> Option<Arc<Discovered>> {
+        self.discovered.lock().unwrap_or_else(PoisonError::into_inner).get(&route.name).cloned()
     }
 
     /// Forgets those that are no more.
@@ -82,6 +90,12 @@ impl Aggregator {
         }
         groups.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
         groups
+    }
+
+    /// The parts of others in the OpenAPI v2 document, those of the highest priority first.
+    pub fn open_api_v2(&self, server: &ApiServer) -> Vec<Arc<Value>> {
+        let versions = self.groups(server).into_iter().flat_map(|group| group.versions);
+        versions.filter_map(|version| Some(version.discovered?.open_api_v2.0.clone())).collect()
     }
 
     /// Paths of OpenAPI v3 documents of others, with their hashes.

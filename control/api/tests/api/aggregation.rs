@@ -46,6 +46,32 @@ fn full(value: &Value) -> Response<Body> {
     response
 }
 
+/// What it says of flunders, and of metadata otherwise than this server does.
+fn open_api() -> Value {
+    let flunder = json!({"schema": {"$ref": "#/definitions/com.example.wardle.v1alpha1.Flunder"}});
+    json!({
+        "swagger": "2.0", "info": {"title": "wardle", "version": "1"},
+        "paths": {
+            format!("{WARDLE}/namespaces/{{namespace}}/flunders"): {"get": {
+                "operationId": "listFlunders", "responses": {"200": {"description": "OK", "schema": flunder["schema"]}},
+            }},
+            "/healthz": {"get": {"responses": {"200": {"description": "OK"}}}},
+        },
+        "definitions": {
+            "com.example.wardle.v1alpha1.Flunder": {
+                "type": "object", "description": "A flunder is a fish.",
+                "properties": {
+                    "metadata": {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"},
+                    "spec": {"type": "object", "description": "What it eats."},
+                },
+                "x-kubernetes-group-version-kind":
+                    [{"group": "wardle.example.com", "version": "v1alpha1", "kind": "Flunder"}],
+            },
+            "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta": {"type": "object", "description": "Of old."},
+        },
+    })
+}
+
 fn answer(request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     let verbs = ["create", "delete", "get", "list", "update", "watch"];
@@ -57,6 +83,7 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
         }
         "/openapi/v3" => full(&json!({"paths": {"apis/wardle.example.com/v1alpha1": {
             "serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC"}}})),
+        "/openapi/v2" => full(&open_api()),
         "/openapi/v3/apis/wardle.example.com/v1alpha1" => full(&json!({"openapi": "3.0.0", "paths": {}})),
         _ if request.uri().query().unwrap_or_default().contains("watch=") => {
             let events = futures::stream::iter(0..3).then(|i| async move {
@@ -203,6 +230,35 @@ async fn another_server_s_group_is_served_as_if_it_were_our_own() {
     assert_eq!(cluster.json("GET", url, Value::Null).await.1["openapi"], "3.0.0");
     let (_, group) = cluster.json("GET", "/apis/wardle.example.com", Value::Null).await;
     assert_eq!(group["preferredVersion"]["version"], "v1alpha1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_openapi_document_tells_of_another_server_s_kinds() {
+    let (cluster, wardle) = start().await;
+    register(&cluster, &wardle).await;
+    available(&cluster, "True").await;
+    let (_, document) = cluster.json("GET", "/openapi/v2", Value::Null).await;
+    let item = &document["paths"][format!("{WARDLE}/namespaces/{{namespace}}/flunders")];
+    assert_eq!(item["get"]["operationId"], "listFlunders");
+    assert!(document["paths"].get("/healthz").is_none(), "only its group is its own");
+    let flunder = &document["definitions"]["com.example.wardle.v1alpha1.Flunder"];
+    let metadata = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    assert_eq!(flunder["properties"]["metadata"]["$ref"], format!("#/definitions/{metadata}_v2"));
+    assert_eq!(document["definitions"][format!("{metadata}_v2")]["description"], "Of old.");
+    assert!(document["definitions"][metadata]["properties"]["name"].is_object());
+    let told = cluster.kubectl("explain flunders.spec --output=plaintext-openapiv2").await.unwrap();
+    assert!(told.contains("What it eats."), "{told}");
+    // It goes with its APIService.
+    let path = format!("{SERVICES}/v1alpha1.wardle.example.com");
+    assert_eq!(cluster.json("DELETE", &path, Value::Null).await.0, 200);
+    for _ in 0..100 {
+        let (_, document) = cluster.json("GET", "/openapi/v2", Value::Null).await;
+        if document["definitions"].get("com.example.wardle.v1alpha1.Flunder").is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("flunders are still described");
 }
 
 #[tokio::test(flavor = "multi_thread")]

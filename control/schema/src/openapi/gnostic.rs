@@ -13,6 +13,7 @@ pub(super) struct Document {
     head: Writer,
     paths: Writer,
     definitions: Writer,
+    parameters: Writer,
 }
 
 impl Document {
@@ -24,7 +25,7 @@ impl Document {
             info.string(2, version);
             Ok(())
         });
-        Self { head, paths: Writer::default(), definitions: Writer::default() }
+        Self { head, paths: Writer::default(), definitions: Writer::default(), parameters: Writer::default() }
     }
 
     /// Adds a path with its operations.
@@ -37,11 +38,20 @@ impl Document {
         named(&mut self.definitions, 1, name, |w| schema(w, definition));
     }
 
+    /// Adds a parameter that operations refer to.
+    pub(super) fn named_parameter(&mut self, name: &str, value: &Value) {
+        let Some(map) = value.as_object() else { return };
+        named(&mut self.parameters, 1, name, |w| parameter(w, map));
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
         let mut out = self.head;
         out.bytes(8, &self.paths.0);
         drop(self.paths);
         out.bytes(9, &self.definitions.0);
+        if !self.parameters.0.is_empty() {
+            out.bytes(10, &self.parameters.0);
+        }
         message(&mut out, 12, |w| named(w, 1, "BearerToken", |_| {}));
         message(&mut out, 13, |w| {
             named(w, 1, "BearerToken", |w| {
@@ -118,14 +128,21 @@ fn schema(w: &mut Writer, value: &Value) {
     for value in map.get("enum").and_then(Value::as_array).into_iter().flatten() {
         any(w, 20, value);
     }
-    if let Some(inner) = map.get("additionalProperties") {
-        message(w, 21, |w| message(w, 1, |w| schema(w, inner)));
+    match map.get("additionalProperties") {
+        Some(Value::Bool(any)) => message(w, 21, |w| w.int(2, i64::from(*any))),
+        Some(inner) => message(w, 21, |w| message(w, 1, |w| schema(w, inner))),
+        None => {}
     }
-    if let Some(Value::String(kind)) = map.get("type") {
-        message(w, 22, |w| w.string(1, kind));
+    match map.get("type") {
+        Some(Value::String(kind)) => message(w, 22, |w| w.string(1, kind)),
+        Some(Value::Array(_)) => message(w, 22, |w| texts(w, 1, map, "type")),
+        _ => {}
     }
     if let Some(items) = map.get("items") {
         message(w, 23, |w| message(w, 1, |w| schema(w, items)));
+    }
+    for inner in map.get("allOf").and_then(Value::as_array).into_iter().flatten() {
+        message(w, 24, |w| schema(w, inner));
     }
     if let Some(properties) = map.get("properties").and_then(Value::as_object) {
         message(w, 25, |w| {
@@ -174,8 +191,11 @@ fn response(w: &mut Writer, value: &Value) {
 fn parameters(w: &mut Writer, tag: u32, map: &Map<String, Value>) {
     for parameter in map.get("parameters").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_object)
     {
-        // ParametersItem, Parameter.
-        message(w, tag, |w| message(w, 1, |w| self::parameter(w, parameter)));
+        // ParametersItem: a Parameter, or a JsonReference to one.
+        match parameter.get("$ref").and_then(Value::as_str) {
+            Some(reference) => message(w, tag, |w| message(w, 2, |w| w.string(1, reference))),
+            None => message(w, tag, |w| message(w, 1, |w| self::parameter(w, parameter))),
+        }
     }
 }
 

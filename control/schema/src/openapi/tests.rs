@@ -98,7 +98,7 @@ fn the_index_names_each_document_with_its_hash() {
 
 #[test]
 fn the_v2_document_is_whole_in_both_encodings() {
-    let bytes = v2::json(&[Schema::builtin()]);
+    let bytes = v2::json(&[Schema::builtin()], &[]);
     let document: Value = serde_json::from_slice(&bytes).expect("JSON");
     let mut found = BTreeSet::new();
     references(&document, &mut found);
@@ -106,7 +106,47 @@ fn the_v2_document_is_whole_in_both_encodings() {
         let name = reference.strip_prefix("#/definitions/").expect("a reference to a definition");
         assert!(document["definitions"].get(name).is_some(), "v2 lacks {name}");
     }
-    let protobuf = v2::protobuf(&[Schema::builtin()]);
+    let protobuf = v2::protobuf(&[Schema::builtin()], &[]);
     assert!(protobuf.starts_with(b"\x0a\x032.0\x12"));
     assert!(protobuf.len() < bytes.len());
+}
+
+#[test]
+fn the_v2_document_takes_in_what_others_serve() {
+    let bytes = v2::json(&[Schema::builtin()], &[]);
+    let own: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let status = &own["definitions"]["io.k8s.apimachinery.pkg.apis.meta.v1.Status"];
+    let schema = |name: &str| json!({"schema": {"$ref": format!("#/definitions/{name}")}});
+    let part = v2::part(
+        json!({
+            "paths": {"/apis/wardle.example.com/v1/flunders": {
+                "get": {"operationId": "list", "responses": {
+                    "200": schema("wardle.Flunder"), "500": schema("io.k8s.apimachinery.pkg.apis.meta.v1.Status"),
+                    "404": schema("io.k8s.api.core.v1.Pod")}},
+                "parameters": [{"$ref": "#/parameters/pretty"}]}},
+            "definitions": {
+                "wardle.Flunder": {"type": "object"}, "io.k8s.apimachinery.pkg.apis.meta.v1.Status": status,
+                "io.k8s.api.core.v1.Pod": {"type": "object", "description": "another"}},
+            "parameters": {"pretty": {"name": "pretty", "in": "query", "type": "string"}},
+        }),
+        "wardle.example.com",
+        "v1",
+    );
+    let others = [std::sync::Arc::new(part)];
+    let merged: Value = serde_json::from_slice(&v2::json(&[Schema::builtin()], &others)).expect("JSON");
+    let responses = &merged["paths"]["/apis/wardle.example.com/v1/flunders"]["get"]["responses"];
+    assert_eq!(responses["404"]["schema"]["$ref"], "#/definitions/io.k8s.api.core.v1.Pod_v2");
+    assert_eq!(responses["500"], schema("io.k8s.apimachinery.pkg.apis.meta.v1.Status"));
+    assert_eq!(merged["definitions"]["io.k8s.api.core.v1.Pod"], own["definitions"]["io.k8s.api.core.v1.Pod"]);
+    assert_eq!(merged["definitions"]["io.k8s.api.core.v1.Pod_v2"]["description"], "another");
+    assert!(merged["definitions"].get("io.k8s.apimachinery.pkg.apis.meta.v1.Status_v2").is_none());
+    assert_eq!(merged["parameters"]["pretty"]["in"], "query");
+    let mut found = BTreeSet::new();
+    references(&merged, &mut found);
+    for reference in found.iter().filter_map(|reference| reference.strip_prefix("#/definitions/")) {
+        assert!(merged["definitions"].get(reference).is_some(), "v2 lacks {reference}");
+    }
+    let protobuf = v2::protobuf(&[Schema::builtin()], &others);
+    let holds = |text: &str| protobuf.windows(text.len()).any(|window| window == text.as_bytes());
+    assert!(holds("io.k8s.api.core.v1.Pod_v2") && holds("#/parameters/pretty"));
 }

@@ -1,39 +1,50 @@
 //! `/openapi/v2`: one document for everything, in JSON or in the protobuf form of gnostic.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::definitions::{self, Writer};
+use super::merge::Others;
+pub use super::merge::part;
 use super::texts::Texts;
 use super::{Dialect, gnostic, paths, v3};
-use crate::{Resource, Schema};
+use crate::{Resource, Schema, Type};
 
 /// The media type kubectl asks for. An `@` in it would break Go's parser.
 pub const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
-/// The document in JSON, of the built-in schema and its overlays.
-pub fn json(schemas: &[&Schema]) -> Vec<u8> {
+/// The document in JSON, of the built-in schema and its overlays, and of what `others` serve: a [`part`] of each one's document,
+/// those first that are to be believed first, of group versions that the schemas know nothing of.
+pub fn json(schemas: &[&Schema], others: &[Arc<Value>]) -> Vec<u8> {
     let minor = Schema::builtin().minor();
     let mut out =
         format!(r#"{{"swagger":"2.0","info":{{"title":"Kubernetes","version":"{minor}"}},"paths":{{"#).into_bytes();
-    let parts = Parts::new(schemas);
+    let parts = Parts::new(schemas, others);
     v3::entries(&mut out, parts.paths());
     out.extend_from_slice(br#"},"definitions":{"#);
     v3::entries(&mut out, parts.definitions());
+    if !parts.others.parameters.is_empty() {
+        out.extend_from_slice(br#"},"parameters":{"#);
+        v3::entries(&mut out, parts.others.parameters.clone().into_iter());
+    }
     out.extend_from_slice(br#"},"securityDefinitions":{"BearerToken":{"type":"apiKey","description":"Bearer Token authentication","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#);
     out
 }
 
 /// The document in the form of [`PROTOBUF`].
-pub fn protobuf(schemas: &[&Schema]) -> Vec<u8> {
-    let parts = Parts::new(schemas);
+pub fn protobuf(schemas: &[&Schema], others: &[Arc<Value>]) -> Vec<u8> {
+    let parts = Parts::new(schemas, others);
     let mut out = gnostic::Document::new("Kubernetes", Schema::builtin().minor());
     for (path, item) in parts.paths() {
         out.path(&path, &item);
     }
     for (name, definition) in parts.definitions() {
         out.definition(&name, &definition);
+    }
+    for (name, parameter) in &parts.others.parameters {
+        out.named_parameter(name, parameter);
     }
     out.finish()
 }
@@ -42,11 +53,24 @@ pub fn protobuf(schemas: &[&Schema]) -> Vec<u8> {
 struct Parts<'a> {
     schemas: &'a [&'a Schema],
     texts: Texts,
+    types: BTreeMap<&'a str, (&'a Schema, &'a Type)>,
+    others: Others,
 }
 
 impl<'a> Parts<'a> {
-    fn new(schemas: &'a [&'a Schema]) -> Self {
-        Self { schemas, texts: Texts::load() }
+    fn new(schemas: &'a [&'a Schema], others: &[Arc<Value>]) -> Self {
+        let mut types = BTreeMap::new();
+        for schema in schemas {
+            let resources: Vec<&Resource> = schema.resources().collect();
+            for (name, ty) in definitions::closure(schema, v3::roots(schema, &resources)) {
+                types.entry(name).or_insert((*schema, ty));
+            }
+        }
+        let mut parts = Self { schemas, texts: Texts::load(), types, others: Others::default() };
+        let mut merged = Others::default();
+        others.iter().for_each(|document| merged.add(document, |name| parts.own(name)));
+        parts.others = merged;
+        parts
     }
 
     fn paths(&self) -> impl Iterator<Item = (String, Value)> {
@@ -54,21 +78,24 @@ impl<'a> Parts<'a> {
         let discovery = group_versions.into_iter().map(|(g, v)| paths::discovery(&g, &v, Dialect::V2));
         let resources = self.schemas.iter().flat_map(|schema| schema.resources().map(move |r| (*schema, r)));
         // Resources of one name under two versions have paths of their own: no path comes twice.
-        discovery.chain(resources.flat_map(|(schema, r)| paths::of_resource(schema, r, Dialect::V2)))
+        let own = discovery.chain(resources.flat_map(|(schema, r)| paths::of_resource(schema, r, Dialect::V2)));
+        own.chain(self.others.paths.iter().map(|(path, item)| (path.clone(), item.clone())))
     }
 
     fn definitions(&self) -> impl Iterator<Item = (String, Value)> {
-        let mut all = BTreeMap::new();
-        for schema in self.schemas {
-            let resources: Vec<&Resource> = schema.resources().collect();
-            for (name, ty) in definitions::closure(schema, v3::roots(schema, &resources)) {
-                all.entry(name).or_insert((*schema, ty));
-            }
-        }
-        all.into_iter().map(|(name, (schema, ty))| {
-            let writer = Writer { schema, texts: &self.texts, dialect: Dialect::V2 };
-            (name.to_owned(), sorted(writer.definition(ty)))
+        let others = self.others.definitions.keys().map(String::as_str);
+        let names: BTreeSet<&str> = self.types.keys().copied().chain(others).collect();
+        names.into_iter().filter_map(|name| {
+            let definition = self.others.definitions.get(name).cloned().or_else(|| self.own(name))?;
+            Some((name.to_owned(), definition))
         })
+    }
+
+    /// A definition of ours.
+    fn own(&self, name: &str) -> Option<Value> {
+        let (schema, ty) = self.types.get(name)?;
+        let writer = Writer { schema, texts: &self.texts, dialect: Dialect::V2 };
+        Some(sorted(writer.definition(ty)))
     }
 }
 
