@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use ipnet::{IpNet, Ipv4Net};
-use orlop_server::Config;
+use ipnet::Ipv4Net;
+use orlop_server::{Config, ServiceRanges};
 use tokio_util::sync::CancellationToken;
 
 /// Flags of `orlop server`.
@@ -26,9 +26,9 @@ pub struct Flags {
     /// The address at which the cluster reaches this server.
     #[arg(long)]
     advertise_address: IpAddr,
-    /// Addresses of Services.
+    /// Addresses of Services: one range, or one of each IP family with a comma between.
     #[arg(long, default_value = "10.96.0.0/12")]
-    service_cluster_ip_range: IpNet,
+    service_cluster_ip_range: ServiceRanges,
     /// Ports of NodePort Services.
     #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
     service_node_port_range: (u16, u16),
@@ -64,7 +64,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         Some(address) => {
             Some(address.parse::<IpAddr>().with_context(|| format!("--cluster-dns {address:?}: no address"))?)
         }
-        None => flags.service_cluster_ip_range.hosts().nth(9),
+        None => flags.service_cluster_ip_range.primary().hosts().nth(9),
     };
     let config = Config {
         data_dir: flags.data_dir,

@@ -1,6 +1,6 @@
 //! Cluster IPs and node ports: given out, kept over updates, given back.
 //!
-//! Addresses come from the range of the server's configuration and from every ServiceCIDR that is ready. There is no allocation
+//! Addresses come from the ranges of the server's configuration, one for each IP family, and from every ServiceCIDR that is ready. There is no allocation
 //! state of its own that could go wrong: what is taken is what the stored Services say, followed through the cache, plus what
 //! requests in flight have reserved. A claim belongs to a Service's uid, so a Service that is deleted and
 //! created anew under the same name cannot lose its claims to the old one's deletion. The IPAddress objects are written after
@@ -16,9 +16,11 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::cache::{Cache, Change, ChangeKind, Observer};
+use crate::config::ServiceRanges;
 use crate::object::{Object, meta};
 
 mod addresses;
+mod families;
 mod pick;
 mod service;
 
@@ -34,6 +36,11 @@ pub fn first_address(cidr: &IpNet) -> IpAddr {
     pick::nth(cidr, 1)
 }
 
+/// An address's family, as `ipFamilies` names it.
+fn family(ip: IpAddr) -> &'static str {
+    if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
 /// What can be claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Claim {
@@ -44,7 +51,7 @@ enum Claim {
 /// Gives out addresses and ports.
 #[derive(Debug, Clone)]
 pub struct Allocator {
-    cidr: IpNet,
+    ranges: ServiceRanges,
     ports: RangeInclusive<u16>,
     state: Arc<Mutex<State>>,
     /// Told when there are addresses whose objects have to be looked at.
@@ -209,9 +216,9 @@ impl State {
 }
 
 impl Allocator {
-    /// Of an address range and a port range.
-    pub fn new(cidr: IpNet, ports: RangeInclusive<u16>) -> Self {
-        Self { cidr, ports, state: Arc::default(), unsettled: Arc::default() }
+    /// Of address ranges and a port range.
+    pub fn new(ranges: ServiceRanges, ports: RangeInclusive<u16>) -> Self {
+        Self { ranges, ports, state: Arc::default(), unsettled: Arc::default() }
     }
 
     /// What keeps the allocator equal to the stored Services.
@@ -312,13 +319,13 @@ mod tests {
         let catalog = Catalog::builtin();
         let resource = catalog.get("", "v1", "services").unwrap();
         let mut service = json!({
-            "metadata": {"name": "s", "uid": "u"}, "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.7"},
+            "metadata": {"name": "s", "uid": "u"}, "spec": {"type": "ClusterIP", "clusterIP": "10.96.0.7", "clusterIPs": ["10.96.0.7"]},
         });
-        let written = allocator.allocate(resource, &mut service, None).unwrap();
+        let written = allocator.allocate(resource, &mut service, None, false).unwrap();
         written.commit(5);
         assert!(!allocator.lock().taken.is_empty());
         // The last finalizer goes: the cache tells of the deletion at revision 6 before the request itself gets there.
-        let ended = allocator.allocate(resource, &mut service.clone(), Some(&service)).unwrap();
+        let ended = allocator.allocate(resource, &mut service.clone(), Some(&service), false).unwrap();
         allocator.lock().release("u");
         allocator.lock().seen = 6;
         ended.commit(6);

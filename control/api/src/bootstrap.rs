@@ -13,6 +13,7 @@ use crate::status::Status;
 
 mod endpoint;
 mod extension;
+mod service_range;
 
 const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
 
@@ -36,7 +37,9 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
     for object in orlop_auth::bootstrap::bootstrap_policy().into_iter().chain(priority_classes()) {
         ensure(server, object).await?;
     }
-    ensure(server, service_cidr(&server.config().service_cidr.to_string())).await?;
+    service_range::ensure(server)
+        .await
+        .map_err(|status| ApiError::Bootstrap { what: "ServiceCIDR kubernetes".into(), status })?;
     for object in extension::objects(server.config()) {
         ensure(server, object).await?;
     }
@@ -71,19 +74,6 @@ fn priority_classes() -> impl Iterator<Item = Value> {
             "metadata": {"name": name, "generation": 1},
             "value": value, "description": description, "preemptionPolicy": "PreemptLowerPriority",
         })
-    })
-}
-
-/// The block that Services get their addresses from, as the API shows it (`defaultservicecidr` of kube-apiserver).
-fn service_cidr(block: &str) -> Value {
-    json!({
-        "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1",
-        "metadata": {"name": "kubernetes"},
-        "spec": {"cidrs": [block]},
-        "status": {"conditions": [{
-            "type": "Ready", "status": "True", "reason": "", "lastTransitionTime": now(),
-            "message": "Kubernetes default Service CIDR is ready",
-        }]},
     })
 }
 

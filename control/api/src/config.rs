@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use orlop_auth::TokenAuthority;
 use orlop_store::Store;
+
+mod service_ranges;
+
+pub use service_ranges::{ServiceRanges, ServiceRangesError};
 
 /// The front proxy's identity, PEM.
 #[derive(Clone)]
@@ -25,7 +28,7 @@ pub struct Config {
     /// Where objects are kept.
     pub store: Arc<dyn Store>,
     /// Addresses of Services (`--service-cluster-ip-range`); the first one is the API server's own.
-    pub service_cidr: IpNet,
+    pub service_cidr: ServiceRanges,
     /// Ports of NodePort Services (`--service-node-port-range`).
     pub node_port_range: RangeInclusive<u16>,
     /// Where the cluster reaches this server (`--advertise-address`).

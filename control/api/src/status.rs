@@ -259,7 +259,10 @@ impl Status {
 
     /// 500 `InternalError`.
     pub fn internal(why: impl fmt::Display) -> Self {
-        Self::plain(500, "InternalError", format!("Internal error occurred: {why}"))
+        let why = why.to_string();
+        let mut status = Self::plain(500, "InternalError", format!("Internal error occurred: {why}"));
+        status.details.get_or_insert_with(Default::default).insert("causes".into(), json!([{"message": why}]));
+        status
     }
 
     /// Adds a cause to `details` (as pod eviction and finalizers do).

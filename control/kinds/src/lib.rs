@@ -52,6 +52,7 @@ pub use names::NameRule;
 pub use pod::qos_class;
 pub use quantity::Quantity;
 pub use resources::{effective_limits, effective_requests};
+pub use service::service_addresses;
 pub use table::Column;
 
 /// The table of kinds, a family at a time.

@@ -1,7 +1,9 @@
 //! Services. Cluster IPs, node ports and IP families are allocated by the API server between preparation and validation.
+use crate::field::Errors;
 use crate::kind::{FieldLabel, GENERAL, Kind, not_supported};
 use crate::names::NameRule;
 use crate::value::text;
+use serde_json::Value;
 
 mod columns;
 mod defaults;
@@ -23,6 +25,13 @@ pub(crate) static KINDS: &[Kind] = &[Kind {
     field_error: not_supported,
     ..GENERAL
 }];
+
+/// What is wrong with a Service's addresses and IP families as such: judged before any are allocated.
+pub fn service_addresses(service: &Value) -> Errors {
+    let mut errors = Errors::default();
+    validation::validate_addresses(service, &mut errors);
+    errors
+}
 
 const FIELDS: &[FieldLabel] = &[
     ("spec.clusterIP", |service| text(&service["spec"]["clusterIP"]).to_owned()),

@@ -3,4 +3,5 @@
 mod listeners;
 mod run;
 
+pub use orlop_api::ServiceRanges;
 pub use run::{Config, run};

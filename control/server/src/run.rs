@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use ipnet::{IpNet, Ipv4Net};
-use orlop_api::ApiServer;
+use ipnet::Ipv4Net;
+use orlop_api::{ApiServer, ServiceRanges};
 use orlop_auth::pki::{CertificateAuthority, ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use rustls::crypto::CryptoProvider;
@@ -36,7 +36,7 @@ pub struct Config {
     /// The address at which the cluster reaches this server.
     pub advertise_address: IpAddr,
     /// Addresses of Services.
-    pub service_cidr: IpNet,
+    pub service_cidr: ServiceRanges,
     /// Ports of NodePort Services.
     pub node_port_range: RangeInclusive<u16>,
     /// Addresses of pods.
@@ -58,7 +58,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let started = Instant::now();
     let pki = ClusterPki::open(&config.data_dir.join("pki")).context("the cluster's keys")?;
     administrators_kubeconfig(&config, &pki)?;
-    let first_service = config.service_cidr.hosts().next().context("--service-cluster-ip-range has no address")?;
+    let first_service =
+        config.service_cidr.primary().hosts().next().context("--service-cluster-ip-range has no address")?;
     let loopback = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])];
     let addresses: Vec<IpAddr> = loopback.into_iter().chain([config.advertise_address, first_service]).collect();
     let serving = pki.apiserver(&[], &addresses)?;

@@ -7,11 +7,12 @@ use regex::Regex;
 use serde_json::Value;
 
 /// What is replaced in every text, in this order.
-const PATTERNS: [(&str, &str); 15] = [
+const PATTERNS: [(&str, &str); 16] = [
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z", "TIME$1"),
     (r"TIME\.[0-9]{6}", "MICROTIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
     (r"\b10\.[0-9]+\.[0-9]+\.[0-9]+\b", "IP"),
+    (r"\bfd00:10:96:[0-9a-f:]*[0-9a-f]\b", "IP6"),
     (r"\b127\.0\.0\.1:[0-9]+", "SERVER"),
     (r"kube-api-access-[a-z0-9]{5}\b", "kube-api-access-RANDOM"),
     (r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", "TOKEN"),

@@ -31,7 +31,7 @@ pub fn files(filter: Option<&str>) -> Result<Vec<PathBuf>> {
 /// Asks ours; what it answers otherwise, and what no longer differs although it is said to.
 pub async fn replay(path: &Path) -> Result<Vec<String>> {
     let cases = read(path)?;
-    let server = Ours::start().await?;
+    let server = Ours::start(ranges(path)).await?;
     server.ask(&service_account()).await?;
     let mut memory = Memory::default();
     let mut complaints = Vec::new();
@@ -56,7 +56,7 @@ pub async fn replay(path: &Path) -> Result<Vec<String>> {
 /// Asks a real kube-apiserver and writes down what it answers.
 pub fn record(path: &Path) -> Result<()> {
     let mut cases = read(path)?;
-    let server = Theirs::start()?;
+    let server = Theirs::start(ranges(path))?;
     for attempt in 0.. {
         let made = server.ask(&service_account())?;
         if made.code == 201 {
@@ -76,6 +76,12 @@ pub fn record(path: &Path) -> Result<()> {
     }
     std::fs::write(path, text)?;
     Ok(())
+}
+
+/// Where Services get their addresses from: the file `dual-stack` needs two ranges.
+fn ranges(path: &Path) -> &'static str {
+    let dual = path.file_stem().is_some_and(|name| name == "dual-stack");
+    if dual { "10.96.0.0/12,fd00:10:96::/112" } else { "10.96.0.0/12" }
 }
 
 /// Pods need one, and no controller is there to make it.

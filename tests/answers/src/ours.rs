@@ -25,15 +25,15 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Starts one.
-    pub async fn start() -> Result<Self> {
+    /// Starts one that gives Services addresses of `ranges`.
+    pub async fn start(ranges: &str) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let pki = ClusterPki::open(&directory.path().join("pki"))?;
         let issuer = "https://kubernetes.default.svc.cluster.local";
         let tokens = TokenAuthority::new(issuer, &pki.service_account_key()?, &pki.service_account_public_key()?)?;
         let config = Config {
             store: Arc::new(Embedded::open(directory.path().join("store"), Options::default())?),
-            service_cidr: "10.96.0.0/12".parse()?,
+            service_cidr: ranges.parse()?,
             node_port_range: 30000..=32767,
             advertise_address: "127.0.0.1".parse()?,
             port: 6443,

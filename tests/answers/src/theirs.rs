@@ -32,7 +32,7 @@ impl Drop for Process {
 
 impl Theirs {
     /// Starts the binaries that `ORLOP_BENCH_KUBE_APISERVER` and `ORLOP_BENCH_ETCD` name.
-    pub fn start() -> Result<Self> {
+    pub fn start(ranges: &str) -> Result<Self> {
         let binary =
             |name: &str| std::env::var_os(name).map(PathBuf::from).with_context(|| format!("{name} is not set"));
         let (server, etcd) = (binary("ORLOP_BENCH_KUBE_APISERVER")?, binary("ORLOP_BENCH_ETCD")?);
@@ -58,7 +58,7 @@ impl Theirs {
             &port.to_string(),
         ]);
         command.args(["--advertise-address", "127.0.0.1", "--endpoint-reconciler-type", "none"]);
-        command.args(["--service-cluster-ip-range", "10.96.0.0/12", "--authorization-mode", "Node,RBAC"]);
+        command.args(["--service-cluster-ip-range", ranges, "--authorization-mode", "Node,RBAC"]);
         // As kubeadm starts it, and as ours is.
         command.arg("--allow-privileged=true");
         command.args(["--service-account-issuer", "https://kubernetes.default.svc.cluster.local"]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{ADDRESSES, Allocator, Claim};
+use super::{ADDRESSES, Allocator, Claim, family};
 use crate::object::meta;
 use crate::rest::now;
 use crate::server::ApiServer;
@@ -98,12 +98,11 @@ async fn settle(server: &ApiServer, allocator: &Allocator, ip: IpAddr) -> Result
 }
 
 fn address(ip: IpAddr, namespace: &str, name: &str) -> Value {
-    let family = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
     json!({
         "kind": "IPAddress", "apiVersion": "networking.k8s.io/v1",
         "metadata": {
             "name": ip.to_string(), "uid": uuid::Uuid::new_v4().to_string(), "creationTimestamp": now(),
-            "labels": {FAMILY: family, MANAGED_BY: MANAGER},
+            "labels": {FAMILY: family(ip), MANAGED_BY: MANAGER},
         },
         "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
     })

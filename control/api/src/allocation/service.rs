@@ -1,36 +1,42 @@
 //! What a Service asks for, and the errors when it cannot have it (`pkg/registry/core/service/storage/alloc.go`).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
-use super::{Allocator, Claim, Inner, Reservation, State, claims, pick};
+use super::{Allocator, Claim, Inner, Reservation, State, claims, families, family, pick};
 use crate::catalog::Resource;
 use crate::object::meta;
 use crate::status::{Cause, Status};
+use crate::strategy;
 
 impl Allocator {
-    /// Fills in addresses, families and ports of a Service that is about to be written, and reserves them.
+    /// Fills in addresses, families and ports of a Service that is about to be judged and written, and reserves them.
     pub fn allocate(
         &self,
         resource: &Resource,
         service: &mut Value,
         old: Option<&Value>,
+        dry_run: bool,
     ) -> Result<Reservation, Status> {
-        self.default_families(resource, service)?;
+        strategy::check(resource, service, &orlop_kinds::service_addresses(service))?;
+        let families: Vec<&'static str> = self.ranges.all().map(|range| family(range.addr())).collect();
+        families::fill_in(&families, resource, service, old)?;
         let uid: Arc<str> = meta(service, "uid").into();
         let had = old.map(claims).unwrap_or_default();
         let mut state = self.lock();
-        let mut taking =
-            Taking { allocator: self, state: &mut state, uid: &uid, had: &had, new: Vec::new(), causes: Vec::new() };
-        taking.addresses(service);
-        taking.ports(service);
-        let (new, causes) = (taking.new, taking.causes);
-        if !causes.is_empty() {
-            return Err(Status::invalid(resource, meta(service, "name"), causes));
+        let name = meta(service, "name").to_owned();
+        let mut taking = Taking { allocator: self, state: &mut state, uid: &uid, had: &had, new: Vec::new(), dry_run };
+        match taking.addresses(service, old, &name).and_then(|()| taking.ports(service, old)) {
+            Ok(()) => {}
+            Err(Refusal::Field(cause)) => return Err(Status::invalid(resource, &name, vec![cause])),
+            Err(Refusal::Internal(why)) => return Err(Status::internal(why)),
+            Err(Refusal::Plain(why)) => return Err(Status::unknown(why)),
         }
+        let new = taking.new;
         for claim in &new {
             state.pending.insert(*claim, uid.clone());
         }
@@ -38,59 +44,12 @@ impl Allocator {
         let kept = claims(service).into_iter().filter(|c| !new.contains(c)).collect();
         Ok(Reservation { inner: Some(Inner { allocator: self.clone(), uid, claims: new, kept }) })
     }
-
-    /// `ipFamilies` and `ipFamilyPolicy` of a cluster with one family.
-    fn default_families(&self, resource: &Resource, service: &mut Value) -> Result<(), Status> {
-        let name = meta(service, "name").to_owned();
-        let spec = &mut service["spec"];
-        if spec["type"] == "ExternalName" {
-            return Ok(());
-        }
-        let family = if self.cidr.addr().is_ipv4() { "IPv4" } else { "IPv6" };
-        let headless_without_selector =
-            spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(|s| s.is_empty());
-        if headless_without_selector {
-            if spec["ipFamilyPolicy"].is_null() {
-                spec["ipFamilyPolicy"] = "RequireDualStack".into();
-            }
-            if spec["ipFamilies"].as_array().is_none_or(Vec::is_empty) {
-                let other = if family == "IPv4" { "IPv6" } else { "IPv4" };
-                spec["ipFamilies"] =
-                    if spec["ipFamilyPolicy"] == "SingleStack" { json!([family]) } else { json!([family, other]) };
-            }
-            return Ok(());
-        }
-        let several = spec["ipFamilies"].as_array().is_some_and(|families| families.len() > 1);
-        if several && matches!(spec["ipFamilyPolicy"].as_str(), None | Some("SingleStack")) {
-            let why = "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified";
-            let cause = Cause::invalid("spec.ipFamilyPolicy", &json!("SingleStack"), why);
-            return Err(Status::invalid(resource, &name, vec![cause]));
-        }
-        let mut causes = Vec::new();
-        if spec["ipFamilyPolicy"] == "RequireDualStack" {
-            let why = "this cluster is not configured for dual-stack services";
-            causes.push(Cause::invalid("spec.ipFamilyPolicy", &spec["ipFamilyPolicy"], why));
-        }
-        for (i, wanted) in spec["ipFamilies"].as_array().into_iter().flatten().enumerate() {
-            if wanted != family {
-                causes.push(Cause::invalid(format!("spec.ipFamilies[{i}]"), wanted, "not configured on this cluster"));
-            }
-        }
-        if !causes.is_empty() {
-            return Err(Status::invalid(resource, &name, causes));
-        }
-        if spec["ipFamilyPolicy"].is_null() {
-            spec["ipFamilyPolicy"] = "SingleStack".into();
-        }
-        spec["ipFamilies"] = json!([family]);
-        Ok(())
-    }
 }
 
 /// An update that leaves out what was allocated keeps it (`patchAllocatedValues`).
 pub fn keep_allocated(service: &mut Value, old: &Value) {
     let has_ip = |s: &Value| s["spec"]["type"] != "ExternalName";
-    let has_ports = |s: &Value| matches!(s["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
+    let has_ports = |s: &Value| allocates_ports(&s["spec"]);
     if has_ip(service) && has_ip(old) && service["spec"]["clusterIP"].as_str().unwrap_or_default().is_empty() {
         for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
             if service["spec"][field].is_null() || field.starts_with("clusterIP") {
@@ -101,25 +60,43 @@ pub fn keep_allocated(service: &mut Value, old: &Value) {
     if !has_ports(service) || !has_ports(old) {
         return;
     }
-    let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let used: Vec<Value> =
-        service["spec"]["ports"].as_array().into_iter().flatten().map(|p| p["nodePort"].clone()).collect();
-    let ports = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
-    for port in ports.into_iter().flatten() {
-        if port["nodePort"].as_u64().unwrap_or(0) != 0 {
-            continue;
-        }
-        let same = |p: &&Value| p["port"] == port["port"] && protocol(p) == protocol(port);
-        if let Some(previous) =
-            before.iter().find(same).map(|p| &p["nodePort"]).filter(|p| p.is_u64() && !used.contains(p))
-        {
-            port["nodePort"] = previous.clone();
+    let ports = |s: &Value| s["spec"]["ports"].as_array().cloned().unwrap_or_default();
+    let asked: Vec<i64> = ports(service).iter().map(node_port).collect();
+    // A port is known by its name, whatever else of it has changed; of several without one the last.
+    let before: HashMap<String, i64> = ports(old).iter().map(|port| (name(port).to_owned(), node_port(port))).collect();
+    let present = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
+    for port in present.into_iter().flatten().filter(|port| node_port(port) == 0) {
+        if let Some(number) = before.get(name(port)).filter(|number| **number != 0 && !asked.contains(*number)) {
+            port["nodePort"] = (*number).into();
         }
     }
 }
 
+/// Whether ports that ask for no number get one.
+fn allocates_ports(spec: &Value) -> bool {
+    spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" && spec["allocateLoadBalancerNodePorts"] != false
+}
+
+fn name(port: &Value) -> &str {
+    port["name"].as_str().unwrap_or_default()
+}
+
+fn node_port(port: &Value) -> i64 {
+    port["nodePort"].as_i64().unwrap_or(0)
+}
+
 fn protocol(port: &Value) -> &str {
     port["protocol"].as_str().unwrap_or("TCP")
+}
+
+/// Why a Service cannot have what it needs.
+enum Refusal {
+    /// A field asks for what cannot be had.
+    Field(Cause),
+    /// There is nothing left to give.
+    Internal(String),
+    /// What nobody judged before.
+    Plain(String),
 }
 
 /// One allocation under the lock.
@@ -129,7 +106,7 @@ struct Taking<'a> {
     uid: &'a Arc<str>,
     had: &'a [Claim],
     new: Vec<Claim>,
-    causes: Vec<Cause>,
+    dry_run: bool,
 }
 
 impl Taking<'_> {
@@ -137,123 +114,206 @@ impl Taking<'_> {
         !self.new.contains(&claim) && self.state.is_free(claim, self.uid)
     }
 
-    /// The range of the configuration, then those of its family that ServiceCIDRs add.
-    fn ranges(&self) -> Vec<IpNet> {
-        let own = self.allocator.cidr;
+    /// The family's range of the configuration, then those that ServiceCIDRs add.
+    fn ranges(&self, wanted: &str) -> Vec<IpNet> {
+        let own = self.allocator.ranges.all().find(|range| family(range.addr()) == wanted);
         let more = self.state.ranges.values().flatten().copied();
-        let more = more.filter(|range| range.addr().is_ipv4() == own.addr().is_ipv4() && *range != own);
-        std::iter::once(own).chain(more).collect()
+        let more = more.filter(|range| family(range.addr()) == wanted && Some(*range) != own);
+        own.into_iter().chain(more).collect()
     }
 
-    fn addresses(&mut self, service: &mut Value) {
-        let spec = &mut service["spec"];
-        if spec["type"] == "ExternalName" || spec["clusterIP"] == "None" {
-            return;
+    /// An address for each family that has none yet. An update gives addresses only to a Service that had none, or a second one.
+    fn addresses(&mut self, service: &mut Value, old: Option<&Value>, name: &str) -> Result<(), Refusal> {
+        if service["spec"]["type"] == "ExternalName" {
+            return Ok(());
         }
-        let wanted = spec["clusterIPs"][0].as_str().or(spec["clusterIP"].as_str()).unwrap_or_default().to_owned();
-        let ranges = self.ranges();
-        let ip = if wanted.is_empty() {
-            let found = ranges.iter().find_map(|range| pick::address(range, |ip| self.free(Claim::Ip(ip))));
-            let Some(ip) = found else {
-                self.refuse_ip(&json!([]), "failed to allocate a serviceIP: range is full");
-                return;
-            };
-            ip
-        } else {
-            // Its form is the validation's business.
-            let Ok(ip) = wanted.parse::<IpAddr>() else { return };
-            if self.had.contains(&Claim::Ip(ip)) {
-                return;
-            }
-            let within = |range: &IpNet| range.contains(&ip) && ip != range.network() && ip != range.broadcast();
-            if !ranges.iter().any(within) {
-                let why = format!(
-                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
-                    self.allocator.cidr
-                );
-                self.refuse_ip(&json!([wanted]), &why);
-                return;
-            }
-            if !self.free(Claim::Ip(ip)) {
-                self.refuse_ip(
-                    &json!([wanted]),
-                    &format!("failed to allocate IP {ip}: provided IP is already allocated"),
-                );
-                return;
-            }
-            ip
+        let families: Vec<String> = texts(&service["spec"]["ipFamilies"]);
+        let first = match old.map(|old| &old["spec"]) {
+            None => 0,
+            Some(before) if before["type"] == "ExternalName" => 0,
+            Some(before) if before["clusterIPs"][0] == "None" || before["clusterIP"] == "None" => return Ok(()),
+            Some(before) if texts(&before["ipFamilies"]).len() == 1 && families.len() == 2 => 1,
+            Some(_) => return Ok(()),
         };
-        self.new.push(Claim::Ip(ip));
-        spec["clusterIP"] = ip.to_string().into();
-        spec["clusterIPs"] = json!([ip.to_string()]);
-    }
-
-    fn refuse_ip(&mut self, value: &Value, why: &str) {
-        self.causes.push(Cause::invalid("spec.clusterIPs", value, why));
-    }
-
-    fn ports(&mut self, service: &mut Value) {
         let spec = &mut service["spec"];
-        let balanced = spec["type"] == "LoadBalancer";
-        let wants = spec["type"] == "NodePort" || balanced && spec["allocateLoadBalancerNodePorts"] != false;
-        let mut given: Vec<(u16, String)> = Vec::new();
-        let ports = spec.get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
-        // Those who choose come first, so that a random choice cannot take their port.
-        for (i, port) in ports.iter().enumerate() {
-            let asked = port["nodePort"].as_u64().unwrap_or(0);
-            if asked != 0 {
-                let field = format!("spec.ports[{i}].nodePort");
-                self.port(asked, &field, &given);
-                given.push((asked as u16, protocol(port).to_owned()));
-            }
+        let mut ips = texts(&spec["clusterIPs"]);
+        if ips.first().is_some_and(|ip| ip == "None") {
+            return Ok(());
         }
-        for (i, port) in ports.iter_mut().enumerate() {
-            if !wants || port["nodePort"].as_u64().unwrap_or(0) != 0 {
-                continue;
-            }
-            // One number may serve the same port in several protocols.
-            let Some(free) = pick::port(&self.allocator.ports, |p| self.free(Claim::Port(p))) else {
-                let cause = Cause::invalid(
-                    format!("spec.ports[{i}].nodePort"),
-                    &0.into(),
-                    "failed to allocate a nodePort: range is full",
-                );
-                self.causes.push(cause);
-                return;
+        ips.resize(families.len().max(ips.len()), String::new());
+        for (at, family) in families.iter().enumerate().skip(first) {
+            ips[at] = self.address(family, &ips, at, name)?;
+        }
+        spec["clusterIP"] = ips.first().map_or(Value::Null, |ip| ip.as_str().into());
+        spec["clusterIPs"] = ips.into();
+        Ok(())
+    }
+
+    /// The address that stands at a place, or any.
+    fn address(&mut self, family: &str, ips: &[String], at: usize, name: &str) -> Result<String, Refusal> {
+        let ranges = self.ranges(family);
+        let wanted = &ips[at];
+        if wanted.is_empty() {
+            let found = ranges.iter().find_map(|range| pick::address(range, |ip| self.free(Claim::Ip(ip))));
+            let ip = found.ok_or_else(|| {
+                Refusal::Internal(format!("failed to allocate a serviceIP for Service {name:?}: range is full"))
+            })?;
+            self.new.push(Claim::Ip(ip));
+            return Ok(ip.to_string());
+        }
+        // Its form has been judged.
+        let Ok(ip) = wanted.parse::<IpAddr>() else { return Ok(wanted.clone()) };
+        if self.had.contains(&Claim::Ip(ip)) {
+            return Ok(wanted.clone());
+        }
+        let refuse = |why: &str| {
+            let why = format!("failed to allocate IP {wanted}: {why}");
+            Err(Refusal::Field(Cause::invalid("spec.clusterIPs", &json!(ips), &why)))
+        };
+        let within = |range: &IpNet| range.contains(&ip) && ip != range.network() && Some(ip) != broadcast(range);
+        if !ranges.iter().any(within) {
+            // kube-apiserver asks another allocator when nothing will be written.
+            return match ranges.first().filter(|_| self.dry_run) {
+                Some(range) => refuse(&format!(
+                    "the provided IP ({ip}) is not in the valid range. The range of valid IPs is {range}"
+                )),
+                None => refuse("the provided network does not match the current range"),
             };
-            self.new.push(Claim::Port(free));
-            port["nodePort"] = free.into();
         }
-        if balanced && spec["externalTrafficPolicy"] == "Local" {
-            let asked = spec["healthCheckNodePort"].as_u64().unwrap_or(0);
-            if asked != 0 {
-                self.port(asked, "spec.healthCheckNodePort", &[]);
-            } else if let Some(free) = pick::port(&self.allocator.ports, |p| self.free(Claim::Port(p))) {
-                self.new.push(Claim::Port(free));
+        if !self.free(Claim::Ip(ip)) {
+            return refuse("provided IP is already allocated");
+        }
+        self.new.push(Claim::Ip(ip));
+        Ok(wanted.clone())
+    }
+
+    fn ports(&mut self, service: &mut Value, old: Option<&Value>) -> Result<(), Refusal> {
+        let spec = &mut service["spec"];
+        let gives = allocates_ports(spec);
+        let checks = |spec: &Value| spec["type"] == "LoadBalancer" && spec["externalTrafficPolicy"] == "Local";
+        if spec["type"] == "NodePort" || spec["type"] == "LoadBalancer" {
+            let ports = spec.get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
+            match old {
+                None => self.first_ports(ports, gives)?,
+                Some(_) => self.next_ports(ports, gives)?,
+            }
+        }
+        if !checks(spec) || old.is_some_and(|old| checks(&old["spec"])) {
+            return Ok(());
+        }
+        match spec["healthCheckNodePort"].as_i64().unwrap_or(0) {
+            // It will be judged.
+            ..0 => {}
+            0 => {
+                let free = self
+                    .any_port()
+                    .map_err(|why| Refusal::Internal(format!("failed to allocate a HealthCheck NodePort 0: {why}")))?;
                 spec["healthCheckNodePort"] = free.into();
             }
+            asked => self.this_port(asked).map_err(|why| {
+                Refusal::Internal(format!("failed to allocate requested HealthCheck NodePort {asked}: {why}"))
+            })?,
         }
+        Ok(())
+    }
+
+    /// Of a new Service: ports of one number share their node port, as DNS over TCP and UDP does.
+    fn first_ports(&mut self, ports: &mut [Value], gives: bool) -> Result<(), Refusal> {
+        let mut chosen: HashMap<i64, i64> = HashMap::new();
+        for at in 0..ports.len() {
+            let (number, asked) = (ports[at]["port"].as_i64().unwrap_or(0), node_port(&ports[at]));
+            // What is no port at all will be judged.
+            if asked < 0 || asked == 0 && !gives {
+                continue;
+            }
+            let given = match chosen.get(&number) {
+                Some(given) if asked == 0 || asked == *given => *given,
+                Some(_) => {
+                    self.this_port(asked).map_err(|why| refused_port(at, asked, &why))?;
+                    asked
+                }
+                None => {
+                    let same = |port: &&Value| port["port"].as_i64() == Some(number) && node_port(port) > 0;
+                    let given = match ports.iter().find(same).map(node_port) {
+                        Some(asked) => {
+                            self.this_port(asked).map_err(|why| refused_port(at, asked, &why))?;
+                            asked
+                        }
+                        None => self.any_node_port()?,
+                    };
+                    chosen.insert(number, given);
+                    given
+                }
+            };
+            ports[at]["nodePort"] = given.into();
+        }
+        Ok(())
+    }
+
+    /// Of a Service that was there: what it asks for anew, and a port for each that asks for none.
+    fn next_ports(&mut self, ports: &mut [Value], gives: bool) -> Result<(), Refusal> {
+        let mut present: Vec<(i64, String)> = Vec::new();
+        for (at, port) in ports.iter_mut().enumerate() {
+            let asked = node_port(port);
+            if asked < 0 || asked == 0 && !gives {
+                continue;
+            }
+            let held = u16::try_from(asked).is_ok_and(|asked| {
+                let claim = Claim::Port(asked);
+                self.had.contains(&claim) || self.new.contains(&claim)
+            });
+            if asked == 0 {
+                port["nodePort"] = self.any_node_port()?.into();
+            } else if !held {
+                self.this_port(asked).map_err(|why| refused_port(at, asked, &why))?;
+            }
+            let this = (node_port(port), protocol(port).to_owned());
+            if present.contains(&this) {
+                return Err(Refusal::Plain(format!("duplicate nodePort: {{{} {}}}", this.1, this.0)));
+            }
+            present.push(this);
+        }
+        Ok(())
+    }
+
+    fn any_node_port(&mut self) -> Result<i64, Refusal> {
+        self.any_port().map_err(|why| Refusal::Internal(format!("failed to allocate a nodePort: {why}")))
+    }
+
+    fn any_port(&mut self) -> Result<i64, &'static str> {
+        let free = pick::port(&self.allocator.ports, |p| self.free(Claim::Port(p))).ok_or("range is full")?;
+        self.new.push(Claim::Port(free));
+        Ok(free.into())
     }
 
     /// Takes the port that the user asks for.
-    fn port(&mut self, asked: u64, field: &str, given: &[(u16, String)]) {
+    fn this_port(&mut self, asked: i64) -> Result<(), String> {
         let range = &self.allocator.ports;
         let port = u16::try_from(asked).unwrap_or(0);
-        let claim = Claim::Port(port);
-        if self.had.contains(&claim) || given.iter().any(|(p, _)| *p == port) {
-            return;
-        }
         if !range.contains(&port) {
-            let why = format!(
+            return Err(format!(
                 "provided port is not in the valid range. The range of valid ports is {}-{}",
                 range.start(),
                 range.end()
-            );
-            self.causes.push(Cause::invalid(field, &asked.into(), &why));
-        } else if !self.free(claim) {
-            self.causes.push(Cause::invalid(field, &asked.into(), "provided port is already allocated"));
-        } else {
-            self.new.push(claim);
+            ));
         }
+        if !self.free(Claim::Port(port)) {
+            return Err("provided port is already allocated".into());
+        }
+        self.new.push(Claim::Port(port));
+        Ok(())
     }
+}
+
+fn refused_port(at: usize, asked: i64, why: &str) -> Refusal {
+    Refusal::Field(Cause::invalid(format!("spec.ports[{at}].nodePort"), &asked.into(), why))
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|item| item.as_str().map(str::to_owned)).collect()
+}
+
+/// The address of an IPv4 range that is everybody's.
+fn broadcast(range: &IpNet) -> Option<IpAddr> {
+    range.addr().is_ipv4().then(|| range.broadcast())
 }

@@ -31,7 +31,7 @@ pub fn keep(server: &Arc<ApiServer>) {
 /// Writes what is missing or differs.
 pub async fn reconcile(server: &ApiServer) -> Result<(), Status> {
     let config = server.config();
-    let (ip, address) = (first_address(&config.service_cidr), config.advertise_address);
+    let (ip, address) = (first_address(&config.service_cidr.primary()), config.advertise_address);
     let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     write(server, json!({

@@ -55,11 +55,11 @@ impl Call {
         }
         self.fill_metadata(&mut object)?;
         strategy::prepare_create(&self.resource, &mut object);
+        let reservation = self.allocate(&mut object, None)?;
         strategy::validate_create(&self.resource, &object)?;
         crate::custom::warn(self, &object, &Value::Null);
         strategy::warnings(&self.resource, "", &object, &Value::Null).into_iter().for_each(|text| self.warn(text));
         admission::validate(self, &object, None).await?;
-        let reservation = self.allocate(&mut object, None)?;
         self.stored(&mut object).await?;
         let name = meta(&object, "name").to_owned();
         if dry_run {

@@ -73,11 +73,14 @@ impl Call {
             self.keep_metadata(&mut object, &old)?;
             strategy::default(&self.resource, &mut object);
             if self.is_service() {
+                // A client owns what it says of addresses and ports, and not what it is spared to say.
+                object["status"] = old["status"].clone();
+                self.track(&mut object, &old);
                 keep_allocated(&mut object, &old);
             }
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             // What admission changes is nobody's. A Scale has said whose the replicas are.
-            if self.info.subresource != "scale" {
+            if !self.is_service() && self.info.subresource != "scale" {
                 self.track(&mut object, &old);
             }
             let managers = managers(&object);
@@ -90,6 +93,7 @@ impl Call {
             if let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.insert("resourceVersion".into(), old_object.revision.to_string().into());
             }
+            let reservation = self.allocate(&mut object, Some(&old))?;
             strategy::validate_update(&self.resource, &self.info.subresource, &object, &old)?;
             crate::custom::warn(self, &object, &old);
             strategy::warnings(&self.resource, &self.info.subresource, &object, &old)
@@ -99,7 +103,6 @@ impl Call {
             if object == old {
                 return Ok(old_object);
             }
-            let reservation = self.allocate(&mut object, Some(&old))?;
             self.stored(&mut object).await?;
             if self.dry_run()? {
                 return Ok(Arc::new(Object::from_value(&cache.resource, &object, old_object.revision)));
@@ -138,7 +141,7 @@ impl Call {
         if !self.is_service() {
             return Ok(Reservation::none());
         }
-        self.server.allocator().allocate(&self.resource, object, old)
+        self.server.allocator().allocate(&self.resource, object, old, self.dry_run()?)
     }
 }
 

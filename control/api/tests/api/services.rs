@@ -52,9 +52,12 @@ async fn what_is_taken_is_refused_until_it_is_given_back() {
         message(&refused).contains("failed to allocate IP 10.96.7.7: provided IP is already allocated"),
         "{refused}"
     );
+    let mut other = asked;
+    other["clusterIP"] = Value::Null;
+    let (_, refused) = create(&cluster, "two", other).await;
     assert!(message(&refused).contains("provided port is already allocated"), "{refused}");
     let (_, refused) = create(&cluster, "two", json!({"clusterIP": "10.200.0.1"})).await;
-    assert!(message(&refused).contains("is not in the valid range. The range of valid IPs is"), "{refused}");
+    assert!(message(&refused).contains("the provided network does not match the current range"), "{refused}");
     let (_, refused) =
         create(&cluster, "two", json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]})).await;
     assert!(message(&refused).contains("The range of valid ports is 30000-32767"), "{refused}");
@@ -115,8 +118,9 @@ async fn a_small_range_is_used_up_and_a_restart_remembers() {
     }
     let (code, refused) = create(&cluster, "c2", json!({})).await;
     assert!(code >= 400 && message(&refused).contains("range is full"), "{refused}");
-    let (_, refused) = create(&cluster, "n3", json!({"type": "NodePort", "clusterIP": "None"})).await;
-    assert!(message(&refused).contains("may not be set to 'None' for NodePort services"), "{refused}");
+    let balanced = json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "clusterIP": "None"});
+    let (_, refused) = create(&cluster, "n3", balanced).await;
+    assert!(message(&refused).contains("may not be set to 'None' for LoadBalancer services"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,7 +174,7 @@ async fn a_service_has_an_address_object_and_a_range_that_is_ready_gives_more() 
     let range = json!({"metadata": {"name": "more"}, "spec": {"cidrs": ["10.222.0.0/24"]}});
     assert_eq!(cluster.json("POST", RANGES, range.clone()).await.0, 201);
     let (code, refused) = create(&cluster, "b", json!({"clusterIP": "10.222.0.9"})).await;
-    assert!(code == 422 && message(&refused).contains("is not in the valid range"), "{refused}");
+    assert!(code == 422 && message(&refused).contains("does not match the current range"), "{refused}");
     let mut ready = range;
     ready["status"] = json!({"conditions": [{"type": "Ready", "status": "True", "reason": "", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
@@ -185,4 +189,44 @@ async fn a_service_has_an_address_object_and_a_range_that_is_ready_gives_more() 
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(code, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_of_two_families_gives_addresses_of_both_and_takes_the_second_back() {
+    let single = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start_with(single, |_| {}).await;
+    let (_, before) = create(&cluster, "before", json!({"ipFamilyPolicy": "PreferDualStack"})).await;
+    assert_eq!(before["spec"]["ipFamilies"], json!(["IPv4"]), "{before}");
+    // A range of the other family comes with the next start.
+    let both = |config: &mut orlop_api::Config| config.service_cidr = "10.96.0.0/12,fd00:10:96::/112".parse().unwrap();
+    let cluster = Cluster::start_with(cluster.stop(), both).await;
+    let path = "/apis/networking.k8s.io/v1/servicecidrs/kubernetes";
+    let (_, range) = cluster.json("GET", path, Value::Null).await;
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/12", "fd00:10:96::/112"]));
+    let labelled = json!({"metadata": {"labels": {"a": "b"}}});
+    let (_, after) = cluster.json("PATCH", &format!("{SERVICES}/before"), labelled).await;
+    assert_eq!(after["spec"]["clusterIPs"], before["spec"]["clusterIPs"], "who does not ask gets nothing");
+
+    let (code, made) = create(&cluster, "two", json!({"ipFamilyPolicy": "RequireDualStack"})).await;
+    assert_eq!(code, 201, "{made}");
+    let second = made["spec"]["clusterIPs"][1].as_str().unwrap().to_owned();
+    assert!(second.starts_with("fd00:10:96::"), "{made}");
+    let object = format!("/apis/networking.k8s.io/v1/ipaddresses/{second}");
+    let there = async |wanted: u16| {
+        for _ in 0..100 {
+            if cluster.json("GET", &object, Value::Null).await.0 == wanted {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("{object} does not answer {wanted}");
+    };
+    there(200).await;
+    let (code, refused) = create(&cluster, "thief", json!({"clusterIP": second})).await;
+    assert!(code == 422 && message(&refused).contains("provided IP is already allocated"), "{refused}");
+    let single = json!({"spec": {"ipFamilyPolicy": "SingleStack"}});
+    let (_, one) = cluster.json("PATCH", &format!("{SERVICES}/two"), single).await;
+    assert_eq!(one["spec"]["clusterIPs"], json!([made["spec"]["clusterIP"]]), "{one}");
+    there(404).await;
+    assert_eq!(create(&cluster, "thief", json!({"clusterIP": second})).await.0, 201);
 }

@@ -34,6 +34,13 @@ fn is_external(spec: &Value) -> bool {
     }
 }
 
+/// Addresses and families alone.
+pub(super) fn validate_addresses(service: &Value, errors: &mut Errors) {
+    if text(&service["spec"]["type"]) != "ExternalName" {
+        addresses::validate(&service["spec"], errors);
+    }
+}
+
 pub(super) fn validate(service: &Value, errors: &mut Errors) {
     let spec = &service["spec"];
     let kind = text(&spec["type"]);
@@ -44,9 +51,7 @@ pub(super) fn validate(service: &Value, errors: &mut Errors) {
     ports::validate(spec, &SPEC.child("ports"), errors);
     validate_labels(&spec["selector"], &SPEC.child("selector"), errors);
     validate_affinity(spec, errors);
-    if kind != "ExternalName" {
-        addresses::validate(spec, errors);
-    }
+    validate_addresses(service, errors);
     let external = SPEC.child("externalIPs");
     for (index, ip) in strings(&spec["externalIPs"]).into_iter().enumerate() {
         let path = external.index(index);
