@@ -19,6 +19,10 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 
+/// An API server allocates all the time and frees on other threads than it allocated on, which glibc's malloc is slow at.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(name = "orlop", version, about = "Kubernetes on the lowest deck")]
 struct Orlop {

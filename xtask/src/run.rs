@@ -33,10 +33,13 @@ pub fn path() -> Result<OsString> {
     std::env::join_paths(paths).context("PATH has an entry with a colon")
 }
 
-/// Cargo, in the workspace.
+/// Cargo, in the workspace, with what its builds call.
 pub fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(root());
+    if let Ok(path) = path() {
+        cargo.env("PATH", path);
+    }
     cargo
 }
 

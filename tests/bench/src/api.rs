@@ -7,6 +7,7 @@ mod target;
 mod watchers;
 mod wire;
 
+use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ const SERVICES: usize = 10_000;
 const MORE_SERVICES: usize = 2_000;
 /// Services whose slices are waited for.
 const SLICES: usize = 50;
+/// Writes of the disk alone.
+const SYNCS: usize = 100;
 const PEER: &str = "kube-apiserver + etcd";
 
 /// A figure: what, how much, its unit.
@@ -140,6 +143,7 @@ async fn measure(figures: &mut Vec<Figure>, target: &Target, server: &Running, c
         add("bytes for each", heard.bytes, "B");
     }
     if matches!(target, Target::Orlop) {
+        disk(figures)?;
         services(figures, &connection).await?;
         slices(figures, client).await?;
     }
@@ -147,6 +151,22 @@ async fn measure(figures: &mut Vec<Figure>, target: &Target, server: &Running, c
     figures.push((format!("memory with {PODS} pods and {} ConfigMaps", LISTED + 12_000), server.memory()?, "MiB"));
     let there = LISTED + PODS + SERVICES;
     fill(&connection, "many", "configmaps", STORED - there, config_map).await
+}
+
+/// What no write can be faster than, and no event of it: as much as a write is put at the end of a file of the disk below and synced.
+fn disk(figures: &mut Vec<Figure>) -> Result<()> {
+    let mut file = tempfile::tempfile()?;
+    let mut times = Vec::new();
+    for number in 0..SYNCS {
+        let begun = Instant::now();
+        file.write_all(&config_map(&format!("disk-{number}")))?;
+        file.sync_data()?;
+        times.push(milliseconds(begun.elapsed()));
+        std::thread::sleep(watchers::PAUSE);
+    }
+    figures.push(("the disk alone: p50".into(), quantile(&times, 0.5), "ms"));
+    figures.push(("the disk alone: p99".into(), quantile(&times, 0.99), "ms"));
+    Ok(())
 }
 
 /// Creates, updates and gets with few and many clients.

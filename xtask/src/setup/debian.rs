@@ -1,4 +1,4 @@
-//! containerd, runc, nft, iptables and busybox from Debian's packages, unpacked into target/tools.
+//! containerd, runc, nft, iptables, busybox and make from Debian's packages, unpacked into target/tools.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -28,10 +28,13 @@ const PACKAGES: &[&str] = &[
     "libip4tc2",
     "libip6tc2",
     "busybox-static",
+    // The allocator's build, where a machine has a C compiler alone.
+    "make",
 ];
 
 /// Programs that run as they are.
-const PROGRAMS: &[&str] = &["usr/bin/containerd", "usr/bin/ctr", "usr/bin/containerd-shim-runc-v2", "usr/sbin/runc"];
+const PROGRAMS: &[&str] =
+    &["usr/bin/containerd", "usr/bin/ctr", "usr/bin/containerd-shim-runc-v2", "usr/sbin/runc", "usr/bin/make"];
 
 /// Unpacks what is not there yet.
 pub fn unpack() -> Result<()> {
@@ -41,7 +44,7 @@ pub fn unpack() -> Result<()> {
     if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted) {
         return Ok(());
     }
-    run::step("unpacking containerd, runc, nft, iptables and busybox from Debian's packages into target/tools");
+    run::step("unpacking containerd, runc, nft, iptables, busybox and make from Debian's packages into target/tools");
     let debs = tools.join("debs");
     let _ = fs::remove_dir_all(&debs);
     fs::create_dir_all(&debs)?;

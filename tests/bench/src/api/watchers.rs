@@ -18,7 +18,7 @@ const PER_CONNECTION: usize = 100;
 /// Changes that are made, one after the other.
 const CHANGES: usize = 100;
 /// Between two of them.
-const PAUSE: Duration = Duration::from_millis(20);
+pub const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the watchers saw.
