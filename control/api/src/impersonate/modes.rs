@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn each_way_is_for_its_own_sort_of_user() {
         let applies = |wanted: &str| {
-            let (caller, wanted) = (UserInfo::new("me", []), UserInfo::new(wanted, []));
+            let (caller, wanted) = (UserInfo::new("me", [""; 0]), UserInfo::new(wanted, [""; 0]));
             let all = MODES.iter().filter(|mode| mode.applies(&caller, &wanted));
             all.filter_map(|mode| mode.name()).collect::<Vec<_>>()
         };
@@ -195,7 +195,7 @@ mod tests {
     fn a_pod_may_act_as_its_own_node_alone() {
         let mut caller = UserInfo::service_account("a", "agent");
         caller.extra.insert(NODE_NAME.into(), vec!["n1".into()]);
-        let mut node = |name: &str| Mode::AssociatedNode.applies(&caller, &UserInfo::new(name, []));
+        let mut node = |name: &str| Mode::AssociatedNode.applies(&caller, &UserInfo::new(name, [""; 0]));
         assert!(node("system:node:n1"));
         assert!(!node("system:node:n2"));
     }
