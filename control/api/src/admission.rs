@@ -2,6 +2,7 @@
 //! the request, the object and what the caches know; they run in kube-apiserver's order.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -50,11 +51,24 @@ impl Rounds {
 
 /// Plugins that change the object, first Kubernetes' own and then the cluster's. Whether any of the latter changed it.
 pub async fn mutate(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<bool, Status> {
+    let begun = Instant::now();
+    let result = admit(call, object, old).await;
+    step(call, old, "admit", result.is_err(), begun);
+    result
+}
+
+/// Counts a step.
+fn step(call: &Call, old: Option<&Value>, step: &'static str, rejected: bool, begun: Instant) {
+    let operation = if old.is_some() { "UPDATE" } else { "CREATE" };
+    call.server.metrics().access.admitted(operation, step, rejected, begun);
+}
+
+async fn admit(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> Result<bool, Status> {
     builtin(call, object, old).await?;
     let is_scale = call.info.subresource == "scale";
     // The workload carries out what the Scale, which is what was sent, says.
-    let mut spoken = if is_scale { scale::shown(call, object)? } else { object.clone() };
-    let before = old.filter(|_| is_scale).map(|old| scale::shown(call, old)).transpose()?;
+    let mut spoken = if is_scale { scale::spoken(call, object) } else { object.clone() };
+    let before = old.filter(|_| is_scale).map(|old| scale::spoken(call, old));
     let attributes = Attributes::of_write(call, &spoken, before.as_ref().or(old))?;
     let mut rounds = Rounds::default();
     dynamic(&attributes, &mut spoken, &mut rounds).await?;
@@ -116,14 +130,21 @@ async fn builtin(call: &Arc<Call>, object: &mut Value, old: Option<&Value>) -> R
 
 /// Plugins that only say yes or no to a creation (without `old`) or an update.
 pub async fn validate(call: &Arc<Call>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    let begun = Instant::now();
+    let result = judge(call, object, old).await;
+    step(call, old, "validate", result.is_err(), begun);
+    result
+}
+
+async fn judge(call: &Arc<Call>, object: &Value, old: Option<&Value>) -> Result<(), Status> {
     namespace_lifecycle::validate(call, Some(object), old).await?;
     node_restriction::validate(call, Some(object), old)?;
     certificates::validate(call, object, old)?;
     escalation::validate(call, Some(object), old)?;
     limit_ranger::validate(call, object, old).await?;
     if call.info.subresource == "scale" {
-        let before = old.map(|old| scale::shown(call, old)).transpose()?;
-        let spoken = scale::shown(call, object)?;
+        let before = old.map(|old| scale::spoken(call, old));
+        let spoken = scale::spoken(call, object);
         return validate_other(&Attributes::of_write(call, &spoken, before.as_ref())?, &spoken).await;
     }
     let attributes = Attributes::of_write(call, object, old)?;

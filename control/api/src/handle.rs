@@ -40,6 +40,7 @@ impl ApiServer {
             return answer;
         }
         let accepted = request.headers().clone();
+        let head = request.method() == Method::HEAD;
         let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
         let long_running = is_long_running(&request);
         let mut flow = None;
@@ -62,7 +63,8 @@ impl ApiServer {
         if let Some(id) = audit {
             headers.insert(AUDIT_ID, id);
         }
-        wire::compress(&accepted, response).await
+        let response = wire::compress(&accepted, response).await;
+        if head { wire::without_body(response) } else { response }
     }
 
     async fn answer(
@@ -72,7 +74,12 @@ impl ApiServer {
         flow: &mut Option<Flow>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
-        let user = self.authenticate(&parts).await?;
+        let user = self.authenticate(&parts).await;
+        let anonymous = user.as_ref().is_ok_and(|user| user.name == "system:anonymous");
+        if !anonymous {
+            self.metrics().access.authenticated(user.as_ref().ok().map(|user| user.name.as_str()));
+        }
+        let user = user?;
         self.roles_are_fresh().await?;
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
@@ -86,7 +93,11 @@ impl ApiServer {
         let about = info.clone();
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
-        let result = match self.authorizer().check(&user, &info, &query) {
+        let content = wire::media_type(&parts.headers).to_owned();
+        let asked = query.clone();
+        let allowed = self.authorizer().check(&user, &info, &query);
+        self.metrics().access.authorized(allowed.is_ok());
+        let result = match allowed {
             Err(refused) => Ok(forbid(&refused, &parts.headers)),
             Ok(()) if let Some(route) = self.aggregator().route(&self, &info.path) => {
                 crate::aggregator::pass_on(&self, &route, &user, parts, body).await
@@ -98,7 +109,8 @@ impl ApiServer {
         let took = started.elapsed();
         drop(in_flight);
         let bytes = result.as_ref().ok().and_then(|answer| http_body::Body::size_hint(answer.body()).exact());
-        self.metrics().answered(&self.catalog(), &about, code, took, bytes);
+        let request = crate::metrics::Request { info: &about, query: &asked, content: &content };
+        self.metrics().answered(&self.catalog(), &request, code, took, bytes);
         tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }
@@ -186,7 +198,7 @@ impl ApiServer {
             // These are exactly their paths.
             _ if trimmed != path => Ok(nothing()),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
-            ["metrics"] => self.metrics().answer(self),
+            ["metrics"] => self.metrics().answer(self, &parts.headers),
             ["openapi", rest @ ..] => {
                 let own = crate::openapi::answer(&self.catalog(), rest, query, &parts.headers, || {
                     self.aggregator().open_api_v2(self)

@@ -3,7 +3,8 @@
 use std::fmt::Error;
 use std::time::Duration;
 
-use http::Response;
+use http::header::ACCEPT;
+use http::{HeaderMap, Response};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -14,46 +15,81 @@ use prometheus_client::registry::Registry;
 
 use crate::admission::WebhookMetrics;
 use crate::catalog::Catalog;
-use crate::request::RequestInfo;
+use crate::request::{Query, RequestInfo};
 use crate::server::ApiServer;
 use crate::status::Status;
 use crate::wire::{self, Body};
 
+mod access;
+mod classic;
+mod process;
 mod storage;
 mod traffic;
 
+pub use access::Access;
+use classic::classic;
+use process::Process;
 pub use storage::StorageMetrics;
 pub use traffic::{Events, Traffic};
 
+const OPEN_METRICS: &str = "application/openmetrics-text";
+const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Seconds; kube-apiserver's buckets, thinned out.
-const BUCKETS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0];
+/// Seconds; kube-apiserver's buckets.
+const BUCKETS: [f64; 23] = [
+    0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
+    45.0, 60.0,
+];
+const APPLY: &str = "application/apply-patch+yaml";
+/// Paths that are no resources and are counted as what they are.
+const PATHS: [&str; 9] =
+    ["/healthz", "/livez", "/readyz", "/metrics", "/version", "/apis", "/api", "/openapi/v2", "/openapi/v3"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {
-    verb: &'static str,
+    component: &'static str,
     group: String,
-    version: String,
     resource: String,
-    subresource: String,
     scope: &'static str,
+    subresource: String,
+    verb: &'static str,
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Lasted {
+    dry_run: &'static str,
+    #[prometheus(flatten)]
+    asked: Asked,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
-    verb: &'static str,
-    group: String,
-    version: String,
-    resource: String,
-    subresource: String,
-    scope: &'static str,
     code: u16,
+    system_client: &'static str,
+    #[prometheus(flatten)]
+    lasted: Lasted,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Stored {
     resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Held {
+    group: String,
+    resource: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    git_version: &'static str,
+    major: &'static str,
+    minor: &'static str,
+    compiler: &'static str,
+    platform: String,
 }
 
 #[derive(Clone, Debug)]
@@ -69,14 +105,33 @@ impl MetricConstructor<Histogram> for Seconds {
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
-    durations: Family<Asked, Histogram, Seconds>,
+    durations: Family<Lasted, Histogram, Seconds>,
     long_running: Family<Asked, Gauge>,
     objects: Family<Stored, Gauge>,
-    resident: Gauge,
+    held: Family<Held, Gauge>,
+    process: Process,
     /// Of admission webhooks.
     pub webhooks: WebhookMetrics,
     /// What is under way and what goes out.
     pub traffic: Traffic,
+    /// Of who asks, and whether they may.
+    pub access: Access,
+}
+
+/// A request, as far as it is told apart.
+pub struct Request<'a> {
+    /// What it asks for.
+    pub info: &'a RequestInfo,
+    /// Its query.
+    pub query: &'a Query,
+    /// Its body's media type.
+    pub content: &'a str,
+}
+
+impl Request<'_> {
+    fn applies(&self) -> bool {
+        self.info.verb == "patch" && self.content == APPLY
+    }
 }
 
 /// One of the requests that last; it is counted until it is dropped.
@@ -101,7 +156,9 @@ impl Metrics {
             durations: Family::new_with_constructor(Seconds),
             long_running: Family::default(),
             objects: Family::default(),
-            resident: Gauge::default(),
+            held: Family::default(),
+            process: Process::default(),
+            access: Access::default(),
         };
         let registry = &mut metrics.registry;
         storage.register(registry);
@@ -112,26 +169,47 @@ impl Metrics {
             "Time from a request's arrival to the head of its answer",
             metrics.durations.clone(),
         );
+        // Nobody is made to wait here, so that the time that counts is the whole.
+        registry.register(
+            "apiserver_request_sli_duration_seconds",
+            "Time from a request's arrival to the head of its answer, without what others took of it",
+            metrics.durations.clone(),
+        );
+        let build = Family::<Build, Gauge>::default();
+        let about = Build {
+            git_version: crate::version::GIT_VERSION,
+            major: "1",
+            minor: "36",
+            compiler: "rustc",
+            platform: crate::version::platform(),
+        };
+        build.get_or_create(&about).set(1);
+        registry.register("kubernetes_build_info", "A constant 1, with what this server is as labels", build);
+        metrics.access.register(registry);
+        metrics.process.register(registry);
         registry.register(
             "apiserver_longrunning_requests",
             "Watches that are being served",
             metrics.long_running.clone(),
         );
         registry.register("apiserver_storage_objects", "Objects that are stored", metrics.objects.clone());
-        registry.register("process_resident_memory_bytes", "Resident memory size in bytes", metrics.resident.clone());
+        registry.register("apiserver_resource_objects", "Objects that are stored", metrics.held.clone());
         metrics
     }
 
     /// Counts a request that was answered, with so many bytes if that is known yet.
-    pub fn answered(&self, catalog: &Catalog, info: &RequestInfo, code: u16, took: Duration, bytes: Option<u64>) {
-        if let Some(bytes) = bytes {
-            self.traffic.answered(catalog, info, bytes);
+    pub fn answered(&self, catalog: &Catalog, request: &Request<'_>, code: u16, took: Duration, bytes: Option<u64>) {
+        let mut asked = asked(catalog, request.info);
+        if request.applies() {
+            asked.verb = "APPLY";
         }
-        let asked = asked(catalog, info);
-        self.durations.get_or_create(&asked).observe(took.as_secs_f64());
-        let Asked { verb, group, version, resource, subresource, scope } = asked;
-        let answered = Answered { verb, group, version, resource, subresource, scope, code };
-        self.requests.get_or_create(&answered).inc();
+        if let Some(bytes) = bytes {
+            self.traffic.answered(&asked, bytes);
+        }
+        let dry_run = if request.query.get("dryRun").is_some_and(|value| !value.is_empty()) { "All" } else { "" };
+        let lasted = Lasted { dry_run, asked };
+        self.durations.get_or_create(&lasted).observe(took.as_secs_f64());
+        self.requests.get_or_create(&Answered { code, system_client: "", lasted }).inc();
     }
 
     /// Counts a request that lasts.
@@ -141,8 +219,8 @@ impl Metrics {
         LongRunning(gauge)
     }
 
-    /// The page.
-    pub fn answer(&self, server: &ApiServer) -> Result<Response<Body>, Status> {
+    /// The page, in the older format unless the client takes the newer.
+    pub fn answer(&self, server: &ApiServer, headers: &HeaderMap) -> Result<Response<Body>, Status> {
         for resource in server.catalog().iter().filter(|r| !r.storage.is_empty() && r.is_storage_version()) {
             let Ok(cache) = server.registry().hub().cache(resource) else { continue };
             let name = if resource.group.is_empty() {
@@ -152,11 +230,17 @@ impl Metrics {
             };
             let count = i64::try_from(cache.snapshot().0.len()).unwrap_or(i64::MAX);
             self.objects.get_or_create(&Stored { resource: name }).set(count);
+            let held = Held { group: resource.group.clone(), resource: resource.plural.clone() };
+            self.held.get_or_create(&held).set(count);
         }
-        self.resident.set(resident().unwrap_or(0));
+        self.process.look();
         let mut text = String::new();
         encode(&mut text, &self.registry).map_err(|error: Error| Status::internal(error))?;
-        Ok(wire::respond(200, CONTENT_TYPE, text))
+        let accepted = headers.get_all(ACCEPT).iter().filter_map(|header| header.to_str().ok());
+        if accepted.flat_map(|header| header.split(',')).any(|part| part.trim().starts_with(OPEN_METRICS)) {
+            return Ok(wire::respond(200, CONTENT_TYPE, text));
+        }
+        Ok(wire::respond(200, CLASSIC, classic(&text)))
     }
 }
 
@@ -179,20 +263,19 @@ fn asked(catalog: &Catalog, info: &RequestInfo) -> Asked {
         "list" => "LIST",
         "watch" => "WATCH",
         "get" => "GET",
+        "post" => "POST",
+        "put" => "PUT",
         _ => "other",
     };
+    let connects = matches!(info.subresource.as_str(), "exec" | "attach" | "portforward" | "proxy");
+    let path = || PATHS.iter().find(|path| info.path.starts_with(**path)).map(ToString::to_string);
     Asked {
-        verb,
+        component: if info.is_resource { "apiserver" } else { "" },
+        verb: if connects && info.is_resource { "CONNECT" } else { verb },
         group: known.map(|r| r.group.clone()).unwrap_or_default(),
         version: known.map(|r| r.version.clone()).unwrap_or_default(),
         resource: known.map(|r| r.plural.clone()).unwrap_or_default(),
-        subresource: subresource.unwrap_or_default(),
+        subresource: if info.is_resource { subresource } else { path() }.unwrap_or_default(),
         scope,
     }
-}
-
-/// Bytes, from the second field of `/proc/self/statm` in pages of 4 KiB.
-fn resident() -> Option<i64> {
-    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
-    text.split_whitespace().nth(1)?.parse::<i64>().ok()?.checked_mul(4096)
 }

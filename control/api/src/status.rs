@@ -252,6 +252,17 @@ impl Status {
         Self::plain(503, "ServiceUnavailable", message)
     }
 
+    /// 405 of a verb that a custom resource does not know.
+    pub fn verb_not_supported(resource: &Resource, verb: &str) -> Self {
+        let what = qualified(&resource.plural, &resource.group);
+        let message = format!("{verb} is not supported on resources of kind {what:?}");
+        let mut status = Self::plain(405, "MethodNotAllowed", message);
+        let details = status.details.get_or_insert_with(Default::default);
+        details.insert("group".into(), resource.group.as_str().into());
+        details.insert("kind".into(), resource.plural.as_str().into());
+        status
+    }
+
     /// 500 of no reason that anybody has named.
     pub fn unknown(message: impl Into<String>) -> Self {
         Self::plain(500, "", message)
@@ -260,16 +271,18 @@ impl Status {
     /// 500 `InternalError`.
     pub fn internal(why: impl fmt::Display) -> Self {
         let why = why.to_string();
-        let mut status = Self::plain(500, "InternalError", format!("Internal error occurred: {why}"));
-        status.details.get_or_insert_with(Default::default).insert("causes".into(), json!([{"message": why}]));
-        status
+        Self::plain(500, "InternalError", format!("Internal error occurred: {why}")).caused_by("", &why, "")
     }
 
     /// Adds a cause to `details` (as pod eviction and finalizers do).
     #[must_use]
     pub fn caused_by(mut self, reason: &str, message: &str, field: &str) -> Self {
         let details = self.details.get_or_insert_with(Default::default);
-        let mut cause = json!({"reason": reason, "message": message});
+        let mut cause = json!({});
+        if !reason.is_empty() {
+            cause["reason"] = reason.into();
+        }
+        cause["message"] = message.into();
         if !field.is_empty() {
             cause["field"] = field.into();
         }

@@ -131,18 +131,6 @@ fn kind_of(subresource: &str) -> Subresource {
     }
 }
 
-/// Applies a strategic merge patch.
-pub fn strategic_merge(resource: &Resource, object: &Value, patch: &Value) -> Result<Value, Status> {
-    let ty = match &resource.custom {
-        Some(_) => None,
-        None => crate::rest::type_of(&resource.api_version(), &resource.kind),
-    };
-    let Some(ty) = ty else {
-        return Err(Status::unsupported_media_type(crate::custom::PATCHES));
-    };
-    ty.strategic_merge(object, patch).map_err(|error| refused_patch(&error))
-}
-
 /// As kube-apiserver sorts what its merge complains of (`handlers/patch.go`).
 pub fn refused_patch(error: &StrategicError) -> Status {
     let text = error.to_string();

@@ -37,10 +37,18 @@ pub async fn route(call: &Arc<Call>) -> Result<Response<Body>, Status> {
         }
         return review::answer(call).await;
     }
-    let Some(sub) = resource.subresource(&info.subresource) else { return Err(Status::no_such_path()) };
+    let Some(sub) = resource.subresource(&info.subresource) else {
+        return Err(match resource.custom {
+            Some(_) if !info.name.is_empty() => Status::not_found(resource, &info.name),
+            _ => Status::no_such_path(),
+        });
+    };
     // A path that is passed on takes any method (OPTIONS); the others know theirs.
     if !(sub.name == "proxy" || sub.verbs.iter().any(|v| v == info.verb)) {
-        return Err(Status::method_not_supported());
+        return Err(match resource.custom {
+            Some(_) => Status::verb_not_supported(resource, info.verb),
+            None => Status::method_not_supported(),
+        });
     }
     match sub.name.as_str() {
         "scale" => scale::answer(call).await,

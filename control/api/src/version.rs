@@ -20,14 +20,16 @@ pub fn info() -> Value {
         "buildDate": "1970-01-01T00:00:00Z",
         "goVersion": "",
         "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, platform()),
+        "platform": platform(),
     })
 }
 
-fn platform() -> &'static str {
-    match std::env::consts::ARCH {
+/// The machine in Go's words: `linux/amd64`.
+pub fn platform() -> String {
+    let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
         other => other,
-    }
+    };
+    format!("{}/{architecture}", std::env::consts::OS)
 }

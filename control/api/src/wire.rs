@@ -54,6 +54,15 @@ pub fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// The head of a response alone: a body behind the answer to a HEAD breaks an HTTP/2 stream.
+pub fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = http_body::Body::size_hint(&body).exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(parts, full(Bytes::new()))
+}
+
 /// A value in the client's encoding.
 pub fn value(code: u16, encoding: Encoding, value: &Value) -> Result<Response<Body>, Status> {
     let bytes: Bytes = match encoding {

@@ -2,7 +2,9 @@
 use crate::field::{Errors, Path};
 use crate::labels::LabelSelector;
 use crate::meta::NEGATIVE;
+use crate::table::{AGE, Column, NAME};
 use crate::value::{at, int, set, text};
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 /// Whether the kind has a scale subresource.
@@ -34,6 +36,37 @@ pub fn read(object: &Value) -> Value {
         set(&mut status, "selector", selector.to_string());
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": meta, "spec": spec, "status": status})
+}
+
+/// A Scale as a Table of one row, without the object in it; of a custom object as its definition's server writes it.
+pub fn table(scale: &Value, custom: bool, now: Timestamp) -> Value {
+    let (desired, available) = match custom {
+        true => ("Number of desired replicas", "Number of actual replicas"),
+        false => (
+            "replicas is the desired number of instances for the scaled object.",
+            "replicas is the actual number of observed instances of the scaled object.",
+        ),
+    };
+    let format = if custom { "name" } else { "" };
+    let age = if custom { "date" } else { "string" };
+    let columns = [
+        Column { format, ..NAME },
+        Column::integer("Desired", desired),
+        Column::integer("Available", available),
+        Column { data_type: age, ..AGE },
+    ];
+    let cells = vec![
+        crate::table::name(scale),
+        int(&scale["spec"]["replicas"]).into(),
+        int(&scale["status"]["replicas"]).into(),
+        crate::table::age(scale, now),
+    ];
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1",
+        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "columnDefinitions": columns.iter().map(Column::to_value).collect::<Vec<_>>(),
+        "rows": [{"cells": cells}],
+    })
 }
 
 /// What is wrong with a Scale that a client sends.

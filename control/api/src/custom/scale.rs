@@ -6,12 +6,30 @@ use serde_json::{Map, Value, json};
 
 use crate::status::Status;
 
+/// Replicas that nobody has set yet.
+const UNSET: i64 = i32::MIN as i64;
+
 /// The Scale that an object shows.
 pub fn read(scale: &Scale, object: &Value) -> Result<Value, Status> {
+    let shown = read_to_write(scale, object);
+    match shown["spec"]["replicas"].as_i64() {
+        Some(UNSET) => Err(Status::internal(format!("the spec replicas field {:?} does not exist", scale.spec))),
+        _ => Ok(shown),
+    }
+}
+
+/// 400 unless a Scale that is written says how many replicas there shall be.
+pub fn check(scale: &Scale, wanted: &Value) -> Result<(), Status> {
+    match wanted["spec"]["replicas"].as_i64() {
+        Some(UNSET) => Err(Status::bad_request(format!("the spec replicas field {:?} cannot be empty", scale.spec))),
+        _ => Ok(()),
+    }
+}
+
+/// The Scale that a new one is made from; of an object without replicas it has a number that none can have.
+pub fn read_to_write(scale: &Scale, object: &Value) -> Value {
     let number = |path: &str| JsonPath::parse(path).and_then(|p| p.find(object).and_then(Value::as_i64));
-    let Some(replicas) = number(&scale.spec) else {
-        return Err(Status::internal(format!("the spec replicas field {:?} does not exist", scale.spec)));
-    };
+    let replicas = number(&scale.spec).unwrap_or(UNSET);
     let mut metadata = Map::new();
     for key in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         if let Some(value) = object["metadata"].get(key) {
@@ -29,7 +47,7 @@ pub fn read(scale: &Scale, object: &Value) -> Result<Value, Status> {
     if replicas != 0 {
         spec["replicas"] = replicas.into();
     }
-    Ok(json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status}))
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
 }
 
 /// Writes a Scale's replicas into the object.

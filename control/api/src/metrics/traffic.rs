@@ -7,9 +7,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::{Asked, asked};
-use crate::catalog::{Catalog, Resource};
-use crate::request::RequestInfo;
+use super::Asked;
+use crate::catalog::Resource;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
@@ -99,9 +98,9 @@ impl Traffic {
     }
 
     /// An answer of so many bytes.
-    pub fn answered(&self, catalog: &Catalog, info: &RequestInfo, bytes: u64) {
+    pub(super) fn answered(&self, asked: &Asked, bytes: u64) {
         #[allow(clippy::cast_precision_loss)]
-        self.sizes.get_or_create(&asked(catalog, info)).observe(bytes as f64);
+        self.sizes.get_or_create(asked).observe(bytes as f64);
     }
 
     /// For a watch of a resource.

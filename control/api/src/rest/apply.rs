@@ -166,20 +166,6 @@ impl Call {
         ))
     }
 
-    /// Whose object the configuration is.
-    fn check_name(&self, config: &Value) -> Result<(), Status> {
-        let (name, own) = (meta(config, "name"), &self.info.name);
-        if name.is_empty() {
-            let why = format!("the name of the object ({own} based on URL) was undeterminable: name must be provided");
-            return Err(Status::bad_request(why));
-        }
-        if name != own {
-            let why = format!("the name of the object ({name}) does not match the name on the URL ({own})");
-            return Err(Status::bad_request(why));
-        }
-        Ok(())
-    }
-
     async fn apply_new(self: &Arc<Self>, application: &Application<'_>) -> Result<Arc<Object>, Status> {
         let creation = crate::request::RequestInfo { verb: "create", ..self.info.clone() };
         self.server.authorizer().check(&self.user, &creation, &self.query)?;

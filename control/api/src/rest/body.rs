@@ -68,8 +68,8 @@ impl Call {
         twice: &[String],
         patched: impl Fn() -> String,
     ) -> Result<(), Status> {
-        let (api_version, kind) = (self.resource.api_version(), &self.resource.kind);
-        let strict = match (&self.resource.custom, type_of(&api_version, kind)) {
+        let (api_version, kind) = self.written();
+        let strict = match (self.own_custom(), type_of(&api_version, &kind)) {
             (Some(custom), _) => custom.prune(object),
             (None, Some(ty)) => ty.prune(object),
             (None, None) => return Ok(()),
@@ -86,7 +86,7 @@ impl Call {
         if self.query.text("fieldValidation") == "Strict" && !strict.is_empty() {
             return Err(refused(&decode::strict_decoding_error(&strict)));
         }
-        self.report(&api_version, kind, strict)
+        self.report(&api_version, &kind, strict)
     }
 
     /// Brings a body into its type's form; what the type does not know is told.

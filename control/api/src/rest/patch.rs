@@ -37,7 +37,7 @@ impl Call {
         if self.applies() {
             return self.apply().await;
         }
-        let (patch, strict) = self.decode_strictly()?;
+        let (patch, strict) = self.decode_patch()?;
         let call = self.clone();
         let changed = self
             .change(&mut |old| {
@@ -49,13 +49,15 @@ impl Call {
         self.render_object(200, changed).await
     }
 
-    /// The body as the patch that its media type says.
-    pub fn decode_patch(&self) -> Result<Patch, Status> {
-        self.decode_strictly().map(|(patch, _)| patch)
+    /// What a patch makes of a view of the object, in that view's form.
+    pub fn patched(&self, (patch, strict): &(Patch, Vec<String>), old: &Value) -> Result<Value, Status> {
+        let mut object = patch.merged(old, self)?;
+        self.prune(&mut object, patch, strict, || patch.shown(old, self))?;
+        Ok(object)
     }
 
-    /// Likewise, with what stands twice in it, or is no part of an operation.
-    fn decode_strictly(&self) -> Result<(Patch, Vec<String>), Status> {
+    /// The body as the patch that its media type says, with what stands twice in it, or is no part of an operation.
+    pub fn decode_patch(&self) -> Result<(Patch, Vec<String>), Status> {
         let bad = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {e}"));
         match wire::media_type(&self.headers) {
             "application/json-patch+json" => {
@@ -159,7 +161,11 @@ impl Patch {
                 json::apply(&mut object, patch).map_err(|error| error.into_status(refused))?;
             }
             Self::Merge(patch) => json_patch::merge(&mut object, patch),
-            Self::Strategic(patch) => object = crate::strategy::strategic_merge(&call.resource, old, patch)?,
+            Self::Strategic(patch) => {
+                let view = call.ty().filter(|_| call.resource.custom.is_none());
+                let ty = view.ok_or_else(|| Status::unsupported_media_type(crate::custom::PATCHES))?;
+                object = ty.strategic_merge(old, patch).map_err(|error| crate::strategy::refused_patch(&error))?;
+            }
         }
         Ok(object)
     }

@@ -83,7 +83,7 @@ impl Call {
     }
 
     /// `PartialObjectMetadata` of an object, in the version that was asked for.
-    pub(super) fn partial(&self, value: &Value) -> Value {
+    pub fn partial(&self, value: &Value) -> Value {
         let version = self.accept.shape_version();
         json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": value["metadata"]})
     }

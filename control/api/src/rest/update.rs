@@ -19,7 +19,15 @@ const ATTEMPTS: usize = 32;
 impl Call {
     pub(super) async fn update(self: &Arc<Self>) -> Result<Response<Body>, Status> {
         let object = self.decode(&self.resource.api_version(), &self.resource.kind)?;
-        let name = meta(&object, "name");
+        self.check_name(&object)?;
+        self.check_namespace(&object)?;
+        let changed = self.change(&mut |_| Ok(object.clone())).await?;
+        self.render_object(200, changed).await
+    }
+
+    /// 400 unless a body names the object that the path does.
+    pub fn check_name(&self, object: &Value) -> Result<(), Status> {
+        let name = meta(object, "name");
         if name != self.info.name {
             return Err(Status::bad_request(if name.is_empty() {
                 format!(
@@ -30,15 +38,19 @@ impl Call {
                 format!("the name of the object ({name}) does not match the name on the URL ({})", self.info.name)
             }));
         }
-        let (namespace, own) = (self.namespace(), meta(&object, "namespace"));
+        Ok(())
+    }
+
+    /// 400 if a body names another namespace than the path does.
+    pub fn check_namespace(&self, object: &Value) -> Result<(), Status> {
+        let (namespace, own) = (self.namespace(), meta(object, "namespace"));
         if !own.is_empty() && !namespace.is_empty() && own != namespace {
             let why = format!(
                 "the namespace of the object ({own}) does not match the namespace on the request ({namespace})"
             );
             return Err(Status::bad_request(why));
         }
-        let changed = self.change(&mut |_| Ok(object.clone())).await?;
-        self.render_object(200, changed).await
+        Ok(())
     }
 
     /// Changes the object that the request names into what `next` makes of it. `next` sees the current object in the

@@ -54,7 +54,7 @@ impl<'a> Walker<'a> {
                     out.put(&Element::Field(field.name.to_string()), below);
                 }
                 for name in keys(old, new).filter(|name| ty.field(name).is_none()) {
-                    let below = self.compare(&Shape::Atomic, of(old, name), of(new, name))?;
+                    let below = self.compare(&Self::unknown(ty), of(old, name), of(new, name))?;
                     out.put(&Element::Field(name.clone()), below);
                 }
             }
@@ -81,6 +81,17 @@ impl<'a> Walker<'a> {
                 }
                 for (element, new) in rest {
                     out.put(element, self.compare(&shape, None, Some(new))?);
+                }
+            }
+            Shape::Deduced => {
+                let apart = |value: Option<&Value>| value.is_none_or(Value::is_object);
+                if !(apart(old) && apart(new)) {
+                    out.changed.here |= old.is_some() && new.is_some() && old != new;
+                    return Ok(out);
+                }
+                for name in keys(old, new) {
+                    let below = self.compare(&Shape::Deduced, of(old, name), of(new, name))?;
+                    out.put(&Element::Field(name.clone()), below);
                 }
             }
             Shape::Atomic => {}

@@ -221,6 +221,36 @@ fn maps_lists_and_elements_that_are_new_are_owned_but_what_go_always_writes_is_n
 }
 
 #[test]
+fn what_no_schema_knows_is_owned_key_by_key_where_it_is_kept() {
+    let raw = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let structural = Structural::parse(&raw).unwrap();
+    let kind = GroupVersionKind::new("g.example.com", "v1", "Open");
+    let schema = overlay(&CustomType {
+        kind: kind.clone(),
+        list_kind: "OpenList",
+        plural: "opens",
+        singular: "open",
+        namespaced: true,
+        status: false,
+        scale: false,
+        selectable: Vec::new(),
+        structural: Some(&structural),
+        schema: Some(&raw),
+    });
+    let ty = schema.type_by_kind(&kind).unwrap();
+    let live = json!({"spec": {"a": 1, "list": [1, 2], "in": {"x": "y"}}});
+    let managers = ty.track(&Value::Null, &live, Vec::new(), &who("maker", Operation::Update)).unwrap();
+    let all = json!({"f:spec": {".": {}, "f:a": {}, "f:list": {}, "f:in": {".": {}, "f:x": {}}}});
+    assert_eq!(managers[0].fields.to_value(), all);
+    let config = json!({"spec": {"b": 2, "in": {"z": 1}}});
+    let applied = ty.apply(&live, &config, managers, &who("other", Operation::Apply), false).unwrap();
+    let (object, managers) = done(applied);
+    assert_eq!(object, json!({"spec": {"a": 1, "list": [1, 2], "in": {"x": "y", "z": 1}, "b": 2}}));
+    let own = json!({"f:spec": {".": {}, "f:b": {}, "f:in": {".": {}, "f:z": {}}}});
+    assert_eq!(managers[0].fields.to_value(), own);
+}
+
+#[test]
 fn deeply_nested_maps_are_walked_once() {
     let properties =
         (0..60).fold(json!({"type": "string"}), |below, _| json!({"type": "object", "additionalProperties": below}));

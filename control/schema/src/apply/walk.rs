@@ -28,6 +28,8 @@ pub(super) enum Shape<'a> {
     Map(&'a Ty),
     /// Element by element.
     List(&'a ListType),
+    /// As what it looks like: an object key by key, all else as a whole. So is what no schema knows and is yet kept.
+    Deduced,
 }
 
 /// Knows the types.
@@ -46,6 +48,21 @@ impl<'a> Walker<'a> {
             },
             Ty::Map(map) if !map.atomic => Shape::Map(&map.value),
             Ty::List(list) if list.topology != ListTopology::Atomic => Shape::List(list),
+            _ => Shape::Atomic,
+        }
+    }
+
+    /// How the fields of a type are owned that it does not know.
+    pub(super) fn unknown(ty: &Type) -> Shape<'a> {
+        if ty.preserve_unknown { Shape::Deduced } else { Shape::Atomic }
+    }
+
+    /// How a member of an object is owned.
+    fn member(self, shape: &Shape<'a>, name: &str) -> Shape<'a> {
+        match shape {
+            Shape::Struct(ty) => ty.field(name).map_or_else(|| Self::unknown(ty), |field| self.field(field)),
+            Shape::Map(ty) => self.shape(ty, false),
+            Shape::Deduced => Shape::Deduced,
             _ => Shape::Atomic,
         }
     }
@@ -87,7 +104,7 @@ impl<'a> Walker<'a> {
                 for (name, value) in map {
                     let (shape, known) = match ty.field(name) {
                         Some(field) => (self.field(field), true),
-                        None => (Shape::Atomic, false),
+                        None => (Self::unknown(ty), false),
                     };
                     let mut node = self.fields(&shape, value)?;
                     node.here |= !known || value.is_null() || value.as_object().is_some_and(Map::is_empty);
@@ -96,9 +113,9 @@ impl<'a> Walker<'a> {
                     }
                 }
             }
-            (Shape::Map(ty), Value::Object(map)) => {
+            (Shape::Map(_) | Shape::Deduced, Value::Object(map)) => {
                 for (name, value) in map {
-                    let mut node = self.fields(&self.shape(ty, false), value)?;
+                    let mut node = self.fields(&self.member(shape, name), value)?;
                     node.here = true;
                     out.below.insert(Element::Field(name.clone()), node);
                 }
@@ -118,14 +135,10 @@ impl<'a> Walker<'a> {
     /// `live` with what `config` says.
     pub(super) fn merge(self, shape: &Shape<'a>, live: &Value, config: &Value) -> Result<Value, ApplyError> {
         Ok(match (shape, live, config) {
-            (Shape::Struct(_) | Shape::Map(_), Value::Object(live), Value::Object(config)) => {
+            (Shape::Struct(_) | Shape::Map(_) | Shape::Deduced, Value::Object(live), Value::Object(config)) => {
                 let mut out = live.clone();
                 for (name, value) in config {
-                    let shape = match shape {
-                        Shape::Struct(ty) => ty.field(name).map_or(Shape::Atomic, |field| self.field(field)),
-                        Shape::Map(ty) => self.shape(ty, false),
-                        _ => Shape::Atomic,
-                    };
+                    let shape = self.member(shape, name);
                     let merged = match live.get(name) {
                         Some(live) => self.merge(&shape, live, value)?,
                         None => value.clone(),
@@ -138,7 +151,9 @@ impl<'a> Walker<'a> {
                 Value::Array(self.merge_lists(list, live, config)?)
             }
             // A null says nothing of what is owned piece by piece.
-            (Shape::Struct(_) | Shape::Map(_), Value::Object(map), Value::Null) if !map.is_empty() => live.clone(),
+            (Shape::Struct(_) | Shape::Map(_) | Shape::Deduced, Value::Object(map), Value::Null) if !map.is_empty() => {
+                live.clone()
+            }
             (Shape::List(_), Value::Array(items), Value::Null) if !items.is_empty() => live.clone(),
             _ => config.clone(),
         })
@@ -216,7 +231,7 @@ impl<'a> Walker<'a> {
     /// `value` without the members of `set`; lists and maps that become empty by it go too.
     pub(super) fn remove(self, shape: &Shape<'a>, value: &mut Value, set: &FieldSet) -> Result<(), ApplyError> {
         match (shape, value) {
-            (Shape::Struct(_) | Shape::Map(_), Value::Object(map)) => {
+            (Shape::Struct(_) | Shape::Map(_) | Shape::Deduced, Value::Object(map)) => {
                 for (element, node) in &set.below {
                     let Element::Field(name) = element else { continue };
                     let Some(value) = map.get_mut(name) else { continue };
@@ -224,11 +239,7 @@ impl<'a> Walker<'a> {
                         map.shift_remove(name);
                         continue;
                     }
-                    let shape = match shape {
-                        Shape::Struct(ty) => ty.field(name).map_or(Shape::Atomic, |field| self.field(field)),
-                        Shape::Map(ty) => self.shape(ty, false),
-                        _ => Shape::Atomic,
-                    };
+                    let shape = self.member(shape, name);
                     self.remove(&shape, value, node)?;
                     if is_hollow(value) {
                         map.shift_remove(name);

@@ -1,0 +1,71 @@
+//! The process itself, from `/proc/self`, under the names that every Prometheus client gives such figures.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// Kernel ticks in a second (`USER_HZ`, the same on every architecture that Linux runs on today).
+const TICKS: f64 = 100.0;
+/// Bytes of a page, as `statm` counts.
+const PAGE: i64 = 4096;
+
+/// What is told of the process.
+#[derive(Default)]
+pub(super) struct Process {
+    cpu: Counter<f64, AtomicU64>,
+    started: Gauge<f64, AtomicU64>,
+    resident: Gauge,
+    virtual_memory: Gauge,
+    open_files: Gauge,
+}
+
+impl Process {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let help = "Total user and system CPU time spent in seconds";
+        registry.register("process_cpu_seconds", help, self.cpu.clone());
+        let help = "Start time of the process since unix epoch in seconds";
+        registry.register("process_start_time_seconds", help, self.started.clone());
+        registry.register("process_resident_memory_bytes", "Resident memory size in bytes", self.resident.clone());
+        registry.register("process_virtual_memory_bytes", "Virtual memory size in bytes", self.virtual_memory.clone());
+        registry.register("process_open_fds", "Number of open file descriptors", self.open_files.clone());
+    }
+
+    /// Looks again.
+    pub(super) fn look(&self) {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
+        let statm = read("statm");
+        let mut pages = statm.split_whitespace().map(|field| field.parse::<i64>().unwrap_or(0).saturating_mul(PAGE));
+        self.virtual_memory.set(pages.next().unwrap_or(0));
+        self.resident.set(pages.next().unwrap_or(0));
+        if let Some((ticks, since_boot)) = times(&read("stat")) {
+            self.cpu.inc_by((ticks / TICKS - self.cpu.get()).max(0.0));
+            let booted = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+            let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
+            self.started.set(booted.unwrap_or(0.0) + since_boot / TICKS);
+        }
+        let files = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count());
+        self.open_files.set(i64::try_from(files).unwrap_or(i64::MAX));
+    }
+}
+
+/// From `/proc/self/stat`: ticks spent in user and kernel mode, and those between the machine's start and the process'.
+fn times(stat: &str) -> Option<(f64, f64)> {
+    // The name of the program, in brackets, may hold anything.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_whitespace().collect();
+    let field = |at: usize| fields.get(at)?.parse::<f64>().ok();
+    Some((field(11)? + field(12)?, field(19)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::times;
+
+    #[test]
+    fn a_program_s_name_may_hold_brackets() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 30 12 0 0 20 0 1 0 5000 1000 50";
+        assert_eq!(times(stat), Some((42.0, 5000.0)));
+        assert_eq!(times(""), None);
+    }
+}
