@@ -17,7 +17,14 @@ pub(crate) static KINDS: &[Kind] = &[
             validate_immutable(new, old, &["data", "binaryData"], errors);
             validate_config_map(new, errors);
         },
-        columns: &[NAME, Column::text("Data", "The number of keys."), AGE],
+        columns: &[
+            NAME,
+            Column::text(
+                "Data",
+                "Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'. Values with non-UTF-8 byte sequences must use the BinaryData field. The keys stored in Data must not overlap with the keys in the BinaryData field, this is enforced during validation process.",
+            ),
+            AGE,
+        ],
         cells: |map, now| {
             let keys = entries(&map["data"]).count() + entries(&map["binaryData"]).count();
             vec![name(map), keys.into(), age(map, now)]
@@ -38,8 +45,14 @@ pub(crate) static KINDS: &[Kind] = &[
         },
         columns: &[
             NAME,
-            Column::text("Type", "What the secret is for."),
-            Column::text("Data", "The number of keys."),
+            Column::text(
+                "Type",
+                "Used to facilitate programmatic handling of secret data. More info: https://kubernetes.io/docs/concepts/configuration/secret/#secret-types",
+            ),
+            Column::text(
+                "Data",
+                "Data contains the secret data. Each key must consist of alphanumeric characters, '-', '_' or '.'. The serialized form of the secret data is a base64 encoded string, representing the arbitrary (possibly non-string) data value here. Described in https://tools.ietf.org/html/rfc4648#section-4",
+            ),
             AGE,
         ],
         cells: |secret, now| {

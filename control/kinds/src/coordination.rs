@@ -18,7 +18,14 @@ pub(crate) static KINDS: &[Kind] = &[
         prepare_update: |new, old, _| drop_coordinated(new, old),
         validate,
         validate_update: |new, _, _, errors| validate(new, errors),
-        columns: &[NAME, Column::text("Holder", "Who holds the lease."), AGE],
+        columns: &[
+            NAME,
+            Column::text(
+                "Holder",
+                "holderIdentity contains the identity of the holder of a current lease. If Coordinated Leader Election is used, the holder identity must be equal to the elected LeaseCandidate.metadata.name field.",
+            ),
+            AGE,
+        ],
         cells: |lease, now| vec![name(lease), text(&lease["spec"]["holderIdentity"]).into(), age(lease, now)],
         ..COORDINATION
     },

@@ -35,15 +35,15 @@ pub(crate) static KINDS: &[Kind] = &[
 ];
 
 const COLUMNS: &[Column] = &[
-    Column::text("Last Seen", "When the event last happened."),
-    Column::text("Type", "Normal or Warning."),
-    Column::text("Reason", "Why, in one word."),
-    Column::text("Object", "The object that the event is about."),
-    Column::text("Subobject", "The part of the object.").wide(),
-    Column::text("Source", "Who reports.").wide(),
-    Column::text("Message", "What happened."),
-    Column::text("First Seen", "When the event first happened.").wide(),
-    Column::text("Count", "How often it happened.").wide(),
+    Column::text("Last Seen", "The time at which the most recent occurrence of this event was recorded."),
+    Column::text("Type", "Type of this event (Normal, Warning), new types could be added in the future"),
+    Column::text("Reason", "This should be a short, machine understandable string that gives the reason for the transition into the object's current status."),
+    Column::text("Object", "The object that this event is about."),
+    Column::text("Subobject", "If referring to a piece of an object instead of an entire object, this string should contain a valid JSON/Go field access statement, such as desiredState.manifest.containers[2]. For example, if the object reference is to a container within a pod, this would take on a value like: \"spec.containers{name}\" (where \"name\" refers to the name of the container that triggered the event) or if no container name is specified \"spec.containers[2]\" (container with index 2 in this pod). This syntax is chosen only to have some well-defined way of referencing a part of an object.").wide(),
+    Column::text("Source", "The component reporting this event. Should be a short machine understandable string.").wide(),
+    Column::text("Message", "A human-readable description of the status of this operation."),
+    Column::text("First Seen", "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)").wide(),
+    Column::text("Count", "The number of times this event has occurred.").wide(),
     Column { priority: 1, ..NAME },
 ];
 

@@ -4,7 +4,7 @@ use crate::field::Errors;
 use crate::fields::{FieldSelector, FieldSelectorError};
 use crate::meta;
 use crate::names::NameRule;
-use crate::table::{Column, DEFAULT_COLUMNS, default_cells};
+use crate::table::{CREATED_AT, Column, DEFAULT_COLUMNS, default_cells};
 use crate::value::{copy, int, remove, same, set, text};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -135,6 +135,11 @@ impl Kind {
     /// Whether this kind has an entry of its own (so the answer is no for custom resources).
     pub fn is_known(&self) -> bool {
         !self.kind.is_empty()
+    }
+
+    /// Whether tables of this kind have columns of its own.
+    pub fn has_printer(&self) -> bool {
+        self.columns != CREATED_AT
     }
 
     /// Which rules are this kind's own.

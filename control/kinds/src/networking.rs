@@ -106,7 +106,14 @@ const NETWORK_POLICY: Kind = Kind {
     },
     validate: |policy, errors| policy::spec(&policy["spec"], None, errors),
     validate_update: |new, old, _, errors| policy::spec(&new["spec"], Some(&old["spec"]), errors),
-    columns: &[NAME, Column::text("Pod-Selector", "The pods that the policy is for."), AGE],
+    columns: &[
+        NAME,
+        Column::text(
+            "Pod-Selector",
+            "podSelector selects the pods to which this NetworkPolicy object applies. The array of rules is applied to any pods selected by this field. An empty selector matches all pods in the policy's namespace. Multiple network policies can select the same set of pods. In this case, the ingress rules for each are combined additively. This field is optional. If it is not specified, it defaults to an empty selector.",
+        ),
+        AGE,
+    ],
     cells: |policy, now| {
         let selector = &policy["spec"]["podSelector"];
         vec![name(policy), or_none(&format_selector(selector)), age(policy, now)]
@@ -120,14 +127,20 @@ const IP_ADDRESS: Kind = Kind {
     name: NameRule::IpAddress,
     validate: address::address,
     validate_update: |new, old, _, errors| address::address_update(new, old, errors),
-    columns: &[NAME, Column::text("ParentRef", "The object that uses the address."), AGE],
-    cells: |address, now| {
+    columns: &[
+        NAME,
+        Column::text(
+            "ParentRef",
+            "ParentRef references the resource that an IPAddress is attached to. An IPAddress must reference a parent object.",
+        ),
+    ],
+    cells: |address, _| {
         let parent = &address["spec"]["parentRef"];
         let parts = ["resource", "group", "namespace", "name"].map(|member| text(&parent[member]));
         let [resource, group, namespace, target] = parts;
         let resource = if group.is_empty() { resource.to_owned() } else { format!("{resource}.{group}") };
         let whole = [resource.as_str(), namespace, target].into_iter().filter(|part| !part.is_empty());
-        vec![name(address), or_none(&whole.collect::<Vec<_>>().join("/")), age(address, now)]
+        vec![name(address), or_none(&whole.collect::<Vec<_>>().join("/"))]
     },
     ..NETWORKING
 };
@@ -144,7 +157,14 @@ const SERVICE_CIDR: Kind = Kind {
             address::cidrs_update(new, old, errors);
         }
     },
-    columns: &[NAME, Column::text("CIDRs", "The address blocks."), AGE],
+    columns: &[
+        NAME,
+        Column::text(
+            "CIDRs",
+            "CIDRs defines the IP blocks in CIDR notation (e.g. \"192.168.0.0/24\" or \"2001:db8::/64\") from which to assign service cluster IPs. Max of two CIDRs is allowed, one of each IP family. This field is immutable.",
+        ),
+        AGE,
+    ],
     cells: |cidr, now| vec![name(cidr), strings(&cidr["spec"]["cidrs"]).join(",").into(), age(cidr, now)],
     ..NETWORKING
 };

@@ -33,12 +33,12 @@ const COLUMNS: &[Column] = &[
     Column::text("Status", "The status of the node"),
     Column::text("Roles", "The roles of the node"),
     AGE,
-    Column::text("Version", "The version of the node's kubelet."),
-    Column::text("Internal-IP", "The node's first internal address.").wide(),
-    Column::text("External-IP", "The node's first external address.").wide(),
-    Column::text("OS-Image", "The operating system that the node reports.").wide(),
-    Column::text("Kernel-Version", "The kernel that the node reports.").wide(),
-    Column::text("Container-Runtime", "The container runtime and its version.").wide(),
+    Column::text("Version", "Kubelet Version reported by the node."),
+    Column::text("Internal-IP", "List of addresses reachable to the node. Queried from cloud provider, if available. More info: https://kubernetes.io/docs/reference/node/node-status/#addresses Note: This field is declared as mergeable, but the merge key is not sufficiently unique, which can cause data corruption when it is merged. Callers should instead use a full-replacement patch. See https://pr.k8s.io/79391 for an example. Consumers should assume that addresses can change during the lifetime of a Node. However, there are some exceptions where this may not be possible, such as Pods that inherit a Node's address in its own status or consumers of the downward API (status.hostIP).").wide(),
+    Column::text("External-IP", "List of addresses reachable to the node. Queried from cloud provider, if available. More info: https://kubernetes.io/docs/reference/node/node-status/#addresses Note: This field is declared as mergeable, but the merge key is not sufficiently unique, which can cause data corruption when it is merged. Callers should instead use a full-replacement patch. See https://pr.k8s.io/79391 for an example. Consumers should assume that addresses can change during the lifetime of a Node. However, there are some exceptions where this may not be possible, such as Pods that inherit a Node's address in its own status or consumers of the downward API (status.hostIP).").wide(),
+    Column::text("OS-Image", "OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy)).").wide(),
+    Column::text("Kernel-Version", "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64).").wide(),
+    Column::text("Container-Runtime", "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).").wide(),
 ];
 
 const INFO: [&str; 10] = [

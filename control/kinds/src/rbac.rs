@@ -18,7 +18,10 @@ const BINDING: Kind = Kind {
     defaults: |_, binding| defaults(binding),
     columns: &[
         NAME,
-        Column::text("Role", "The role that the subjects are given."),
+        Column::text(
+            "Role",
+            "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.",
+        ),
         AGE,
         Column::text("Users", "Users in the roleBinding").wide(),
         Column::text("Groups", "Groups in the roleBinding").wide(),
@@ -51,6 +54,17 @@ pub(crate) static KINDS: &[Kind] = &[
     Kind {
         kind: "ClusterRoleBinding",
         namespaced: false,
+        columns: &[
+            NAME,
+            Column::text(
+                "Role",
+                "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the Authorizer must return an error.",
+            ),
+            AGE,
+            Column::text("Users", "Users in the clusterRoleBinding").wide(),
+            Column::text("Groups", "Groups in the clusterRoleBinding").wide(),
+            Column::text("ServiceAccounts", "ServiceAccounts in the clusterRoleBinding").wide(),
+        ],
         validate: |binding, errors| validate_binding(binding, false, errors),
         validate_update: |new, old, _, errors| validate_binding_update(new, old, false, errors),
         ..BINDING

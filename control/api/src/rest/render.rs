@@ -12,8 +12,8 @@ use super::{Call, list::Page};
 use crate::convert;
 use crate::object::Object;
 use crate::status::Status;
-use crate::table;
 use crate::wire::{self, Body, Encoding, Shape};
+use crate::{strategy, table};
 
 impl Call {
     /// One object as the answer.
@@ -118,8 +118,10 @@ impl Call {
             let include = table::Include::parse(self.query.text("includeObject"))?;
             let mut table = table::head(&self.resource, metadata, true);
             table["apiVersion"] = self.accept.shape_version().into();
-            let rows = page.objects.iter().map(|o| self.row(&self.value_of(o), include)).collect();
-            table["rows"] = Value::Array(rows);
+            let rows: Vec<Value> = page.objects.iter().map(|o| self.row(&self.value_of(o), include)).collect();
+            // Kinds without a printer of their own have no list where there is nothing in it.
+            let printed = self.resource.custom.is_some() || strategy::rules(&self.resource).has_printer();
+            table["rows"] = if rows.is_empty() && !printed { Value::Null } else { Value::Array(rows) };
             return self.render_value(200, table);
         }
         let (kind, api_version) = match self.accept.shape {

@@ -95,7 +95,7 @@ pub(super) const MUTATING_POLICY: Kind = Kind {
     validate_update: |new, old, _, errors| policies::validate_mutating(new, Some(old), errors),
     columns: &[
         NAME,
-        Column::integer("Mutations", "Mutations indicates the number of mutations rules defined in this configuration"),
+        Column::integer("Mutations", "Mutation indicates the number of mutations rules defined in this configuration"),
         Column::text("ParamKind", "ParamKind specifies the kind of resources used to parameterize this policy"),
         AGE,
     ],

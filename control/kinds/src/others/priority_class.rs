@@ -29,10 +29,19 @@ pub(super) const KIND: Kind = Kind {
     },
     columns: &[
         NAME,
-        Column::integer("Value", "The priority."),
-        Column::boolean("Global-Default", "Whether pods without a class get it."),
+        Column::integer(
+            "Value",
+            "value represents the integer value of this priority class. This is the actual priority that pods receive when they have the name of this class in their pod spec.",
+        ),
+        Column::boolean(
+            "Global-Default",
+            "globalDefault specifies whether this PriorityClass should be considered as the default priority for pods that do not have any priority class. Only one PriorityClass can be marked as `globalDefault`. However, if more than one PriorityClasses exists with their `globalDefault` field set to true, the smallest value of such global default PriorityClasses will be used as the default priority.",
+        ),
         AGE,
-        Column::text("PreemptionPolicy", "Whether such pods evict others."),
+        Column::text(
+            "PreemptionPolicy",
+            "preemptionPolicy is the Policy for preempting pods with lower priority. One of Never, PreemptLowerPriority. Defaults to PreemptLowerPriority if unset.",
+        ),
     ],
     cells: |class, now| {
         vec![

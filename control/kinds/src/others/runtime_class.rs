@@ -25,7 +25,7 @@ pub(super) const KIND: Kind = Kind {
         validate(new, errors);
         immutable_text(&new["handler"], &old["handler"], &Path::new("handler"), errors);
     },
-    columns: &[NAME, Column::text("Handler", "The runtime's own name for the class."), AGE],
+    columns: &[NAME, Column::text("Handler", ""), AGE],
     cells: |class, now| vec![name(class), text(&class["handler"]).into(), age(class, now)],
     ..GENERAL
 };

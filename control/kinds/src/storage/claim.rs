@@ -38,14 +38,14 @@ pub(super) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "Rea
 
 const COLUMNS: &[Column] = &[
     NAME,
-    Column::text("Status", "Whether the claim is bound."),
-    Column::text("Volume", "The volume that the claim is bound to."),
-    Column::text("Capacity", "The size of the volume."),
-    Column::text("Access Modes", "How the volume may be mounted."),
+    Column::text("Status", "phase represents the current phase of PersistentVolumeClaim."),
+    Column::text("Volume", "volumeName is the binding reference to the PersistentVolume backing this claim."),
+    Column::text("Capacity", "capacity represents the actual resources of the underlying volume."),
+    Column::text("Access Modes", "accessModes contains the actual access modes the volume backing the PVC has. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#access-modes-1"),
     Column::text("StorageClass", "StorageClass of the pvc"),
     Column::text("VolumeAttributesClass", "VolumeAttributesClass of the pvc"),
     AGE,
-    Column::text("VolumeMode", "Whether the volume is a filesystem or a block device.").wide(),
+    Column::text("VolumeMode", "volumeMode defines what type of volume is required by the claim. Value of Filesystem is implied when not included in claim spec.").wide(),
 ];
 
 /// dataSource and dataSourceRef say the same when only one was written.

@@ -32,10 +32,19 @@ pub(super) const STORAGE_CLASS: Kind = Kind {
     },
     columns: &[
         NAME,
-        Column::text("Provisioner", "Who makes the volumes."),
-        Column::text("ReclaimPolicy", "What happens to a volume when its claim is gone."),
-        Column::text("VolumeBindingMode", "When a volume is bound to a claim."),
-        Column::text("AllowVolumeExpansion", "Whether volumes may grow."),
+        Column::text("Provisioner", "provisioner indicates the type of the provisioner."),
+        Column::text(
+            "ReclaimPolicy",
+            "reclaimPolicy controls the reclaimPolicy for dynamically provisioned PersistentVolumes of this storage class. Defaults to Delete.",
+        ),
+        Column::text(
+            "VolumeBindingMode",
+            "volumeBindingMode indicates how PersistentVolumeClaims should be provisioned and bound.  When unset, VolumeBindingImmediate is used. This field is only honored by servers that enable the VolumeScheduling feature.",
+        ),
+        Column::text(
+            "AllowVolumeExpansion",
+            "allowVolumeExpansion shows whether the storage class allow volume expand.",
+        ),
         AGE,
     ],
     cells,
@@ -55,7 +64,7 @@ pub(super) const VOLUME_ATTRIBUTES_CLASS: Kind = Kind {
         }
         validate_attributes(new, errors);
     },
-    columns: &[NAME, Column::text("DriverName", "The CSI driver that applies the attributes."), AGE],
+    columns: &[NAME, Column::text("DriverName", "Name of the CSI driver This field is immutable."), AGE],
     cells: |class, now| vec![name(class), text(&class["driverName"]).into(), age(class, now)],
     ..GENERAL
 };

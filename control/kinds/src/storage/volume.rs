@@ -41,16 +41,16 @@ const SPEC: Path<'static> = Path::new("spec");
 
 const COLUMNS: &[Column] = &[
     NAME,
-    Column::text("Capacity", "The size of the volume."),
-    Column::text("Access Modes", "How the volume may be mounted."),
-    Column::text("Reclaim Policy", "What happens to the volume when its claim is gone."),
-    Column::text("Status", "Whether the volume is bound."),
-    Column::text("Claim", "The claim that the volume is bound to."),
+    Column::text("Capacity", "capacity is the description of the persistent volume's resources and capacity. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#capacity"),
+    Column::text("Access Modes", "accessModes contains all ways the volume can be mounted. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#access-modes"),
+    Column::text("Reclaim Policy", "persistentVolumeReclaimPolicy defines what happens to a persistent volume when released from its claim. Valid options are Retain (default for manually created PersistentVolumes), Delete (default for dynamically provisioned PersistentVolumes), and Recycle (deprecated). Recycle must be supported by the volume plugin underlying this PersistentVolume. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#reclaiming"),
+    Column::text("Status", "phase indicates if a volume is available, bound to a claim, or released by a claim. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#phase"),
+    Column::text("Claim", "claimRef is part of a bi-directional binding between PersistentVolume and PersistentVolumeClaim. Expected to be non-nil when bound. claim.VolumeName is the authoritative bind between PV and PVC. More info: https://kubernetes.io/docs/concepts/storage/persistent-volumes#binding"),
     Column::text("StorageClass", "StorageClass of the pv"),
     Column::text("VolumeAttributesClass", "VolumeAttributesClass of the pv"),
-    Column::text("Reason", "Why the volume is in this state."),
+    Column::text("Reason", "reason is a brief CamelCase string that describes any failure and is meant for machine parsing and tidy display in the CLI."),
     AGE,
-    Column::text("VolumeMode", "Whether the volume is a filesystem or a block device.").wide(),
+    Column::text("VolumeMode", "volumeMode defines if a volume is intended to be used with a formatted filesystem or to remain in raw block state. Value of Filesystem is implied when not included in spec.").wide(),
 ];
 
 fn defaults(volume: &mut Value) {

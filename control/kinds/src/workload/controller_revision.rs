@@ -18,7 +18,7 @@ pub(super) const KIND: Kind = Kind {
     columns: &[
         NAME,
         Column::text("Controller", "Controller of the object"),
-        Column::text("Revision", "Which revision of the template it is."),
+        Column::text("Revision", "Revision indicates the revision of the state represented by Data."),
         AGE,
     ],
     cells,

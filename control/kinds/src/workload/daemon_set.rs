@@ -28,16 +28,34 @@ pub(super) const KIND: Kind = Kind {
 
 const COLUMNS: &[Column] = &[
     NAME,
-    Column::integer("Desired", "The number of nodes that should run the pod."),
-    Column::integer("Current", "The number of nodes that run at least one pod and should."),
-    Column::integer("Ready", "The number of nodes with a ready pod."),
-    Column::integer("Up-to-date", "The number of nodes that run the current template."),
-    Column::integer("Available", "The number of nodes with an available pod."),
-    Column::text("Node Selector", "Which nodes the pods may run on."),
+    Column::integer(
+        "Desired",
+        "The total number of nodes that should be running the daemon pod (including nodes correctly running the daemon pod). More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/",
+    ),
+    Column::integer(
+        "Current",
+        "The number of nodes that are running at least 1 daemon pod and are supposed to run the daemon pod. More info: https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/",
+    ),
+    Column::integer(
+        "Ready",
+        "numberReady is the number of nodes that should be running the daemon pod and have one or more of the daemon pod running with a Ready Condition.",
+    ),
+    Column::integer("Up-to-date", "The total number of nodes that are running updated daemon pod"),
+    Column::integer(
+        "Available",
+        "The number of nodes that should be running the daemon pod and have one or more of the daemon pod running and available (ready for at least spec.minReadySeconds)",
+    ),
+    Column::text(
+        "Node Selector",
+        "NodeSelector is a selector which must be true for the pod to fit on a node. Selector which must match a node's labels for the pod to be scheduled on that node. More info: https://kubernetes.io/docs/concepts/configuration/assign-pod-node/",
+    ),
     AGE,
     CONTAINERS,
     IMAGES,
-    SELECTOR,
+    Column {
+        description: "A label query over pods that are managed by the daemon set. Must match in order to be controlled. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors",
+        ..SELECTOR
+    },
 ];
 
 const GENERATION: &str = "deprecated.daemonset.template.generation";

@@ -27,12 +27,21 @@ pub(super) const KIND: Kind = Kind {
 const COLUMNS: &[Column] = &[
     NAME,
     Column::text("Ready", "Number of the pod with ready state"),
-    Column::text("Up-to-date", "Number of pods that have the desired template."),
-    Column::text("Available", "Number of pods that have been ready for minReadySeconds."),
+    Column::text(
+        "Up-to-date",
+        "Total number of non-terminating pods targeted by this deployment that have the desired template spec.",
+    ),
+    Column::text(
+        "Available",
+        "Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment.",
+    ),
     AGE,
     CONTAINERS,
     IMAGES,
-    SELECTOR,
+    Column {
+        description: "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.",
+        ..SELECTOR
+    },
 ];
 
 fn defaults(deployment: &mut Value) {

@@ -43,12 +43,18 @@ const FIELDS: &[FieldLabel] = &[("status.successful", |job| int(&job["status"]["
 const COLUMNS: &[Column] = &[
     NAME,
     Column::text("Status", "Status of the job."),
-    Column::text("Completions", "How many pods have succeeded, of how many."),
+    Column::text(
+        "Completions",
+        "The number of pods which reached phase Succeeded. The value increases monotonically for a given spec. However, it may decrease in reaction to scale down of elastic indexed jobs.",
+    ),
     Column::text("Duration", "Time required to complete the job."),
     AGE,
     CONTAINERS,
     IMAGES,
-    SELECTOR,
+    Column {
+        description: "A label query over pods that should match the pod count. Normally, the system sets this field for you. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors",
+        ..SELECTOR
+    },
 ];
 
 fn defaults(job: &mut Value) {

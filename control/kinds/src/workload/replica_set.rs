@@ -1,12 +1,12 @@
 //! ReplicaSet.
-use super::replication_controller::{COLUMNS, validate_status};
+use super::replication_controller::validate_status;
 use super::{
     APPS, SPEC, validate_non_negative, validate_required_selector, validate_same_selector, validate_selected_template,
 };
 use crate::field::Errors;
 use crate::kind::{FieldLabel, Kind, Subresource};
 use crate::labels::{LabelSelector, format_selector};
-use crate::table::{age, containers, name};
+use crate::table::{AGE, CONTAINERS, Column, IMAGES, NAME, SELECTOR, age, containers, name};
 use crate::value::{at, default_to, int, object_at, set};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,6 +24,26 @@ pub(super) const KIND: Kind = Kind {
 };
 
 const FIELDS: &[FieldLabel] = &[("status.replicas", |object| int(&object["status"]["replicas"]).to_string())];
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    Column::integer(
+        "Desired",
+        "Replicas is the number of desired pods. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset",
+    ),
+    Column::integer(
+        "Current",
+        "Replicas is the most recently observed number of non-terminating pods. More info: https://kubernetes.io/docs/concepts/workloads/controllers/replicaset",
+    ),
+    Column::integer("Ready", "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition."),
+    AGE,
+    CONTAINERS,
+    IMAGES,
+    Column {
+        description: "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors",
+        ..SELECTOR
+    },
+];
 
 fn defaults(replica_set: &mut Value) {
     object_at(replica_set, "spec");
