@@ -179,10 +179,15 @@ mod tests {
         assert_eq!(account("system:serviceaccount:a:b:c"), None);
     }
 
+    /// Somebody of whom only the name is wanted.
+    fn named(name: &str) -> UserInfo {
+        UserInfo { name: name.to_owned(), ..UserInfo::default() }
+    }
+
     #[test]
     fn each_way_is_for_its_own_sort_of_user() {
         let applies = |wanted: &str| {
-            let (caller, wanted) = (UserInfo::new("me", [""; 0]), UserInfo::new(wanted, [""; 0]));
+            let (caller, wanted) = (UserInfo::new("me", [""; 0]), named(wanted));
             let all = MODES.iter().filter(|mode| mode.applies(&caller, &wanted));
             all.filter_map(|mode| mode.name()).collect::<Vec<_>>()
         };
@@ -195,7 +200,7 @@ mod tests {
     fn a_pod_may_act_as_its_own_node_alone() {
         let mut caller = UserInfo::service_account("a", "agent");
         caller.extra.insert(NODE_NAME.into(), vec!["n1".into()]);
-        let mut node = |name: &str| Mode::AssociatedNode.applies(&caller, &UserInfo::new(name, [""; 0]));
+        let node = |name: &str| Mode::AssociatedNode.applies(&caller, &named(name));
         assert!(node("system:node:n1"));
         assert!(!node("system:node:n2"));
     }
