@@ -32,6 +32,9 @@ pub struct Flags {
     /// Ports of NodePort Services.
     #[arg(long, default_value = "30000-32767", value_parser = crate::flags::port_range)]
     service_node_port_range: (u16, u16),
+    /// Let nodes introduce themselves with bootstrap tokens, which are Secrets in kube-system.
+    #[arg(long)]
+    enable_bootstrap_token_auth: bool,
     /// Addresses of pods.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: Ipv4Net,
@@ -73,6 +76,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         advertise_address: flags.advertise_address,
         service_cidr: flags.service_cluster_ip_range,
         node_port_range: first..=last,
+        bootstrap_tokens: flags.enable_bootstrap_token_auth,
         cluster_cidr: flags.cluster_cidr,
         node_monitor_grace_period: flags.node_monitor_grace_period,
         node_monitor_period: flags.node_monitor_period,

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use orlop_auth::bootstrap_token::{self, BootstrapToken};
 use orlop_auth::{Certified, UserInfo};
 
+use crate::object::meta;
 use crate::server::ApiServer;
 use crate::status::Status;
 
@@ -41,6 +45,11 @@ impl ApiServer {
     /// The service account that a token speaks for, and the audiences that it is good for among `audiences`, if the account
     /// (and the pod that the token is bound to) still exists.
     pub(crate) async fn user_of_token(&self, token: &str, audiences: &[String]) -> Option<(UserInfo, Vec<String>)> {
+        if self.config().bootstrap_tokens
+            && let Some((id, secret)) = bootstrap_token::parse(token)
+        {
+            return self.user_of_bootstrap_token(id, secret, audiences).await;
+        }
         let claims = self.config().tokens.verify(token, audiences).ok()?;
         // The account may have been made by this very client a moment ago.
         for storage in ["serviceaccounts", "pods", "secrets"] {
@@ -63,5 +72,27 @@ impl ApiServer {
         let wanted = if audiences.is_empty() { self.config().tokens.audiences() } else { audiences };
         let good = claims.audiences().iter().filter(|a| wanted.contains(a)).cloned().collect();
         Some((claims.user(), good))
+    }
+
+    /// Whom a bootstrap token speaks for, if there is a Secret of it. It is good for whatever this server is.
+    async fn user_of_bootstrap_token(
+        &self,
+        id: &str,
+        secret: &str,
+        audiences: &[String],
+    ) -> Option<(UserInfo, Vec<String>)> {
+        let own = self.config().tokens.audiences();
+        let good: Vec<String> = own.iter().filter(|a| audiences.is_empty() || audiences.contains(a)).cloned().collect();
+        let hub = self.registry().hub();
+        let cache = hub.cache_at("secrets")?;
+        hub.fresh(&cache).await.ok()?;
+        let name = bootstrap_token::secret_name(id);
+        let object = cache.get(&format!("{}/{name}", bootstrap_token::NAMESPACE))?.value();
+        if object["type"] != bootstrap_token::SECRET_TYPE || !meta(&object, "deletionTimestamp").is_empty() {
+            return None;
+        }
+        let data = |key: &str| STANDARD.decode(object["data"][key].as_str()?).ok();
+        let user = BootstrapToken::read(&name, data)?.user(secret, jiff::Timestamp::now())?;
+        (!good.is_empty()).then_some((user, good))
     }
 }

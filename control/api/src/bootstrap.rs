@@ -34,7 +34,7 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         });
         ensure(server, object).await?;
     }
-    for object in orlop_auth::bootstrap::bootstrap_policy().into_iter().chain(priority_classes()) {
+    for object in policy().chain(priority_classes()) {
         ensure(server, object).await?;
     }
     service_range::ensure(server)
@@ -52,6 +52,12 @@ pub async fn run(server: &Arc<ApiServer>) -> Result<(), ApiError> {
         .map_err(|status| ApiError::Bootstrap { what: "Service kubernetes".into(), status })?;
     endpoint::keep(server);
     Ok(())
+}
+
+/// The default roles and bindings.
+fn policy() -> impl Iterator<Item = Value> {
+    use orlop_auth::bootstrap::{bootstrap_policy, namespace_policy};
+    bootstrap_policy().into_iter().chain(namespace_policy())
 }
 
 /// The two classes that system pods use.

@@ -43,6 +43,8 @@ pub struct Config {
     pub kubelet_client: Option<Arc<rustls::ClientConfig>>,
     /// How this server proves to aggregated servers that it speaks for others; without it they know nobody.
     pub front_proxy: Option<FrontProxy>,
+    /// Whether bootstrap tokens say who somebody is (`--enable-bootstrap-token-auth`).
+    pub bootstrap_tokens: bool,
 }
 
 impl std::fmt::Debug for Config {

@@ -1,4 +1,4 @@
-//! The default ClusterRoles and ClusterRoleBindings (Kubernetes v1.36 bootstrap policy), as tables.
+//! The default ClusterRoles, Roles and their bindings (Kubernetes v1.36 bootstrap policy), as tables.
 //!
 //! `cluster-roles.txt` and `controller-roles.txt` list them in a short form; [`bootstrap_policy`] turns them into the API's
 //! objects. The API server reconciles them at start: missing rules and subjects are added, unless
@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 const CLUSTER_ROLES: &str = include_str!("bootstrap/cluster-roles.txt");
 const CONTROLLER_ROLES: &str = include_str!("bootstrap/controller-roles.txt");
 const BINDINGS: &str = include_str!("bootstrap/bindings.txt");
+
+const NAMESPACE_ROLES: &str = include_str!("bootstrap/namespace-roles.txt");
+const NAMESPACE_BINDINGS: &str = include_str!("bootstrap/namespace-bindings.txt");
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
@@ -23,14 +26,36 @@ pub fn bootstrap_policy() -> Vec<Value> {
     let bindings: Vec<Value> = bindings.collect();
     objects.extend(controllers);
     objects.extend(bindings);
-    for line in lines(BINDINGS) {
-        let mut words = line.split_whitespace();
-        let (Some(name), Some(role)) = (words.next(), words.next()) else { continue };
-        let mut object = binding(name, role, Value::Null);
-        object["subjects"] = words.map(subject).collect();
-        objects.push(object);
+    objects.extend(self::bindings(BINDINGS));
+    objects
+}
+
+/// The default Roles and RoleBindings of system namespaces, roles first.
+pub fn namespace_policy() -> Vec<Value> {
+    let mut objects = roles(NAMESPACE_ROLES, "");
+    objects.extend(bindings(NAMESPACE_BINDINGS));
+    for object in &mut objects {
+        let place = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let Some((namespace, name)) = place.split_once('/') else { continue };
+        object["metadata"]["namespace"] = namespace.into();
+        object["metadata"]["name"] = name.into();
+        object["kind"] = object["kind"].as_str().unwrap_or_default().trim_start_matches("Cluster").into();
+        if object["roleRef"].is_object() {
+            object["roleRef"]["kind"] = "Role".into();
+        }
     }
     objects
+}
+
+/// Reads a table of bindings: name, role, subjects.
+fn bindings(table: &str) -> Vec<Value> {
+    let read = lines(table).filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let mut object = binding(words.next()?, words.next()?, Value::Null);
+        object["subjects"] = words.map(subject).collect();
+        Some(object)
+    });
+    read.collect()
 }
 
 fn lines(table: &str) -> impl Iterator<Item = &str> {

@@ -4,6 +4,7 @@
 
 mod attributes;
 pub mod bootstrap;
+pub mod bootstrap_token;
 mod client_certificates;
 mod node;
 pub mod pki;

@@ -1,7 +1,7 @@
 //! RBAC and Node authorization, as sentences.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use orlop_auth::bootstrap::bootstrap_policy;
+use orlop_auth::bootstrap::{bootstrap_policy, namespace_policy};
 use orlop_auth::{Attributes, Decision, NodeAuthorizer, PolicyRule, Rbac, UserInfo, uncovered};
 use serde_json::{Value, json};
 
@@ -46,6 +46,31 @@ fn every_controller_has_its_own_role_and_no_more() {
     let scheduler = UserInfo::new("system:kube-scheduler", [""; 0]);
     assert!(may(&rbac, &scheduler, "create", "", "pods/binding", "default"));
     assert!(!may(&rbac, &scheduler, "create", "", "pods", "default"));
+}
+
+#[test]
+fn the_token_controllers_write_in_their_namespaces_only() {
+    let mut rbac = rbac();
+    for object in namespace_policy() {
+        rbac.upsert(object["kind"].as_str().unwrap(), &object);
+    }
+    let cleaner = UserInfo::service_account("kube-system", "token-cleaner");
+    assert!(may(&rbac, &cleaner, "delete", "", "secrets", "kube-system"));
+    assert!(!may(&rbac, &cleaner, "delete", "", "secrets", "default"));
+    let signer = UserInfo::service_account("kube-system", "bootstrap-signer");
+    let update = |name: &str| {
+        let attributes = Attributes {
+            user: Some(&signer),
+            verb: "update",
+            resource: "configmaps",
+            namespace: "kube-public",
+            name,
+            ..Attributes::default()
+        };
+        matches!(rbac.authorize(&attributes), Decision::Allow(_))
+    };
+    assert!(update("cluster-info") && !update("other"));
+    assert!(may(&rbac, &signer, "list", "", "secrets", "kube-system"));
 }
 
 #[test]

@@ -11,9 +11,10 @@
 //! Here: workloads (ReplicationController, ReplicaSet, Deployment, DaemonSet, StatefulSet, Job), Services (EndpointSlice, its
 //! mirroring, Endpoints, those of cluster DNS), Nodes (pod CIDRs, lifecycle, taint-based eviction), namespaces (their end, default accounts, the root CA),
 //! garbage (owner references, pods, finished Jobs), disruption budgets, quotas, certificate requests, ServiceCIDRs and
-//! aggregated ClusterRoles. Not here: CronJobs,
+//! aggregated ClusterRoles, bootstrap tokens. Not here: CronJobs,
 //! autoscaling, volumes, cloud routes and load balancers.
 
+mod bootstrap_tokens;
 mod certificates;
 mod cluster_dns;
 mod cluster_role_aggregation;

@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::namespaced::{self, DefaultAccount, RootCa, Wanted as _};
 use crate::replication::{self, Workload};
 use crate::{
-    ClusterDns, Informer, certificates, cluster_dns, cluster_role_aggregation, daemon_set, deployment, disruption,
-    endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector, job, namespace, node_ipam, node_lifecycle,
-    pod_gc, resource_quota, service_cidr, stateful_set, taint_eviction,
+    ClusterDns, Informer, bootstrap_tokens, certificates, cluster_dns, cluster_role_aggregation, daemon_set,
+    deployment, disruption, endpoint_slice, endpoint_slice_mirroring, endpoints, garbage_collector, job, namespace,
+    node_ipam, node_lifecycle, pod_gc, resource_quota, service_cidr, stateful_set, taint_eviction,
 };
 
 /// What the controllers must know.
@@ -165,6 +165,13 @@ pub async fn run(
     let client = account(cluster_role_aggregation::NAME);
     tasks.spawn(cluster_role_aggregation::run(client, cluster_roles.clone(), stop.clone()));
     tasks.spawn(cluster_roles.run(reader.clone(), stop.clone()));
+    let tokens = Arc::new(bootstrap_tokens::secrets());
+    let infos = Arc::new(Informer::<ConfigMap>::named(bootstrap_tokens::CLUSTER_INFO));
+    tasks.spawn(bootstrap_tokens::clean(account(bootstrap_tokens::CLEANER), tokens.clone(), stop.clone()));
+    let client = account(bootstrap_tokens::SIGNER);
+    tasks.spawn(bootstrap_tokens::sign(client, tokens.clone(), infos.clone(), stop.clone()));
+    tasks.spawn(tokens.run(reader.clone(), stop.clone()));
+    tasks.spawn(infos.run(reader.clone(), stop.clone()));
     let views = endpoints::Views { services: services.clone(), pods: pods.clone(), endpoints: endpoints.clone() };
     tasks.spawn(endpoints::run(account(endpoints::NAME), views, stop.clone()));
 

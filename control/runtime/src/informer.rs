@@ -90,7 +90,12 @@ where
 {
     /// Only the objects of one name, in all namespaces.
     pub fn named(name: &str) -> Self {
-        Self { selection: watcher::Config::default().fields(&format!("metadata.name={name}")), ..Self::default() }
+        Self::selected(&format!("metadata.name={name}"))
+    }
+
+    /// Only the objects that a field selector finds.
+    pub fn selected(fields: &str) -> Self {
+        Self { selection: watcher::Config::default().fields(fields), ..Self::default() }
     }
 
     /// Objects that can also be found by what `index_by` says of them.

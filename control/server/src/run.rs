@@ -39,6 +39,8 @@ pub struct Config {
     pub service_cidr: ServiceRanges,
     /// Ports of NodePort Services.
     pub node_port_range: RangeInclusive<u16>,
+    /// Whether bootstrap tokens say who somebody is.
+    pub bootstrap_tokens: bool,
     /// Addresses of pods.
     pub cluster_cidr: Ipv4Net,
     /// How long a Node may be silent before it counts as unreachable.
@@ -90,6 +92,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         tokens: Arc::new(tokens),
         kubelet_client: Some(Arc::new(kubelet_client)),
         front_proxy: Some(front_proxy),
+        bootstrap_tokens: config.bootstrap_tokens,
     })
     .await
     .context("starting the API server")?;

@@ -41,6 +41,7 @@ impl Ours {
             tokens: Arc::new(tokens),
             kubelet_client: None,
             front_proxy: None,
+            bootstrap_tokens: false,
         };
         Ok(Self { server: ApiServer::start(config).await?, _directory: directory })
     }

@@ -39,6 +39,7 @@ static SERVER: LazyLock<(Runtime, Arc<ApiServer>)> = LazyLock::new(|| {
             tokens: Arc::new(tokens.expect("keys")),
             kubelet_client: None,
             front_proxy: None,
+            bootstrap_tokens: false,
         })
         .await
         .expect("an API server")

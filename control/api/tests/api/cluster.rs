@@ -59,6 +59,7 @@ impl Cluster {
             tokens: Arc::new(tokens),
             kubelet_client: None,
             front_proxy: None,
+            bootstrap_tokens: false,
         };
         change(&mut config);
         let server = ApiServer::start(config).await.unwrap();
@@ -136,6 +137,15 @@ impl Cluster {
         parts.extensions.insert(Identity(Arc::new(UserInfo::new("admin", ["system:masters"]))));
         let body = Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
         self.server.clone().handle(Request::from_parts(parts, body)).await
+    }
+
+    /// Sends a request of somebody who has only what stands in its headers, and reads JSON.
+    pub async fn anonymous(&self, request: Request<Vec<u8>>) -> (u16, Value) {
+        let body = |body: Vec<u8>| Full::new(Bytes::from(body)).map_err(|never| match never {}).boxed_unsync();
+        let response = self.server.clone().handle(request.map(body)).await;
+        let code = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (code, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
     }
 
     /// Sends JSON and reads JSON.

@@ -3,6 +3,7 @@
 
 mod aggregation;
 mod apply;
+mod bootstrap_tokens;
 mod cluster;
 mod concurrency;
 mod custom_resources;

@@ -45,6 +45,7 @@ impl Cluster {
             tokens: Arc::new(tokens),
             kubelet_client: None,
             front_proxy: None,
+            bootstrap_tokens: false,
         })
         .await
         .unwrap();

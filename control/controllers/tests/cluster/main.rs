@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used)]
 
 mod aggregated_roles;
+mod bootstrap_tokens;
 mod budgets;
 mod certificates;
 mod cluster;

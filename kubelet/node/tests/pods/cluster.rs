@@ -82,6 +82,7 @@ impl Cluster {
             tokens: Arc::new(tokens),
             kubelet_client: Some(client_tls(&pki, "kube-apiserver-kubelet-client", &["system:masters"])),
             front_proxy: None,
+            bootstrap_tokens: false,
         })
         .await
         .unwrap();
