@@ -295,14 +295,14 @@ fn claims(service: &Value) -> Vec<Claim> {
     let listed = spec["clusterIPs"].as_array().map(Vec::as_slice).unwrap_or_default();
     let ips = if listed.is_empty() { std::slice::from_ref(&spec["clusterIP"]) } else { listed };
     claims.extend(ips.iter().filter_map(|ip| ip.as_str()?.parse().ok().map(Claim::Ip)));
-    let ports = spec["ports"].as_array().into_iter().flatten().map(|p| &p["nodePort"]);
-    for port in
-        ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_u64).filter_map(|p| u16::try_from(p).ok())
-    {
-        if port != 0 && !claims.contains(&Claim::Port(port)) {
-            claims.push(Claim::Port(port));
-        }
-    }
+    // What a Service of another type says of node ports is nobody's until it is vetted.
+    let has_ports = spec["type"] == "NodePort" || spec["type"] == "LoadBalancer";
+    let ports = spec["ports"].as_array().into_iter().flatten().filter(|_| has_ports).map(|p| &p["nodePort"]);
+    let ports = ports.chain([&spec["healthCheckNodePort"]]).filter_map(Value::as_u64);
+    let mut seen = HashSet::new();
+    claims.extend(
+        ports.filter_map(|p| u16::try_from(p).ok()).filter(|port| *port != 0 && seen.insert(*port)).map(Claim::Port),
+    );
     claims
 }
 
@@ -312,6 +312,21 @@ mod tests {
 
     use super::*;
     use crate::catalog::Catalog;
+
+    #[test]
+    fn a_port_that_nobody_vetted_is_vetted_when_it_is_to_be_opened() {
+        let allocator = Allocator::new("10.96.0.0/24".parse().unwrap(), 30000..=30010);
+        let catalog = Catalog::builtin();
+        let resource = catalog.get("", "v1", "services").unwrap();
+        let mut service = json!({"metadata": {"name": "s", "uid": "u"}, "spec": {
+            "type": "ExternalName", "externalName": "a.b", "ports": [{"port": 80, "nodePort": 10250}],
+        }});
+        allocator.allocate(resource, &mut service, None, false).unwrap().commit(1);
+        let before = service.clone();
+        service["spec"]["type"] = "NodePort".into();
+        let refused = allocator.allocate(resource, &mut service, Some(&before), false).err().unwrap();
+        assert!(refused.message.contains("provided port is not in the valid range"), "{}", refused.message);
+    }
 
     #[test]
     fn a_write_that_ended_a_service_takes_nothing_back() {

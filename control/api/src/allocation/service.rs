@@ -1,6 +1,6 @@
 //! What a Service asks for, and the errors when it cannot have it (`pkg/registry/core/service/storage/alloc.go`).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -26,10 +26,11 @@ impl Allocator {
         let families: Vec<&'static str> = self.ranges.all().map(|range| family(range.addr())).collect();
         families::fill_in(&families, resource, service, old)?;
         let uid: Arc<str> = meta(service, "uid").into();
-        let had = old.map(claims).unwrap_or_default();
+        let had = old.map(claims).unwrap_or_default().into_iter().collect();
         let mut state = self.lock();
         let name = meta(service, "name").to_owned();
-        let mut taking = Taking { allocator: self, state: &mut state, uid: &uid, had: &had, new: Vec::new(), dry_run };
+        let mut taking =
+            Taking { allocator: self, state: &mut state, uid: &uid, had: &had, new: HashSet::new(), dry_run };
         match taking.addresses(service, old, &name).and_then(|()| taking.ports(service, old)) {
             Ok(()) => {}
             Err(Refusal::Field(cause)) => return Err(Status::invalid(resource, &name, vec![cause])),
@@ -41,8 +42,8 @@ impl Allocator {
             state.pending.insert(*claim, uid.clone());
         }
         drop(state);
-        let kept = claims(service).into_iter().filter(|c| !new.contains(c)).collect();
-        Ok(Reservation { inner: Some(Inner { allocator: self.clone(), uid, claims: new, kept }) })
+        let (claims, kept) = claims(service).into_iter().partition(|claim| new.contains(claim));
+        Ok(Reservation { inner: Some(Inner { allocator: self.clone(), uid, claims, kept }) })
     }
 }
 
@@ -61,7 +62,7 @@ pub fn keep_allocated(service: &mut Value, old: &Value) {
         return;
     }
     let ports = |s: &Value| s["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    let asked: Vec<i64> = ports(service).iter().map(node_port).collect();
+    let asked: HashSet<i64> = ports(service).iter().map(node_port).collect();
     // A port is known by its name, whatever else of it has changed; of several without one the last.
     let before: HashMap<String, i64> = ports(old).iter().map(|port| (name(port).to_owned(), node_port(port))).collect();
     let present = service.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
@@ -104,8 +105,8 @@ struct Taking<'a> {
     allocator: &'a Allocator,
     state: &'a mut State,
     uid: &'a Arc<str>,
-    had: &'a [Claim],
-    new: Vec<Claim>,
+    had: &'a HashSet<Claim>,
+    new: HashSet<Claim>,
     dry_run: bool,
 }
 
@@ -158,7 +159,7 @@ impl Taking<'_> {
             let ip = found.ok_or_else(|| {
                 Refusal::Internal(format!("failed to allocate a serviceIP for Service {name:?}: range is full"))
             })?;
-            self.new.push(Claim::Ip(ip));
+            self.new.insert(Claim::Ip(ip));
             return Ok(ip.to_string());
         }
         // Its form has been judged.
@@ -183,7 +184,7 @@ impl Taking<'_> {
         if !self.free(Claim::Ip(ip)) {
             return refuse("provided IP is already allocated");
         }
-        self.new.push(Claim::Ip(ip));
+        self.new.insert(Claim::Ip(ip));
         Ok(wanted.clone())
     }
 
@@ -220,8 +221,13 @@ impl Taking<'_> {
     /// Of a new Service: ports of one number share their node port, as DNS over TCP and UDP does.
     fn first_ports(&mut self, ports: &mut [Value], gives: bool) -> Result<(), Refusal> {
         let mut chosen: HashMap<i64, i64> = HashMap::new();
-        for at in 0..ports.len() {
-            let (number, asked) = (ports[at]["port"].as_i64().unwrap_or(0), node_port(&ports[at]));
+        // Nothing of them has been judged, not even how many they are: each is looked at once.
+        let mut named: HashMap<i64, i64> = HashMap::new();
+        for port in ports.iter().filter(|port| node_port(port) > 0) {
+            named.entry(port["port"].as_i64().unwrap_or(0)).or_insert(node_port(port));
+        }
+        for (at, port) in ports.iter_mut().enumerate() {
+            let (number, asked) = (port["port"].as_i64().unwrap_or(0), node_port(port));
             // What is no port at all will be judged.
             if asked < 0 || asked == 0 && !gives {
                 continue;
@@ -233,8 +239,7 @@ impl Taking<'_> {
                     asked
                 }
                 None => {
-                    let same = |port: &&Value| port["port"].as_i64() == Some(number) && node_port(port) > 0;
-                    let given = match ports.iter().find(same).map(node_port) {
+                    let given = match named.get(&number).copied() {
                         Some(asked) => {
                             self.this_port(asked).map_err(|why| refused_port(at, asked, &why))?;
                             asked
@@ -245,14 +250,14 @@ impl Taking<'_> {
                     given
                 }
             };
-            ports[at]["nodePort"] = given.into();
+            port["nodePort"] = given.into();
         }
         Ok(())
     }
 
     /// Of a Service that was there: what it asks for anew, and a port for each that asks for none.
     fn next_ports(&mut self, ports: &mut [Value], gives: bool) -> Result<(), Refusal> {
-        let mut present: Vec<(i64, String)> = Vec::new();
+        let mut present: HashSet<(i64, String)> = HashSet::new();
         for (at, port) in ports.iter_mut().enumerate() {
             let asked = node_port(port);
             if asked < 0 || asked == 0 && !gives {
@@ -271,7 +276,7 @@ impl Taking<'_> {
             if present.contains(&this) {
                 return Err(Refusal::Plain(format!("duplicate nodePort: {{{} {}}}", this.1, this.0)));
             }
-            present.push(this);
+            present.insert(this);
         }
         Ok(())
     }
@@ -282,7 +287,7 @@ impl Taking<'_> {
 
     fn any_port(&mut self) -> Result<i64, &'static str> {
         let free = pick::port(&self.allocator.ports, |p| self.free(Claim::Port(p))).ok_or("range is full")?;
-        self.new.push(Claim::Port(free));
+        self.new.insert(Claim::Port(free));
         Ok(free.into())
     }
 
@@ -300,7 +305,7 @@ impl Taking<'_> {
         if !self.free(Claim::Port(port)) {
             return Err("provided port is already allocated".into());
         }
-        self.new.push(Claim::Port(port));
+        self.new.insert(Claim::Port(port));
         Ok(())
     }
 }
