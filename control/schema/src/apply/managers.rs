@@ -1,5 +1,8 @@
 //! `metadata.managedFields`: who owns which fields, and since when.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use serde_json::{Value, json};
 
 use super::FieldSet;
@@ -34,6 +37,12 @@ pub struct Who {
 }
 
 impl Who {
+    /// What tells one writer from another: who applies is one in all versions.
+    fn writer(&self) -> (String, bool, String, Option<String>) {
+        let applies = self.operation == Operation::Apply;
+        (self.name.clone(), applies, self.subresource.clone(), (!applies).then(|| self.api_version.clone()))
+    }
+
     /// As error messages name it.
     pub fn describe(&self) -> String {
         let part = match self.subresource.as_str() {
@@ -62,6 +71,7 @@ impl Manager {
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
         let entries = managed.as_array().into_iter().flatten();
         let mut managers: Vec<Self> = Vec::new();
+        let mut known: HashMap<_, usize> = HashMap::new();
         for entry in entries.filter(|entry| entry["fieldsType"] == "FieldsV1") {
             let who = Who {
                 name: text(entry, "manager"),
@@ -72,9 +82,16 @@ impl Manager {
             };
             let fields = FieldSet::from_value(&entry["fieldsV1"]);
             // Of two entries of one writer the last counts.
-            match managers.iter_mut().find(|m| m.is(&who)) {
-                Some(own) => *own = Self { who, fields },
-                None => managers.push(Self { who, fields }),
+            match known.entry(who.writer()) {
+                Entry::Occupied(at) => {
+                    if let Some(own) = managers.get_mut(*at.get()) {
+                        *own = Self { who, fields };
+                    }
+                }
+                Entry::Vacant(place) => {
+                    place.insert(managers.len());
+                    managers.push(Self { who, fields });
+                }
             }
         }
         managers
@@ -153,25 +170,43 @@ impl Manager {
 
 /// Of too many updates the oldest of each version are merged into one.
 fn cap(managers: &mut Vec<Manager>) {
-    let updates: Vec<Who> =
-        managers.iter().filter(|m| m.who.operation == Operation::Update).map(|m| m.who.clone()).collect();
-    let mut count = updates.len();
-    let mut firsts: Vec<Who> = Vec::new();
-    for who in updates {
+    let is_update = |manager: &Manager| manager.who.operation == Operation::Update;
+    let mut count = managers.iter().filter(|manager| is_update(manager)).count();
+    // By version: the oldest entry, and the one that others were merged into.
+    let (mut firsts, mut ancient) = (HashMap::<String, usize>::new(), HashMap::<String, usize>::new());
+    for (at, manager) in managers.iter().enumerate().filter(|(_, manager)| is_update(manager)) {
+        if manager.who.name == ANCIENT && manager.who.subresource.is_empty() {
+            ancient.entry(manager.who.api_version.clone()).or_insert(at);
+        }
+    }
+    let mut merged = HashSet::new();
+    for at in 0..managers.len() {
         if count <= MAX_UPDATERS {
             break;
         }
-        let bucket = Who { name: ANCIENT.into(), subresource: String::new(), ..who.clone() };
-        let Some(first) = firsts.iter().find(|first| first.api_version == who.api_version) else {
-            firsts.push(who);
+        if !managers.get(at).is_some_and(is_update) {
+            continue;
+        }
+        let version = managers[at].who.api_version.clone();
+        let Some(&first) = firsts.get(&version) else {
+            firsts.insert(version, at);
             continue;
         };
-        let Some(at) = managers.iter().position(|m| m.is(&who)) else { continue };
-        let merged = managers.remove(at);
-        let into = managers.iter().position(|m| m.is(&bucket)).or_else(|| managers.iter().position(|m| m.is(first)));
-        let Some(into) = into.and_then(|at| managers.get_mut(at)) else { continue };
-        *into = Manager { fields: into.fields.union(&merged.fields), who: bucket };
+        let place = ancient.get(&version).copied().filter(|place| *place != at).unwrap_or(first);
+        ancient.insert(version, place);
+        let who = Who { name: ANCIENT.into(), subresource: String::new(), ..managers[at].who.clone() };
+        let fields = std::mem::take(&mut managers[at].fields);
+        if let Some(own) = managers.get_mut(place) {
+            own.fields.add(fields);
+            own.who = who;
+        }
+        merged.insert(at);
         count -= 1;
     }
+    let mut at = 0;
+    managers.retain(|_| {
+        at += 1;
+        !merged.contains(&(at - 1))
+    });
     Manager::sort(managers);
 }

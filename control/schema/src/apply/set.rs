@@ -51,12 +51,16 @@ impl FieldSet {
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut out = self.clone();
-        out.here |= other.here;
-        for (element, theirs) in &other.below {
-            let own = out.below.entry(element.clone()).or_default();
-            *own = own.union(theirs);
-        }
+        out.add(other.clone());
         out
+    }
+
+    /// Takes in the members of `other`.
+    pub fn add(&mut self, other: Self) {
+        self.here |= other.here;
+        for (element, theirs) in other.below {
+            self.below.entry(element).or_default().add(theirs);
+        }
     }
 
     /// The members that `other` does not have.
