@@ -42,10 +42,11 @@ pub(crate) async fn clean(client: Client, secrets: Arc<Informer<Secret>>, stop: 
                 Expiry::At(at) => Ok(Next::After(at.duration_since(now).unsigned_abs())),
                 Expiry::Past => {
                     let uid = secret.uid();
-                    let only = Preconditions { uid, resource_version: None };
+                    // Its end may just have been put off.
+                    let only = Preconditions { uid, resource_version: secret.resource_version() };
                     let how = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
                     match Api::<Secret>::namespaced(client, &key.namespace).delete(&key.name, &how).await {
-                        // Another has taken its place.
+                        // It has changed, or another has taken its place: that is told.
                         Err(error) if controller::is_conflict(&error) => Ok(Next::Settled),
                         result => controller::gone_is_fine(result).map(|()| Next::Settled),
                     }

@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1000);
+/// No wait is longer: whoever wants to wait longer is asked again.
+const FOREVER: Duration = Duration::from_secs(86_400);
 
 struct State<T> {
     waiting: VecDeque<T>,
@@ -18,6 +21,8 @@ struct State<T> {
     dirty: HashSet<T>,
     working: HashSet<T>,
     failures: HashMap<T, u32>,
+    /// When each that comes later comes first.
+    later: HashMap<T, Instant>,
 }
 
 /// A shared handle to one queue.
@@ -39,6 +44,7 @@ impl<T> Default for Queue<T> {
             dirty: HashSet::new(),
             working: HashSet::new(),
             failures: HashMap::new(),
+            later: HashMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), ready: Arc::new(Notify::new()) }
     }
@@ -55,14 +61,29 @@ impl<T: Clone + Eq + Hash + Send + 'static> Queue<T> {
         }
     }
 
-    /// Puts a key in after a while.
+    /// Puts a key in after a while; nothing is added to one that comes sooner anyway.
     pub fn add_after(&self, key: T, delay: Duration) {
         if delay.is_zero() {
             return self.add(key);
         }
+        let delay = delay.min(FOREVER);
+        let due = Instant::now() + delay;
+        {
+            let mut state = self.lock();
+            if state.later.get(&key).is_some_and(|sooner| *sooner <= due) {
+                return;
+            }
+            state.later.insert(key.clone(), due);
+        }
         let queue = self.clone();
         tokio::spawn(async move {
-            tokio::time::sleep(delay).await;
+            tokio::time::sleep_until(due).await;
+            {
+                let mut state = queue.lock();
+                if state.later.get(&key) == Some(&due) {
+                    state.later.remove(&key);
+                }
+            }
             queue.add(key);
         });
     }
@@ -137,6 +158,20 @@ mod tests {
         queue.done(&"a");
         let empty = tokio::time::timeout(Duration::from_millis(20), queue.next()).await;
         assert!(empty.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_comes_later_comes_once_and_at_the_soonest() {
+        let queue = Queue::default();
+        let start = tokio::time::Instant::now();
+        for seconds in [60, 100, 20, 30, 20] {
+            queue.add_after("a", Duration::from_secs(seconds));
+        }
+        assert_eq!(queue.lock().later.len(), 1);
+        queue.next().await;
+        queue.done(&"a");
+        assert_eq!(start.elapsed().as_secs(), 20);
+        assert!(queue.lock().later.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
