@@ -36,11 +36,11 @@ impl ApiServer {
     }
 
     async fn bounded(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let head = request.method() == Method::HEAD;
         if let Some(answer) = watches_nothing(request.uri().path()) {
-            return answer;
+            return if head { wire::without_body(answer) } else { answer };
         }
         let accepted = request.headers().clone();
-        let head = request.method() == Method::HEAD;
         let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
         let long_running = is_long_running(&request);
         let mut flow = None;

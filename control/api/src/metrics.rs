@@ -221,6 +221,9 @@ impl Metrics {
 
     /// The page, in the older format unless the client takes the newer.
     pub fn answer(&self, server: &ApiServer, headers: &HeaderMap) -> Result<Response<Body>, Status> {
+        // Of what is served no more nothing is told.
+        self.objects.clear();
+        self.held.clear();
         for resource in server.catalog().iter().filter(|r| !r.storage.is_empty() && r.is_storage_version()) {
             let Ok(cache) = server.registry().hub().cache(resource) else { continue };
             let name = if resource.group.is_empty() {

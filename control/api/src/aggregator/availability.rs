@@ -104,8 +104,14 @@ async fn open_api_v2(server: &Arc<ApiServer>, route: &Route) -> (Arc<Value>, Ins
         before => before,
     };
     let part = match ask(server, route, "/openapi/v2").await {
-        Ok(document) => Arc::new(orlop_schema::openapi::v2::part(document, &route.group, &route.version)),
-        Err(_) => before.map(|(part, _)| part).unwrap_or_default(),
+        Ok(document) if document.is_object() => {
+            Arc::new(orlop_schema::openapi::v2::part(document, &route.group, &route.version))
+        }
+        said => {
+            let why = said.err().unwrap_or_else(|| "no JSON object".into());
+            tracing::debug!(group = route.group, version = route.version, why, "no OpenAPI v2 of an aggregated server");
+            before.map(|(part, _)| part).unwrap_or_default()
+        }
     };
     (part, Instant::now())
 }

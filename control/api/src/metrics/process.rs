@@ -1,6 +1,7 @@
 //! The process itself, from `/proc/self`, under the names that every Prometheus client gives such figures.
 
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -8,8 +9,6 @@ use prometheus_client::registry::Registry;
 
 /// Kernel ticks in a second (`USER_HZ`, the same on every architecture that Linux runs on today).
 const TICKS: f64 = 100.0;
-/// Bytes of a page, as `statm` counts.
-const PAGE: i64 = 4096;
 
 /// What is told of the process.
 #[derive(Default)]
@@ -19,6 +18,7 @@ pub(super) struct Process {
     resident: Gauge,
     virtual_memory: Gauge,
     open_files: Gauge,
+    looking: Mutex<()>,
 }
 
 impl Process {
@@ -35,11 +35,11 @@ impl Process {
     /// Looks again.
     pub(super) fn look(&self) {
         let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
-        let statm = read("statm");
-        let mut pages = statm.split_whitespace().map(|field| field.parse::<i64>().unwrap_or(0).saturating_mul(PAGE));
-        self.virtual_memory.set(pages.next().unwrap_or(0));
-        self.resident.set(pages.next().unwrap_or(0));
+        let status = read("status");
+        self.virtual_memory.set(bytes(&status, "VmSize:").unwrap_or(0));
+        self.resident.set(bytes(&status, "VmRSS:").unwrap_or(0));
         if let Some((ticks, since_boot)) = times(&read("stat")) {
+            let _one_at_a_time = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
             self.cpu.inc_by((ticks / TICKS - self.cpu.get()).max(0.0));
             let booted = std::fs::read_to_string("/proc/stat").unwrap_or_default();
             let booted = booted.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<f64>().ok());
@@ -48,6 +48,12 @@ impl Process {
         let files = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count());
         self.open_files.set(i64::try_from(files).unwrap_or(i64::MAX));
     }
+}
+
+/// From `/proc/self/status`: what a line tells in kB.
+fn bytes(status: &str, line: &str) -> Option<i64> {
+    let told = status.lines().find_map(|l| l.strip_prefix(line))?;
+    Some(told.trim().strip_suffix("kB")?.trim().parse::<i64>().ok()?.saturating_mul(1024))
 }
 
 /// From `/proc/self/stat`: ticks spent in user and kernel mode, and those between the machine's start and the process'.
@@ -60,7 +66,14 @@ fn times(stat: &str) -> Option<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::times;
+    use super::{bytes, times};
+
+    #[test]
+    fn memory_is_told_in_bytes() {
+        let status = "Name:\ta\nVmSize:\t   2000 kB\nVmRSS:\t     100 kB\n";
+        assert_eq!((bytes(status, "VmRSS:"), bytes(status, "VmSize:")), (Some(102_400), Some(2_048_000)));
+        assert_eq!(bytes("", "VmRSS:"), None);
+    }
 
     #[test]
     fn a_program_s_name_may_hold_brackets() {

@@ -78,7 +78,6 @@ impl Call {
     pub(super) async fn page(&self) -> Result<Page, Status> {
         let selectors = self.selectors()?;
         self.query.integer("timeoutSeconds")?;
-        self.query.integer("timeoutSeconds")?;
         let limit = usize::try_from(self.query.integer("limit")?.unwrap_or(0)).unwrap_or(0);
         // What any cache may answer, it answers whole.
         let limit = if self.query.text("resourceVersion") == "0" { 0 } else { limit };

@@ -6,7 +6,7 @@ use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::BodyExt;
 
-use super::{Body, full};
+use super::{Body, BoxError, full};
 
 /// Smaller answers are not worth the processor time (kube-apiserver's threshold).
 const THRESHOLD: u64 = 128 << 10;
@@ -24,22 +24,25 @@ pub async fn compress(request: &HeaderMap, response: Response<Body>) -> Response
         return response;
     }
     let (mut parts, body) = response.into_parts();
-    let Ok(plain) = body.collect().await.map(|b| b.to_bytes()) else {
-        return Response::from_parts(parts, full(""));
-    };
-    let packed = tokio::task::spawn_blocking(move || {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(plain.len() / 8), Compression::new(1));
-        encoder.write_all(&plain).and_then(|()| encoder.finish()).map_err(|_| plain)
-    })
-    .await;
-    match packed {
+    let runtime = tokio::runtime::Handle::current();
+    match tokio::task::spawn_blocking(move || runtime.block_on(packed(body))).await {
         Ok(Ok(packed)) => {
             parts.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             parts.headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
             parts.headers.remove(header::CONTENT_LENGTH);
             Response::from_parts(parts, full(packed))
         }
-        Ok(Err(plain)) => Response::from_parts(parts, full(plain)),
-        Err(_) => Response::from_parts(parts, full("")),
+        Ok(Err(_)) | Err(_) => Response::from_parts(parts, full("")),
     }
+}
+
+/// A body, compressed piece by piece as it comes.
+async fn packed(mut body: Body) -> Result<Vec<u8>, BoxError> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(1));
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            encoder.write_all(data)?;
+        }
+    }
+    Ok(encoder.finish()?)
 }
