@@ -110,7 +110,9 @@ pub async fn up(flags: Up) -> Result<()> {
         node_monitor_grace_period: flags.node_monitor_grace_period,
         ..Options::new(flags.tools_dir, flags.images_dir)?
     };
-    let hint = format!("what was started stays: repeat `{0} up`, or end it with `{0} down`", options.called_as);
+    let named = if options.name == "orlop" { String::new() } else { format!(" --name {}", options.name) };
+    let hint =
+        format!("what was started stays: repeat `{0} up{named}`, or end it with `{0} down{named}`", options.called_as);
     let record = options.roots.run.join(&options.name).join("cluster.json");
     let result = orlop_machine::up(options).await;
     result.map_err(|error| if record.is_file() { anyhow!("{error:#}\n{hint}") } else { error })

@@ -219,6 +219,13 @@ fn runs(person: &Person) {
     assert_eq!(output.status.code(), Some(3), "the container's exit code is kubectl's");
     person.complains(&["get", "pod", "failing"], 1, &["pods \"failing\" not found"]);
 
+    // Who has no terminal cannot have the container's: the log tells what there was.
+    let words = "echo out; sleep 1; exit 5";
+    let output = person.run(&["run", "untyped", &image, "--restart=Never", "--rm", "-it", "--", "sh", "-c", words], "");
+    let (said, complaint) = (text(&output.stdout), text(&output.stderr));
+    assert!(said.contains("out\n") && complaint.contains("falling back to streaming logs"), "{said}{complaint}");
+    assert_eq!(output.status.code(), Some(5), "{said}{complaint}");
+
     let mut child = person.terminal(&format!("run typed {image} --restart=Never --rm -it -- sh"));
     let mut output = child.stdout.take().unwrap();
     let (mut input, mut seen) = (child.stdin.take().unwrap(), Vec::new());

@@ -81,11 +81,25 @@ async fn locate(
         return Err(if previous {
             format!("previous terminated container \"{container}\" in pod \"{name}\" not found")
         } else {
-            format!("container \"{container}\" in pod \"{name}\" is waiting to start: ContainerCreating")
+            format!("container \"{container}\" in pod \"{name}\" is waiting to start: {}", awaits(pod, container))
         });
     };
     let status = kubelet.cri.container_status(&run.id).await.map_err(|error| error.to_string())?;
     Ok((run.id, PathBuf::from(status.log_path)))
+}
+
+/// What a container waits for that has never run.
+fn awaits<'a>(pod: &'a Pod, container: &str) -> &'a str {
+    let status = pod::status(pod);
+    let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+    let mut waiting = lists.into_iter().flatten().flatten().filter(|status| status.name == container);
+    let reason = waiting.find_map(|status| status.state.as_ref()?.waiting.as_ref()?.reason.as_deref());
+    match reason {
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        Some(reason) => reason,
+        None => "ContainerCreating",
+    }
 }
 
 struct Reader {

@@ -75,7 +75,10 @@ async fn prepare(kubelet: &Kubelet, pod: &Pod, target: Target<'_>, query: &Query
         }
         Target::Attach(container) => {
             let (container_id, streams) = (running(kubelet, pod, container).await?, Streams::of(query)?);
-            let Streams { stdin, stdout, stderr, tty } = streams;
+            let Streams { stdin, stdout, .. } = streams;
+            // A process that runs has a terminal or has none, whatever the client has: one who wants a stream that there is not is refused.
+            let (stderr, tty) = (query.first("error") == Some("1"), has_terminal(pod, container));
+            let stderr = stderr && !(tty && streams.tty);
             kubelet.cri.attach(AttachRequest { container_id, stdin, tty, stdout, stderr }).await
         }
         Target::PortForward => {
@@ -107,6 +110,12 @@ impl Streams {
         }
         Err((StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr\n".to_owned()))
     }
+}
+
+/// Whether a container's process runs in a terminal.
+fn has_terminal(pod: &Pod, container: &str) -> bool {
+    let ephemeral = || pod::ephemeral_containers(pod).iter().find(|ephemeral| ephemeral.name == container)?.tty;
+    pod::container(pod, container).map_or_else(ephemeral, |container| container.tty).unwrap_or(false)
 }
 
 fn of_pod(pod: &Pod) -> HashMap<String, String> {
