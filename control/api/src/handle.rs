@@ -91,10 +91,9 @@ impl ApiServer {
         *flow = self.flow_control().classify(&user, &info);
         let started = std::time::Instant::now();
         let about = info.clone();
+        let counted = crate::metrics::Request::new(&about, &query, wire::media_type(&parts.headers));
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
-        let content = wire::media_type(&parts.headers).to_owned();
-        let asked = query.clone();
         let allowed = self.authorizer().check(&user, &info, &query);
         self.metrics().access.authorized(allowed.is_ok());
         let result = match allowed {
@@ -109,8 +108,7 @@ impl ApiServer {
         let took = started.elapsed();
         drop(in_flight);
         let bytes = result.as_ref().ok().and_then(|answer| http_body::Body::size_hint(answer.body()).exact());
-        let request = crate::metrics::Request { info: &about, query: &asked, content: &content };
-        self.metrics().answered(&self.catalog(), &request, code, took, bytes);
+        self.metrics().answered(&self.catalog(), &counted, code, took, bytes);
         tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }

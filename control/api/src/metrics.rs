@@ -37,7 +37,7 @@ const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=unders
 const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Seconds; kube-apiserver's buckets.
-const BUCKETS: [f64; 23] = [
+const SECONDS: [f64; 23] = [
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0, 20.0, 30.0,
     45.0, 60.0,
 ];
@@ -92,12 +92,13 @@ struct Build {
     platform: String,
 }
 
+/// Makes the histograms of a family, all with these buckets.
 #[derive(Clone, Debug)]
-struct Seconds;
+pub(crate) struct Buckets(pub(crate) &'static [f64]);
 
-impl MetricConstructor<Histogram> for Seconds {
+impl MetricConstructor<Histogram> for Buckets {
     fn new_metric(&self) -> Histogram {
-        Histogram::new(BUCKETS)
+        Histogram::new(self.0.iter().copied())
     }
 }
 
@@ -105,7 +106,7 @@ impl MetricConstructor<Histogram> for Seconds {
 pub struct Metrics {
     registry: Registry,
     requests: Family<Answered, Counter>,
-    durations: Family<Lasted, Histogram, Seconds>,
+    durations: Family<Lasted, Histogram, Buckets>,
     long_running: Family<Asked, Gauge>,
     objects: Family<Stored, Gauge>,
     held: Family<Held, Gauge>,
@@ -122,15 +123,17 @@ pub struct Metrics {
 pub struct Request<'a> {
     /// What it asks for.
     pub info: &'a RequestInfo,
-    /// Its query.
-    pub query: &'a Query,
-    /// Its body's media type.
-    pub content: &'a str,
+    /// Whether nothing comes of it.
+    pub dry_run: bool,
+    /// Whether it is a server-side apply.
+    pub applies: bool,
 }
 
-impl Request<'_> {
-    fn applies(&self) -> bool {
-        self.info.verb == "patch" && self.content == APPLY
+impl<'a> Request<'a> {
+    /// A request with such a query and a body of such a media type.
+    pub fn new(info: &'a RequestInfo, query: &Query, content: &str) -> Self {
+        let dry_run = query.get("dryRun").is_some_and(|value| !value.is_empty());
+        Self { info, dry_run, applies: info.verb == "patch" && content == APPLY }
     }
 }
 
@@ -153,7 +156,7 @@ impl Metrics {
             webhooks,
             traffic: Traffic::default(),
             requests: Family::default(),
-            durations: Family::new_with_constructor(Seconds),
+            durations: Family::new_with_constructor(Buckets(&SECONDS)),
             long_running: Family::default(),
             objects: Family::default(),
             held: Family::default(),
@@ -200,13 +203,13 @@ impl Metrics {
     /// Counts a request that was answered, with so many bytes if that is known yet.
     pub fn answered(&self, catalog: &Catalog, request: &Request<'_>, code: u16, took: Duration, bytes: Option<u64>) {
         let mut asked = asked(catalog, request.info);
-        if request.applies() {
+        if request.applies {
             asked.verb = "APPLY";
         }
         if let Some(bytes) = bytes {
             self.traffic.answered(&asked, bytes);
         }
-        let dry_run = if request.query.get("dryRun").is_some_and(|value| !value.is_empty()) { "All" } else { "" };
+        let dry_run = if request.dry_run { "All" } else { "" };
         let lasted = Lasted { dry_run, asked };
         self.durations.get_or_create(&lasted).observe(took.as_secs_f64());
         self.requests.get_or_create(&Answered { code, system_client: "", lasted }).inc();

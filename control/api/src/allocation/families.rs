@@ -105,9 +105,6 @@ fn refuse(resource: &Resource, name: &str, causes: Vec<Cause>) -> Result<(), Sta
 
 /// SingleStack alone is clear enough: what nobody changed loses its second entry.
 fn release(spec: &mut Value, before: &Value) {
-    if spec["ipFamilyPolicy"] != SINGLE {
-        return;
-    }
     for member in ["clusterIPs", "ipFamilies"] {
         if list(&spec[member]).len() > 1 && spec[member] == before[member] {
             spec[member] = json!([spec[member][0]]);

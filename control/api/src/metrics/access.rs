@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use super::Buckets;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct User {
@@ -26,21 +28,15 @@ struct Step {
     r#type: &'static str,
 }
 
-#[derive(Clone, Debug)]
-struct Seconds;
-
-impl MetricConstructor<Histogram> for Seconds {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new([0.005, 0.025, 0.1, 0.5, 1.0, 2.5])
-    }
-}
+/// Seconds of admission.
+const STEPS: [f64; 6] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 
 /// What is counted. Two of the names are counters' and have no `_total`, which only a gauge may be called.
 pub struct Access {
     users: Family<User, Gauge>,
     authentications: Family<Outcome, Gauge>,
     authorizations: Family<Outcome, Counter>,
-    steps: Family<Step, Histogram, Seconds>,
+    steps: Family<Step, Histogram, Buckets>,
 }
 
 impl Default for Access {
@@ -49,7 +45,7 @@ impl Default for Access {
             users: Family::default(),
             authentications: Family::default(),
             authorizations: Family::default(),
-            steps: Family::new_with_constructor(Seconds),
+            steps: Family::new_with_constructor(Buckets(&STEPS)),
         }
     }
 }

@@ -7,7 +7,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::Seconds;
+use super::{Buckets, SECONDS};
 use crate::catalog::Resource;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -20,12 +20,12 @@ struct Asked {
 /// `etcd_request_duration_seconds`.
 #[derive(Clone, Debug)]
 pub struct StorageMetrics {
-    durations: Family<Asked, Histogram, Seconds>,
+    durations: Family<Asked, Histogram, Buckets>,
 }
 
 impl Default for StorageMetrics {
     fn default() -> Self {
-        Self { durations: Family::new_with_constructor(Seconds) }
+        Self { durations: Family::new_with_constructor(Buckets(&SECONDS)) }
     }
 }
 

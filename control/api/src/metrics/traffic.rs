@@ -2,12 +2,12 @@
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::Asked;
+use super::{Asked, Buckets};
 use crate::catalog::Resource;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -22,15 +22,6 @@ struct Watched {
     resource: String,
 }
 
-#[derive(Clone, Debug)]
-struct Bytes(&'static [f64]);
-
-impl MetricConstructor<Histogram> for Bytes {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(self.0.iter().copied())
-    }
-}
-
 /// Bytes of answers and of events; kube-apiserver's buckets.
 const ANSWERS: [f64; 7] = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 const EVENTS: [f64; 8] = [1024.0, 2048.0, 4096.0, 8192.0, 16_384.0, 32_768.0, 65_536.0, 131_072.0];
@@ -39,18 +30,18 @@ const EVENTS: [f64; 8] = [1024.0, 2048.0, 4096.0, 8192.0, 16_384.0, 32_768.0, 65
 #[derive(Clone, Debug)]
 pub struct Traffic {
     in_flight: Family<Kind, Gauge>,
-    sizes: Family<Asked, Histogram, Bytes>,
+    sizes: Family<Asked, Histogram, Buckets>,
     events: Family<Watched, Counter>,
-    event_sizes: Family<Watched, Histogram, Bytes>,
+    event_sizes: Family<Watched, Histogram, Buckets>,
 }
 
 impl Default for Traffic {
     fn default() -> Self {
         Self {
             in_flight: Family::default(),
-            sizes: Family::new_with_constructor(Bytes(&ANSWERS)),
+            sizes: Family::new_with_constructor(Buckets(&ANSWERS)),
             events: Family::default(),
-            event_sizes: Family::new_with_constructor(Bytes(&EVENTS)),
+            event_sizes: Family::new_with_constructor(Buckets(&EVENTS)),
         }
     }
 }

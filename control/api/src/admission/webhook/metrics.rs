@@ -4,16 +4,17 @@ use std::time::Instant;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::hooks::Hook;
 use crate::admission::attributes::Operation;
+use crate::metrics::Buckets;
 
 /// Seconds; kube-apiserver's buckets.
-const BUCKETS: [f64; 10] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0];
+const SECONDS: [f64; 10] = [0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 25.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Asked {
@@ -47,15 +48,6 @@ struct Open {
     r#type: &'static str,
 }
 
-#[derive(Clone)]
-struct Seconds;
-
-impl MetricConstructor<Histogram> for Seconds {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(BUCKETS)
-    }
-}
-
 /// One question that was put.
 pub struct Observation {
     name: String,
@@ -74,7 +66,7 @@ impl Observation {
 
 /// What is counted of webhooks.
 pub struct WebhookMetrics {
-    durations: Family<Lasted, Histogram, Seconds>,
+    durations: Family<Lasted, Histogram, Buckets>,
     requests: Family<Asked, Counter>,
     // Gauges, because their names are kube-apiserver's, and this encoder has counters end in `_total`.
     rejections: Family<Rejected, Gauge>,
@@ -85,7 +77,7 @@ impl WebhookMetrics {
     /// Nothing counted yet.
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
-            durations: Family::new_with_constructor(Seconds),
+            durations: Family::new_with_constructor(Buckets(&SECONDS)),
             requests: Family::default(),
             rejections: Family::default(),
             open: Family::default(),
