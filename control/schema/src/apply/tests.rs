@@ -22,6 +22,25 @@ fn apply(live: &Value, config: &Value, managers: Vec<Manager>, name: &str, force
     deployment().apply(live, config, managers, &who(name, Operation::Apply), force).expect("applies")
 }
 
+/// A custom kind of this structural schema.
+fn custom(raw: &Value) -> (Schema, GroupVersionKind) {
+    let structural = Structural::parse(raw).unwrap();
+    let kind = GroupVersionKind::new("g.example.com", "v1", "Thing");
+    let schema = overlay(&CustomType {
+        kind: kind.clone(),
+        list_kind: "ThingList",
+        plural: "things",
+        singular: "thing",
+        namespaced: true,
+        status: false,
+        scale: false,
+        selectable: Vec::new(),
+        structural: Some(&structural),
+        schema: Some(raw),
+    });
+    (schema, kind)
+}
+
 fn done(applied: Applied) -> (Value, Vec<Manager>) {
     match applied {
         Applied::Done(object, managers) => (object, managers),
@@ -223,20 +242,7 @@ fn maps_lists_and_elements_that_are_new_are_owned_but_what_go_always_writes_is_n
 #[test]
 fn what_no_schema_knows_is_owned_key_by_key_where_it_is_kept() {
     let raw = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
-    let structural = Structural::parse(&raw).unwrap();
-    let kind = GroupVersionKind::new("g.example.com", "v1", "Open");
-    let schema = overlay(&CustomType {
-        kind: kind.clone(),
-        list_kind: "OpenList",
-        plural: "opens",
-        singular: "open",
-        namespaced: true,
-        status: false,
-        scale: false,
-        selectable: Vec::new(),
-        structural: Some(&structural),
-        schema: Some(&raw),
-    });
+    let (schema, kind) = custom(&raw);
     let ty = schema.type_by_kind(&kind).unwrap();
     let live = json!({"spec": {"a": 1, "list": [1, 2], "in": {"x": "y"}}});
     let managers = ty.track(&Value::Null, &live, Vec::new(), &who("maker", Operation::Update)).unwrap();
@@ -255,20 +261,7 @@ fn deeply_nested_maps_are_walked_once() {
     let properties =
         (0..60).fold(json!({"type": "string"}), |below, _| json!({"type": "object", "additionalProperties": below}));
     let raw = json!({"type": "object", "properties": {"spec": properties}});
-    let structural = Structural::parse(&raw).unwrap();
-    let kind = GroupVersionKind::new("g.example.com", "v1", "Deep");
-    let schema = overlay(&CustomType {
-        kind: kind.clone(),
-        list_kind: "DeepList",
-        plural: "deeps",
-        singular: "deep",
-        namespaced: true,
-        status: false,
-        scale: false,
-        selectable: Vec::new(),
-        structural: Some(&structural),
-        schema: Some(&raw),
-    });
+    let (schema, kind) = custom(&raw);
     let object = |leaf: &str| json!({"spec": (0..60).fold(json!(leaf), |below, _| json!({"a": below}))});
     let writer = who("a", Operation::Update);
     // Twice at each level would not end before the sun does.
