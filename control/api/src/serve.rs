@@ -1,9 +1,12 @@
 //! Listeners: TLS always, HTTP/1.1 and HTTP/2 by ALPN, the client certificate's user attached to each of the connection's
 //! requests.
 
+use std::future::Future as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::Request;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -86,9 +89,10 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
     let _ = stream.set_nodelay(true);
     keep_alive(&stream);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
+    let shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let chain = stream.get_ref().1.peer_certificates().filter(|chain| !chain.is_empty());
     let certificate = chain.map(|chain| Certificate(server.certificates().certified(chain)));
-    let stream = Gathered::new(stream);
+    let io = Gathered::new(stream, shared);
     let closing = Closing(stop.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (server, certificate, closing) = (server.clone(), certificate.clone(), closing.clone());
@@ -111,18 +115,19 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(15))
         .max_header_list_size(1 << 20);
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        result = connection.as_mut() => {
-            if let Err(error) = result {
-                tracing::debug!(%error, "connection ended");
-            }
-            return;
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(io.clone()), service);
+    let (mut connection, mut stopped) = (pin!(connection), pin!(stop.cancelled().fuse()));
+    let served = std::future::poll_fn(|context| {
+        if stopped.as_mut().poll(context).is_ready() {
+            connection.as_mut().graceful_shutdown();
         }
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+        let served = connection.as_mut().poll(context);
+        io.send(context);
+        served
+    });
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "connection ended");
     }
-    let _ = connection.await;
 }
 
 #[cfg(test)]
