@@ -125,6 +125,7 @@ impl Committer {
 
     /// Works until it is told to close or everyone who could ask is gone.
     pub(crate) fn run(mut self) {
+        self.prepare();
         while self.turn() {}
     }
 
@@ -307,7 +308,17 @@ impl Committer {
                 }
             }
         }
+        self.prepare();
         self.show();
+    }
+
+    /// Has the log written ahead, now that nobody waits for it.
+    fn prepare(&mut self) {
+        if self.failed.is_none()
+            && let Err(error) = self.log.prepare(self.options.segment_bytes)
+        {
+            self.fail(error);
+        }
     }
 
     fn begin_snapshot(&mut self, covered: u64) {

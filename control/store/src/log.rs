@@ -13,6 +13,8 @@ use crate::snapshot;
 use crate::state::State;
 
 const MAGIC: &[u8; 8] = b"ORLOPLOG";
+/// Zeros that are written ahead of the frames, at most; half of them are used up before there are more.
+const AHEAD: u64 = 1 << 20;
 
 /// The end of the log, where frames are appended.
 pub(crate) struct Log {
@@ -24,6 +26,8 @@ pub(crate) struct Log {
     segment_bytes: u64,
     /// Bytes of all segments since the last snapshot.
     bytes: u64,
+    /// Where the zeros after the last frame end, counted as `segment_bytes` is.
+    extended: u64,
 }
 
 /// An open log and what was in it.
@@ -80,6 +84,16 @@ impl Log {
         Ok(())
     }
 
+    /// Writes zeros ahead of the frames to come, when there are few; not beyond `segment_bytes`, where a segment is to end.
+    pub(crate) fn prepare(&mut self, segment_bytes: u64) -> Result<(), StoreError> {
+        let end = (self.segment_bytes + AHEAD).min(segment_bytes);
+        if self.extended.saturating_sub(self.segment_bytes) < AHEAD / 2 && self.extended < end {
+            self.file.extend(end - self.segment_bytes).map_err(failed("writing ahead of the log"))?;
+            self.extended = end;
+        }
+        Ok(())
+    }
+
     /// Begins a new segment, unless the present one is still empty.
     pub(crate) fn rotate(&mut self) -> Result<(), StoreError> {
         if self.segment_bytes > FILE_HEADER as u64 {
@@ -99,7 +113,7 @@ fn create(disk: Arc<dyn Disk>, first_frame: u64) -> Result<Log, StoreError> {
     file.sync(SyncPoint::SegmentHeader).map_err(failed(SyncPoint::SegmentHeader.doing()))?;
     disk.sync_dir(SyncPoint::SegmentEntry).map_err(failed(SyncPoint::SegmentEntry.doing()))?;
     let bytes = FILE_HEADER as u64;
-    Ok(Log { disk, file, salt, next: first_frame, segment_bytes: bytes, bytes })
+    Ok(Log { disk, file, salt, next: first_frame, segment_bytes: bytes, bytes, extended: bytes })
 }
 
 /// The last segment as replay found it.
@@ -107,8 +121,9 @@ struct Tail {
     name: String,
     salt: u64,
     len: usize,
-    /// Where good data ends; less than `len` if the end is torn.
+    /// Where good data ends; less than `len` if zeros follow or the end is torn.
     end: usize,
+    torn: bool,
     /// What was written last: the last frame, or the file's header.
     last: (usize, Vec<u8>),
 }
@@ -181,20 +196,24 @@ fn replay(
         }
         last = at..frames.at;
     }
-    if frames.at < data.len() && !newest {
+    // What was written ahead. How many frames there were the next segment's number tells.
+    let torn = data[frames.at..].iter().any(|byte| *byte != 0);
+    if torn && !newest {
         return Err(corrupt(file, frames.at, "the segment is cut off, and another follows it"));
     }
     *next = frames.number;
     let last = (last.start, data[last].to_vec());
-    Ok(Some(Tail { name: file, salt, len: data.len(), end: frames.at, last }))
+    Ok(Some(Tail { name: file, salt, len: data.len(), end: frames.at, torn, last }))
 }
 
 /// Makes a log that was found durable and ready to be appended to.
 fn resume(disk: Arc<dyn Disk>, tail: &Tail, next: u64, bytes: u64) -> Result<Log, StoreError> {
     let doing = || failed("mending the end of the log");
     let mut file = disk.open(&tail.name).map_err(doing())?;
-    if tail.end < tail.len {
+    if tail.torn {
         tracing::warn!(file = tail.name, from = tail.end, to = tail.len, "cut off a torn write at the end of the log");
+    }
+    if tail.end < tail.len {
         file.truncate(tail.end as u64).map_err(doing())?;
     }
     // Everything before was synced when it was written. The last write may only be in the page cache, even marked clean there
@@ -202,5 +221,6 @@ fn resume(disk: Arc<dyn Disk>, tail: &Tail, next: u64, bytes: u64) -> Result<Log
     file.overwrite(tail.last.0 as u64, &tail.last.1).map_err(doing())?;
     file.sync(SyncPoint::OpenTail).map_err(failed(SyncPoint::OpenTail.doing()))?;
     disk.sync_dir(SyncPoint::OpenEntry).map_err(failed(SyncPoint::OpenEntry.doing()))?;
-    Ok(Log { disk, file, salt: tail.salt, next, segment_bytes: tail.end as u64, bytes })
+    let end = tail.end as u64;
+    Ok(Log { disk, file, salt: tail.salt, next, segment_bytes: end, bytes, extended: end })
 }

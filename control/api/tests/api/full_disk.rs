@@ -57,6 +57,9 @@ impl DiskFile for File {
         }
         self.inner.append(data)
     }
+    fn extend(&mut self, bytes: u64) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) { Ok(()) } else { self.inner.extend(bytes) }
+    }
     fn overwrite(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.inner.overwrite(offset, data)
     }

@@ -104,6 +104,24 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
+    fn extend(&mut self, bytes: u64) -> io::Result<()> {
+        const ZEROS: &[u8] = &[0; 64 << 10];
+        let end = self.end + bytes;
+        let mut at = self.end;
+        while at < end {
+            let piece = ZEROS.len().min((end - at) as usize);
+            match self.file.write_at(&ZEROS[..piece], at) {
+                Ok(written) => at += written as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.file.sync_data()
+    }
+
     fn overwrite(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.file.write_all_at(data, offset)
     }

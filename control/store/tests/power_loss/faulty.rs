@@ -264,11 +264,13 @@ impl Disk for FaultyDisk {
             inner.inodes.push(Inode::default());
             Entry::Create(name.to_owned(), inode)
         })?;
-        Ok(Box::new(FaultyFile { disk: self.clone(), inode }))
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode, end: 0 }))
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(FaultyFile { disk: self.clone(), inode: self.file(name)? }))
+        let inode = self.file(name)?;
+        let end = self.inner.lock().unwrap().inodes[inode].cache.len();
+        Ok(Box::new(FaultyFile { disk: self.clone(), inode, end }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -300,6 +302,7 @@ impl Disk for FaultyDisk {
 struct FaultyFile {
     disk: FaultyDisk,
     inode: usize,
+    end: usize,
 }
 
 impl FaultyFile {
@@ -316,10 +319,23 @@ impl FaultyFile {
 
 impl DiskFile for FaultyFile {
     fn append(&mut self, data: &[u8]) -> io::Result<()> {
+        let end = self.end;
+        self.end += data.len();
         self.change(|inode, full| {
-            let written = if full { data.len() / 2 } else { data.len() };
-            inode.write(inode.cache.len(), &data[..written]);
+            // Where there are blocks already there is room.
+            let room = inode.cache.len().saturating_sub(end).max(data.len() / 2);
+            let written = if full { data.len().min(room) } else { data.len() };
+            inode.write(end, &data[..written]);
         })
+    }
+
+    fn extend(&mut self, bytes: u64) -> io::Result<()> {
+        let end = self.end;
+        self.change(|inode, full| {
+            let written = if full { bytes / 2 } else { bytes };
+            inode.write(end, &vec![0; written as usize]);
+        })
+        .or_else(|error| if error.kind() == io::ErrorKind::StorageFull { Ok(()) } else { Err(error) })
     }
 
     fn overwrite(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -331,6 +347,7 @@ impl DiskFile for FaultyFile {
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.end = len as usize;
         self.change(|inode, full| {
             if !full {
                 inode.cache.truncate(len as usize);
