@@ -2,6 +2,7 @@
 //! much in its store. With `ORLOP_BENCH_KUBE_APISERVER=PATH` and `ORLOP_BENCH_ETCD=PATH` the real ones run on the same certificates, one
 //! after the other; otherwise their figures are those that were recorded on a machine of this kind.
 
+mod frames;
 mod load;
 mod target;
 mod watchers;
@@ -134,7 +135,7 @@ async fn measure(figures: &mut Vec<Figure>, target: &Target, server: &Running, c
     writes_and_reads(figures, server, &connection).await?;
     lists(figures, &connection).await?;
     for count in WATCHERS {
-        let heard = watchers::watch(client, "watch", count, config_map).await?;
+        let heard = watchers::watch(client.clone(), "watch", count, config_map).await?;
         let mut add =
             |what: &str, value, unit| figures.push((format!("event to {count} watchers: {what}"), value, unit));
         add("p50", quantile(&heard.delays, 0.5), "ms");

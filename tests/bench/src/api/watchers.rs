@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use http::Method;
-use http_body_util::BodyExt as _;
-use tokio::sync::{Barrier, mpsc};
+use tokio::sync::Barrier;
 
+use super::frames::Frames;
 use super::load::milliseconds;
 use super::wire::Client;
 
 /// Watchers that share a connection, as kube-apiserver allows them to.
 const PER_CONNECTION: usize = 100;
-/// Changes that are made, one after the other.
-const CHANGES: usize = 100;
+/// Changes that are made, one after the other: so many that the 99th percentile is not the slowest change alone.
+const CHANGES: usize = 500;
 /// Between two of them.
 pub const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,63 +31,91 @@ pub struct Heard {
     pub bytes: f64,
 }
 
-/// `count` watchers of the ConfigMaps of a namespace, while some are created.
-pub async fn watch(client: &Client, namespace: &str, count: usize, object: fn(&str) -> Bytes) -> Result<Heard> {
+/// An event that was heard.
+struct Event {
+    /// Of which change.
+    number: usize,
+    at: Instant,
+    bytes: usize,
+}
+
+/// `count` watchers of the ConfigMaps of a namespace, while some are created. All in one thread: what is measured is how fast the
+/// server is, not how fast the threads of the client wake each other on the processors that both share.
+pub async fn watch(client: Client, namespace: &'static str, count: usize, object: fn(&str) -> Bytes) -> Result<Heard> {
+    tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(watch_here(&client, namespace, count, object))
+    })
+    .await?
+}
+
+async fn watch_here(client: &Client, namespace: &str, count: usize, object: fn(&str) -> Bytes) -> Result<Heard> {
     let path = format!("/api/v1/namespaces/{namespace}/configmaps");
-    let writer = client.connect().await?;
-    let list: serde_json::Value =
-        serde_json::from_slice(&writer.ask(Method::GET, &format!("{path}?limit=1"), Bytes::new()).await?)?;
-    let version = list["metadata"]["resourceVersion"].as_str().context("a list has a version")?.to_owned();
+    let list = client.connect().await?.ask(Method::GET, &format!("{path}?limit=1"), Bytes::new()).await?;
+    let list: serde_json::Value = serde_json::from_slice(&list)?;
+    let version = list["metadata"]["resourceVersion"].as_str().context("a list has a version")?;
     let url = format!("{path}?watch=1&resourceVersion={version}");
-    let (tell, mut told) = mpsc::unbounded_channel::<(usize, Instant, usize)>();
-    let ready = Arc::new(Barrier::new(count + 1));
-    let mut tasks = Vec::new();
+    let mut connections = Vec::new();
     for first in (0..count).step_by(PER_CONNECTION) {
-        let connection = client.connect().await?;
-        for _ in first..count.min(first + PER_CONNECTION) {
-            let (connection, url, tell, ready) = (connection.clone(), url.clone(), tell.clone(), ready.clone());
-            tasks.push(tokio::spawn(async move {
-                let answer = connection.open(Method::GET, &url, Bytes::new()).await?;
-                ensure!(answer.status().is_success(), "{}", answer.status());
-                let (mut body, mut event, mut bytes) = (answer.into_body(), 0, 0);
-                ready.wait().await;
-                while event < CHANGES {
-                    let frame = body.frame().await.context("the watch ended")??;
-                    let Some(data) = frame.data_ref() else { continue };
-                    let now = Instant::now();
-                    // An event is a line.
-                    for part in data.split_inclusive(|byte| *byte == b'\n') {
-                        bytes += part.len();
-                        if part.ends_with(b"\n") {
-                            let _ = tell.send((event, now, bytes));
-                            (event, bytes) = (event + 1, 0);
-                        }
-                    }
-                }
-                Ok::<_, anyhow::Error>(())
-            }));
-        }
+        connections.push((client.frames().await?, PER_CONNECTION.min(count - first)));
     }
-    drop(tell);
+    let ready = Arc::new(Barrier::new(connections.len() + 1));
+    let listeners = connections.into_iter().map(|(frames, count)| listen(frames, url.clone(), count, ready.clone()));
+    let tasks: Vec<_> = listeners.map(tokio::spawn).collect();
     tokio::time::timeout(PATIENCE, ready.wait()).await.context("not every watch began")?;
-    let mut written = HashMap::new();
+    let mut writer = client.frames().await?;
+    let mut written = Vec::with_capacity(CHANGES);
     for number in 0..CHANGES {
-        written.insert(number, Instant::now());
-        let name = format!("watched-{count}-{number}");
-        writer.ask(Method::POST, &path, object(&name)).await?;
+        let object = object(&format!("watched-{count}-{number}"));
+        written.push(Instant::now());
+        writer.ask(&path, &object).await?;
+        while !writer.next().await?.ended {}
         tokio::time::sleep(PAUSE).await;
     }
-    for task in tasks {
-        tokio::time::timeout(PATIENCE, task).await.context("a watcher has not heard of every change")???;
-    }
     let (mut delays, mut last, mut total) = (Vec::new(), vec![0.0_f64; CHANGES], 0);
-    while let Some((event, at, bytes)) = told.recv().await {
-        let delay = milliseconds(at.saturating_duration_since(written[&event]));
-        delays.push(delay);
-        last[event] = last[event].max(delay);
-        total += bytes;
+    for task in tasks {
+        let heard =
+            tokio::time::timeout(PATIENCE, task).await.context("a watcher has not heard of every change")???;
+        for Event { number, at, bytes } in heard {
+            let delay = milliseconds(at.saturating_duration_since(written[number]));
+            delays.push(delay);
+            last[number] = last[number].max(delay);
+            total += bytes;
+        }
     }
+    ensure!(delays.len() == count * CHANGES, "{} events were heard of", delays.len());
     #[allow(clippy::cast_precision_loss)]
     let bytes = total as f64 / delays.len() as f64;
     Ok(Heard { delays, last, bytes })
+}
+
+/// `count` watches of one connection, from when each was answered until each has heard of every change.
+async fn listen(mut frames: Frames, url: String, count: usize, ready: Arc<Barrier>) -> Result<Vec<Event>> {
+    /// How far a watch is: changes it has heard of, and bytes of the next.
+    type Heard = (usize, usize);
+    let mut watches: HashMap<u32, Heard> = HashMap::new();
+    for _ in 0..count {
+        watches.insert(frames.ask(&url, &[]).await?, (0, 0));
+    }
+    for _ in 0..count {
+        ensure!(frames.next().await?.data.is_empty(), "an event before there was a change");
+    }
+    ready.wait().await;
+    let mut events = Vec::with_capacity(count * CHANGES);
+    while events.len() < count * CHANGES {
+        let part = frames.next().await?;
+        let at = Instant::now();
+        ensure!(!part.ended, "a watch ended");
+        let (heard, bytes) = watches.get_mut(&part.stream).context("an event of no watch")?;
+        // An event is a line.
+        for piece in part.data.split_inclusive(|byte| *byte == b'\n') {
+            *bytes += piece.len();
+            if piece.ends_with(b"\n") {
+                events.push(Event { number: *heard, at, bytes: std::mem::take(bytes) });
+                *heard += 1;
+            }
+        }
+    }
+    ensure!(watches.values().all(|(heard, _)| *heard == CHANGES), "a watcher heard of other changes than the others");
+    Ok(events)
 }

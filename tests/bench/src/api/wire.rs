@@ -14,7 +14,10 @@ use kube::client::ConfigExt as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::frames::Frames;
 
 /// Whom the clients are: the administrator of a kubeconfig.
 #[derive(Clone)]
@@ -40,16 +43,29 @@ impl Client {
         Ok(Self { port, tls: TlsConnector::from(Arc::new(tls)) })
     }
 
-    /// Connects.
-    pub async fn connect(&self) -> Result<Connection> {
+    async fn tls(&self) -> Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
         stream.set_nodelay(true)?;
-        let stream = self.tls.connect(ServerName::try_from("127.0.0.1")?, stream).await.context("the TLS handshake")?;
+        self.tls.connect(ServerName::try_from("127.0.0.1")?, stream).await.context("the TLS handshake")
+    }
+
+    fn authority(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Connects, for what is timed frame by frame.
+    pub async fn frames(&self) -> Result<Frames> {
+        Frames::new(self.tls().await?, self.authority()).await
+    }
+
+    /// Connects.
+    pub async fn connect(&self) -> Result<Connection> {
+        let stream = self.tls().await?;
         let mut builder = http2::Builder::new(TokioExecutor::new());
         builder.initial_stream_window_size(4 << 20).initial_connection_window_size(16 << 20);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Connection { sender, authority: format!("127.0.0.1:{}", self.port).into() })
+        Ok(Connection { sender, authority: self.authority().into() })
     }
 }
 
