@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use ipnet::Ipv4Net;
 use orlop_server::{Config, ServiceRanges};
@@ -35,6 +35,12 @@ pub struct Flags {
     /// Let nodes introduce themselves with bootstrap tokens, which are Secrets in kube-system.
     #[arg(long)]
     enable_bootstrap_token_auth: bool,
+    /// How many requests run at once, together with the mutating ones: priority levels share them.
+    #[arg(long, default_value_t = 400)]
+    max_requests_inflight: u32,
+    /// How many mutating requests are added to these.
+    #[arg(long, default_value_t = 200)]
+    max_mutating_requests_inflight: u32,
     /// Addresses of pods.
     #[arg(long, default_value = "10.244.0.0/16")]
     cluster_cidr: Ipv4Net,
@@ -69,6 +75,11 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         }
         None => flags.service_cluster_ip_range.primary().hosts().nth(9),
     };
+    let requests_in_flight = flags.max_requests_inflight.saturating_add(flags.max_mutating_requests_inflight);
+    ensure!(
+        requests_in_flight > 0,
+        "--max-requests-inflight and --max-mutating-requests-inflight must add up to something positive"
+    );
     let config = Config {
         data_dir: flags.data_dir,
         listen: SocketAddr::new(flags.bind_address, flags.secure_port),
@@ -77,6 +88,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         service_cidr: flags.service_cluster_ip_range,
         node_port_range: first..=last,
         bootstrap_tokens: flags.enable_bootstrap_token_auth,
+        requests_in_flight,
         cluster_cidr: flags.cluster_cidr,
         node_monitor_grace_period: flags.node_monitor_grace_period,
         node_monitor_period: flags.node_monitor_period,

@@ -53,6 +53,8 @@ pub struct Cache {
 #[derive(Debug, Default)]
 struct State {
     objects: Objects,
+    /// Bytes of all objects.
+    bytes: usize,
     history: VecDeque<Arc<Change>>,
     history_bytes: usize,
     /// Sequence number of `history[0]`.
@@ -94,6 +96,12 @@ impl Cache {
     pub fn snapshot(&self) -> (Objects, i64) {
         let state = self.read();
         (state.objects.clone(), state.latest)
+    }
+
+    /// How many objects there are, and how many bytes they have together.
+    pub fn weight(&self) -> (usize, usize) {
+        let state = self.read();
+        (state.objects.len(), state.bytes)
     }
 
     /// One object by its key within the resource.
@@ -143,6 +151,7 @@ impl Cache {
         let mut state = self.write();
         let next = state.first + state.history.len() as u64 + 1;
         *state = State {
+            bytes: objects.values().map(|object| object.size()).sum(),
             objects,
             floor: revision,
             latest: revision,
@@ -159,14 +168,13 @@ impl Cache {
         let changes: Vec<Arc<Change>> = changes.into_iter().map(Arc::new).collect();
         let mut state = self.write();
         for change in &changes {
-            match &change.kind {
-                ChangeKind::Deleted(object) => {
-                    state.objects.remove(object.key().as_str());
-                }
+            let (before, after) = match &change.kind {
+                ChangeKind::Deleted(object) => (state.objects.remove(object.key().as_str()), 0),
                 ChangeKind::Created(object) | ChangeKind::Updated { object, .. } => {
-                    state.objects.insert(object.key().into(), object.clone());
+                    (state.objects.insert(object.key().into(), object.clone()), object.size())
                 }
-            }
+            };
+            state.bytes = (state.bytes + after).saturating_sub(before.map_or(0, |object| object.size()));
             state.latest = change.revision;
             state.history_bytes += change.size();
             state.history.push_back(change.clone());

@@ -45,7 +45,13 @@ pub struct Config {
     pub front_proxy: Option<FrontProxy>,
     /// Whether bootstrap tokens say who somebody is (`--enable-bootstrap-token-auth`).
     pub bootstrap_tokens: bool,
+    /// How many requests run at once (`--max-requests-inflight` and `--max-mutating-requests-inflight` together): the seats that
+    /// priority levels have between them.
+    pub requests_in_flight: u32,
 }
+
+/// As many requests as kube-apiserver lets run at once unless it is told otherwise.
+pub const REQUESTS_IN_FLIGHT: u32 = 400 + 200;
 
 impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response};
 use orlop_auth::UserInfo;
 
 use crate::catalog::Resource;
-use crate::flow_control::Flow;
+use crate::flow_control::{self, Flow, Refused};
 use crate::request::{Query, RequestInfo};
 use crate::rest::Call;
 use crate::serve::Closing;
@@ -19,6 +19,8 @@ use crate::wire::{self, Accept, Body, Encoding};
 
 /// Requests that are not meant to last are given up after this long (`--request-timeout`).
 const TIMEOUT: Duration = Duration::from_secs(60);
+/// A request may wait so long before it is begun (a quarter of its time).
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Names a request in every log that speaks of it.
 const AUDIT_ID: &str = "audit-id";
@@ -42,9 +44,11 @@ impl ApiServer {
         }
         let accepted = request.headers().clone();
         let encoding = Accept::from_headers(&accepted).map_or(Encoding::Json, |accept| accept.encoding);
-        let long_running = is_long_running(&request);
+        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let info = RequestInfo::new(request.method(), request.uri().path(), &query);
+        let long_running = info.is_long_running();
         let mut flow = None;
-        let answer = self.answer(request, long_running, &mut flow);
+        let answer = self.answer(request, info, query, &mut flow);
         let result = if long_running {
             answer.await
         } else {
@@ -70,8 +74,9 @@ impl ApiServer {
     async fn answer(
         self: Arc<Self>,
         request: Request<Body>,
-        long_running: bool,
-        flow: &mut Option<Flow>,
+        info: RequestInfo,
+        query: Query,
+        flow: &mut Option<Arc<Flow>>,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
         let user = self.authenticate(&parts).await;
@@ -81,14 +86,23 @@ impl ApiServer {
         }
         let user = user?;
         self.roles_are_fresh().await?;
-        let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let info = RequestInfo::new(&parts.method, parts.uri.path(), &query);
         let user = match self.impersonated(&user, &parts.headers, &info, &query) {
             Ok(Some(other)) => Arc::new(other),
             Ok(None) => user,
             Err(refused) => return Ok(forbid(&refused, &parts.headers)),
         };
-        *flow = self.flow_control().classify(&user, &info);
+        let long_running = info.is_long_running();
+        // What lasts is not bounded; of a watch only the beginning is.
+        if !long_running || info.verb == "watch" {
+            *flow = self.flow_control().classify(&user, &info);
+        }
+        let seat = match flow {
+            Some(flow) => match flow.seat(&self, &user, &info, &query, PATIENCE).await {
+                Ok(seat) => Some(seat),
+                Err(refused) => return Ok(too_many_requests(refused)),
+            },
+            None => None,
+        };
         let started = std::time::Instant::now();
         let about = info.clone();
         let counted = crate::metrics::Request::new(&about, &query, wire::media_type(&parts.headers));
@@ -96,7 +110,7 @@ impl ApiServer {
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
         let allowed = self.authorizer().check(&user, &info, &query);
         self.metrics().access.authorized(allowed.is_ok());
-        let result = match allowed {
+        let mut result = match allowed {
             Err(refused) => Ok(forbid(&refused, &parts.headers)),
             Ok(()) if let Some(route) = self.aggregator().route(&self, &info.path) => {
                 crate::aggregator::pass_on(&self, &route, &user, parts, body).await
@@ -109,6 +123,9 @@ impl ApiServer {
         drop(in_flight);
         let bytes = result.as_ref().ok().and_then(|answer| http_body::Body::size_hint(answer.body()).exact());
         self.metrics().answered(&self.catalog(), &counted, code, took, bytes);
+        if let (Some(seat), Ok(response)) = (seat, &mut result) {
+            flow_control::stay(seat, response, TIMEOUT);
+        }
         tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }
@@ -196,6 +213,9 @@ impl ApiServer {
             // These are exactly their paths.
             _ if trimmed != path => Ok(nothing()),
             ["healthz" | "livez" | "readyz", ..] => crate::health::answer(self, &segments, query).await,
+            ["debug", "api_priority_and_fairness", "dump_priority_levels"] => {
+                Ok(wire::text(200, self.flow_control().dump()))
+            }
             ["metrics"] => self.metrics().answer(self, &parts.headers),
             ["openapi", rest @ ..] => {
                 let own = crate::openapi::answer(&self.catalog(), rest, query, &parts.headers, || {
@@ -252,12 +272,9 @@ pub fn nothing() -> Response<Body> {
     wire::text(404, "404 page not found\n")
 }
 
-/// Watches, logs and streams last as long as the client wants.
-fn is_long_running(request: &Request<Body>) -> bool {
-    let path = request.uri().path();
-    let query = Query::parse(request.uri().query().unwrap_or_default());
-    query.flag("watch")
-        || path.split('/').nth(3) == Some("watch")
-        || ["/log", "/exec", "/attach", "/portforward"].iter().any(|s| path.ends_with(s))
-        || path.contains("/proxy/")
+/// What a client gets that is not let in: no `Status`, as with kube-apiserver.
+fn too_many_requests(Refused(seconds): Refused) -> Response<Body> {
+    let mut response = wire::text(429, "Too many requests, please try again later.\n");
+    response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    response
 }

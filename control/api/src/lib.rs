@@ -44,6 +44,6 @@ mod wire;
 
 pub use api_table::api_table;
 pub use authenticate::Identity;
-pub use config::{Config, FrontProxy, ServiceRanges, ServiceRangesError};
+pub use config::{Config, FrontProxy, REQUESTS_IN_FLIGHT, ServiceRanges, ServiceRangesError};
 pub use server::{ApiError, ApiServer};
 pub use status::Status;

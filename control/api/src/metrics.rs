@@ -22,12 +22,14 @@ use crate::wire::{self, Body};
 
 mod access;
 mod classic;
+mod flow;
 mod process;
 mod storage;
 mod traffic;
 
 pub use access::Access;
 use classic::classic;
+pub use flow::{FlowCounts, FlowMetrics, InQueue, LevelLimits};
 use process::Process;
 pub use storage::StorageMetrics;
 pub use traffic::{Events, Traffic};
@@ -147,8 +149,8 @@ impl Drop for LongRunning {
 }
 
 impl Metrics {
-    /// Nothing counted yet; what the store is asked is counted elsewhere.
-    pub fn new(storage: &StorageMetrics) -> Self {
+    /// Nothing counted yet; what the store is asked and who waits is counted elsewhere.
+    pub fn new(storage: &StorageMetrics, flows: &FlowMetrics) -> Self {
         let mut registry = Registry::default();
         let webhooks = WebhookMetrics::new(&mut registry);
         let mut metrics = Self {
@@ -165,17 +167,18 @@ impl Metrics {
         };
         let registry = &mut metrics.registry;
         storage.register(registry);
+        flows.register(registry);
         metrics.traffic.register(registry);
         registry.register("apiserver_request", "Requests by verb, resource and HTTP code", metrics.requests.clone());
         registry.register(
             "apiserver_request_duration_seconds",
-            "Time from a request's arrival to the head of its answer",
+            "Time from the moment a request is let in to the head of its answer",
             metrics.durations.clone(),
         );
-        // Nobody is made to wait here, so that the time that counts is the whole.
+        // The time in the queues of flow control is counted there, so that the time that counts is the whole.
         registry.register(
             "apiserver_request_sli_duration_seconds",
-            "Time from a request's arrival to the head of its answer, without what others took of it",
+            "Time from the moment a request is let in to the head of its answer, without what others took of it",
             metrics.durations.clone(),
         );
         let build = Family::<Build, Gauge>::default();

@@ -84,6 +84,12 @@ impl RequestInfo {
         };
         info
     }
+
+    /// Whether it lasts as long as its client likes: watches, logs and streams.
+    pub fn is_long_running(&self) -> bool {
+        let streams = matches!(self.subresource.as_str(), "attach" | "exec" | "proxy" | "log" | "portforward");
+        self.verb == "watch" || (self.is_resource && streams)
+    }
 }
 
 fn lower(method: &Method) -> &'static str {
@@ -136,6 +142,17 @@ mod tests {
         assert_eq!(parse(Method::GET, "/api/v1/pods?watch=1").verb, "watch");
         assert_eq!(parse(Method::GET, "/api/v1/pods?watch=false").verb, "list");
         assert_eq!(parse(Method::GET, "/api/v1/watch/namespaces/a/pods/b").verb, "watch");
+    }
+
+    #[test]
+    fn watches_and_streams_last() {
+        for uri in ["/api/v1/pods?watch=1", "/api/v1/watch/pods", "/api/v1/namespaces/a/pods/b/exec?command=ls"] {
+            assert!(parse(Method::GET, uri).is_long_running(), "{uri}");
+        }
+        assert!(parse(Method::POST, "/api/v1/namespaces/a/services/b/proxy/x/y").is_long_running());
+        for uri in ["/api/v1/pods", "/api/v1/namespaces/a/configmaps/log", "/healthz/log", "/api/v1/pods?watch=0"] {
+            assert!(!parse(Method::GET, uri).is_long_running(), "{uri}");
+        }
     }
 
     #[test]

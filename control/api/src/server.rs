@@ -71,14 +71,15 @@ impl ApiServer {
         let catalog = Catalog::builtin();
         let authorizer = Authorizer::new();
         let allocator = Allocator::new(config.service_cidr, config.node_port_range.clone());
-        let flow_control = FlowControl::default();
+        let flow_control = FlowControl::new(config.requests_in_flight);
         let observers = vec![authorizer.observer(), allocator.observer(), flow_control.observer()];
         let hub = Arc::new(Hub::new(&catalog, observers));
         let stop = CancellationToken::new();
         hub.run(config.store.clone(), stop.clone()).await?;
         let webhooks = Webhooks::new(hub.clone());
         let registry = Registry::new(config.store.clone(), hub);
-        let (metrics, hooks) = (Metrics::new(registry.metrics()), Hooks::default());
+        let metrics = Metrics::new(registry.metrics(), flow_control.metrics());
+        flow_control.run(stop.clone());
         let catalog = RwLock::new(Arc::new(catalog));
         let certificates = ClientCertificates::of(&config.ca_pem)?;
         let server = Arc::new(Self {
@@ -91,7 +92,7 @@ impl ApiServer {
             metrics,
             certificates,
             webhooks,
-            hooks,
+            hooks: Hooks::default(),
             policies: Policies::default(),
             quota_turns: Turns::default(),
             aggregator: Aggregator::default(),

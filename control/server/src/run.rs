@@ -41,6 +41,8 @@ pub struct Config {
     pub node_port_range: RangeInclusive<u16>,
     /// Whether bootstrap tokens say who somebody is.
     pub bootstrap_tokens: bool,
+    /// How many requests run at once.
+    pub requests_in_flight: u32,
     /// Addresses of pods.
     pub cluster_cidr: Ipv4Net,
     /// How long a Node may be silent before it counts as unreachable.
@@ -93,6 +95,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         kubelet_client: Some(Arc::new(kubelet_client)),
         front_proxy: Some(front_proxy),
         bootstrap_tokens: config.bootstrap_tokens,
+        requests_in_flight: config.requests_in_flight,
     })
     .await
     .context("starting the API server")?;

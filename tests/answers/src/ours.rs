@@ -42,6 +42,7 @@ impl Ours {
             kubelet_client: None,
             front_proxy: None,
             bootstrap_tokens: false,
+            requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
         };
         Ok(Self { server: ApiServer::start(config).await?, _directory: directory })
     }

@@ -40,6 +40,7 @@ static SERVER: LazyLock<(Runtime, Arc<ApiServer>)> = LazyLock::new(|| {
             kubelet_client: None,
             front_proxy: None,
             bootstrap_tokens: false,
+            requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
         })
         .await
         .expect("an API server")

@@ -14,9 +14,11 @@ use orlop_schema::protobuf::WATCH_MEDIA_TYPE;
 use rand::Rng;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio_util::sync::DropGuard;
 
 use super::{Call, read::parse_version};
 use crate::cache::{Change, ChangeKind, EventType, Subscription};
+use crate::flow_control::Unfinished;
 use crate::metrics::{Events, LongRunning};
 use crate::object::Object;
 use crate::selector::Selectors;
@@ -48,6 +50,8 @@ struct Watch {
     prefix: String,
     /// What is to be sent before anything from `changes`.
     initial: VecDeque<Arc<Object>>,
+    /// Dropped when these were sent: until then the watch has its seat.
+    beginning: Option<DropGuard>,
     /// The bookmark that closes the initial events, if it was asked for.
     initial_end: Option<i64>,
     changes: Subscription,
@@ -136,7 +140,9 @@ impl Call {
         ];
         let mut bookmark = interval_at(Instant::now() + BOOKMARK_EVERY, BOOKMARK_EVERY);
         bookmark.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut response = Response::new(wire::full(Bytes::new()));
         let watch = Watch {
+            beginning: (!initial.is_empty()).then(|| Unfinished::mark(&mut response)),
             call: self.clone(),
             selectors,
             prefix,
@@ -156,7 +162,7 @@ impl Call {
         let frames = stream::unfold(watch, |mut watch| async move {
             watch.next().await.map(|bytes| (Ok::<_, BoxError>(Frame::data(bytes)), watch))
         });
-        let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+        *response.body_mut() = StreamBody::new(frames).boxed_unsync();
         let content_type = match self.accept.encoding {
             Encoding::Protobuf => WATCH_MEDIA_TYPE,
             _ => "application/json",
@@ -200,6 +206,7 @@ impl Watch {
             }
             return Some(bytes.into());
         }
+        self.beginning = None;
         if let Some(revision) = self.initial_end.take() {
             return Some(self.bookmark(revision, true));
         }

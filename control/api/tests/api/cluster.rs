@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
+pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 pub struct Cluster {
     pub server: Arc<ApiServer>,
@@ -60,6 +60,7 @@ impl Cluster {
             kubelet_client: None,
             front_proxy: None,
             bootstrap_tokens: false,
+            requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
         };
         change(&mut config);
         let server = ApiServer::start(config).await.unwrap();
@@ -207,7 +208,7 @@ async fn open(path: PathBuf) -> Embedded {
 }
 
 /// The real kubectl: of `cargo xtask setup`, else the one in the PATH.
-fn kubectl() -> PathBuf {
+pub fn kubectl() -> PathBuf {
     std::env::var_os("ORLOP_TOOLS").map_or_else(|| "kubectl".into(), |tools| PathBuf::from(tools).join("bin/kubectl"))
 }
 

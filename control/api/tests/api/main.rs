@@ -8,6 +8,7 @@ mod cluster;
 mod concurrency;
 mod custom_resources;
 mod custom_versions;
+mod flow_control;
 mod full_disk;
 mod helm;
 mod hook_server;

@@ -46,6 +46,7 @@ impl Cluster {
             kubelet_client: None,
             front_proxy: None,
             bootstrap_tokens: false,
+            requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
         })
         .await
         .unwrap();

@@ -83,6 +83,7 @@ impl Cluster {
             kubelet_client: Some(client_tls(&pki, "kube-apiserver-kubelet-client", &["system:masters"])),
             front_proxy: None,
             bootstrap_tokens: false,
+            requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
         })
         .await
         .unwrap();
