@@ -11,6 +11,7 @@ mod decode;
 mod gzip;
 mod negotiate;
 pub mod protobuf;
+mod yaml;
 
 pub use decode::{BodyFormat, decode_object, decode_yaml, media_type, parse_yaml};
 pub use gzip::compress;
@@ -67,11 +68,7 @@ pub fn without_body(response: Response<Body>) -> Response<Body> {
 pub fn value(code: u16, encoding: Encoding, value: &Value) -> Result<Response<Body>, Status> {
     let bytes: Bytes = match encoding {
         Encoding::Json => value.to_string().into(),
-        Encoding::Yaml => {
-            let mut sorted = value.clone();
-            sorted.sort_all_objects();
-            serde_saphyr::to_string(&sorted).map_err(Status::internal)?.into()
-        }
+        Encoding::Yaml => yaml::to_string(value).into(),
         Encoding::Protobuf => protobuf::encode(value)?,
     };
     Ok(respond(code, encoding.content_type(), bytes))

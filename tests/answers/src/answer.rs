@@ -57,6 +57,13 @@ pub struct Raw {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// With what is blotted out today in a text that was written down before.
+    pub fn blotted_again(&self) -> Self {
+        Self { text: blot::text(&self.text), ..self.clone() }
+    }
+}
+
 impl Raw {
     /// Its body, if it is JSON.
     pub fn json(&self) -> Option<Value> {

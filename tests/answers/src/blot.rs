@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::Value;
 
 /// What is replaced in every text, in this order.
-const PATTERNS: [(&str, &str); 16] = [
+const PATTERNS: [(&str, &str); 18] = [
     (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z", "TIME$1"),
     (r"TIME\.[0-9]{6}", "MICROTIME"),
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
@@ -18,10 +18,12 @@ const PATTERNS: [(&str, &str); 16] = [
     (r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", "TOKEN"),
     (r"eyJ[A-Za-z0-9_-]{20,}", "CONTINUE"),
     (r#"(\\*"resourceVersion\\*":\\*")[0-9]+"#, "${1}VERSION"),
+    (r#"(?m)^( *resourceVersion: ")[0-9]+"#, "${1}VERSION"),
     (r"(ResourceVersion in record \()[0-9]+", "${1}VERSION"),
     (r"(resource version: )[0-9]+ \([0-9]+\)", "${1}VERSION (VERSION)"),
     (r"(current: )[0-9]+", "${1}VERSION"),
     (r"^[0-9]+(s|ms|m[0-9]+s)$", "AGE"),
+    (r"(?m)^( *- )[0-9]+(s|ms|m[0-9]+s)$", "${1}AGE"),
     (r"/(work|tmp|root|home)/[^ :]+/", "/DIRECTORY/"),
     (r"audit-id: [^ ]+", "AUDIT"),
 ];
@@ -92,6 +94,13 @@ mod tests {
     #[test]
     fn every_pattern_is_one() {
         assert_eq!(REGEXES.len(), PATTERNS.len());
+    }
+
+    #[test]
+    fn yaml_is_blotted_out_as_json_is() {
+        let own = "metadata:\n  resourceVersion: \"12\"\nrows:\n- cells:\n  - 12\n  - 3m4s\n";
+        assert_eq!(text(own), "metadata:\n  resourceVersion: \"VERSION\"\nrows:\n- cells:\n  - 12\n  - AGE\n");
+        assert_eq!(text(&text(own)), text(own));
     }
 
     #[test]
