@@ -11,6 +11,7 @@ use crate::status::Status;
 use crate::wire::{self, Body};
 
 mod json;
+mod shown;
 
 /// JSON Patch may not have more operations (kube-apiserver's limit).
 const MAX_OPERATIONS: usize = 10_000;
@@ -138,7 +139,7 @@ impl Patch {
         }
     }
 
-    /// As kube-apiserver shows what its type refuses: the merged object, whose own keys are sorted, or the patch as Go prints it.
+    /// As kube-apiserver shows what its type refuses: the merged object, or the patch as Go prints it.
     fn shown(&self, old: &Value, call: &Call) -> String {
         if let Self::Strategic(patch) = self {
             return orlop_schema::apply::go(patch);
@@ -147,10 +148,12 @@ impl Patch {
         let mut old = old.clone();
         let _ = call.prune_body(&mut old);
         let mut merged = self.merged(&old, call).unwrap_or_default();
-        if let Value::Object(fields) = &mut merged {
-            fields.sort_keys();
+        match self {
+            Self::Json(patch) => shown::patched(&mut merged, patch),
+            Self::Merge(patch) => shown::merged(&mut merged, &old, patch),
+            Self::Strategic(_) => {}
         }
-        merged.to_string()
+        shown::text(&merged)
     }
 
     fn merged(&self, old: &Value, call: &Call) -> Result<Value, Status> {
