@@ -25,7 +25,7 @@ mod pick;
 mod service;
 
 pub use addresses::keep as keep_addresses;
-pub use service::keep_allocated;
+pub use service::keep_ports;
 
 const SERVICES: &str = "services/specs";
 const RANGES: &str = "servicecidrs";

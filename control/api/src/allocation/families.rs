@@ -203,6 +203,13 @@ mod tests {
         // A cluster that has become dual-stack changes nobody who does not ask.
         let old =
             json!({"type": "ClusterIP", "ipFamilyPolicy": PREFER, "ipFamilies": ["IPv4"], "clusterIPs": ["10.0.0.7"]});
-        assert_eq!(filled(BOTH, old.clone(), Some(old)), Ok((PREFER.into(), json!(["IPv4"]))));
+        assert_eq!(filled(BOTH, old.clone(), Some(old.clone())), Ok((PREFER.into(), json!(["IPv4"]))));
+        // Who leaves out the policy keeps it, and asks for what it says now.
+        let mut less = old.clone();
+        less["ipFamilyPolicy"].take();
+        assert_eq!(filled(BOTH, less.clone(), Some(old.clone())), Ok((PREFER.into(), json!(BOTH))));
+        less["ipFamilies"].take();
+        assert_eq!(filled(BOTH, less.clone(), Some(old.clone())), Ok((PREFER.into(), json!(BOTH))));
+        assert_eq!(filled(&["IPv4"], less, Some(old)), Ok((PREFER.into(), json!(["IPv4"]))));
     }
 }

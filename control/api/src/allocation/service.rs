@@ -47,18 +47,9 @@ impl Allocator {
     }
 }
 
-/// An update that leaves out what was allocated keeps it (`patchAllocatedValues`).
-pub fn keep_allocated(service: &mut Value, old: &Value) {
-    let has_ip = |s: &Value| s["spec"]["type"] != "ExternalName";
-    let has_ports = |s: &Value| allocates_ports(&s["spec"]);
-    if has_ip(service) && has_ip(old) && service["spec"]["clusterIP"].as_str().unwrap_or_default().is_empty() {
-        for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-            if service["spec"][field].is_null() || field.starts_with("clusterIP") {
-                service["spec"][field] = old["spec"][field].clone();
-            }
-        }
-    }
-    if !has_ports(service) || !has_ports(old) {
+/// An update that leaves out the numbers of ports keeps them (`patchAllocatedValues`).
+pub fn keep_ports(service: &mut Value, old: &Value) {
+    if !allocates_ports(&service["spec"]) || !allocates_ports(&old["spec"]) {
         return;
     }
     let ports = |s: &Value| s["spec"]["ports"].as_array().cloned().unwrap_or_default();

@@ -6,7 +6,7 @@ use http::Response;
 use serde_json::Value;
 
 use super::Call;
-use crate::allocation::{Reservation, keep_allocated};
+use crate::allocation::{Reservation, keep_ports};
 use crate::object::{Object, meta};
 use crate::registry::Outcome;
 use crate::status::Status;
@@ -88,7 +88,7 @@ impl Call {
                 // A client owns what it says of addresses and ports, and not what it is spared to say.
                 object["status"] = old["status"].clone();
                 self.track(&mut object, &old);
-                keep_allocated(&mut object, &old);
+                keep_ports(&mut object, &old);
             }
             strategy::prepare_update(&self.resource, &self.info.subresource, &mut object, &old);
             // What admission changes is nobody's. A Scale has said whose the replicas are.

@@ -206,6 +206,13 @@ async fn a_cluster_of_two_families_gives_addresses_of_both_and_takes_the_second_
     let labelled = json!({"metadata": {"labels": {"a": "b"}}});
     let (_, after) = cluster.json("PATCH", &format!("{SERVICES}/before"), labelled).await;
     assert_eq!(after["spec"]["clusterIPs"], before["spec"]["clusterIPs"], "who does not ask gets nothing");
+    let again = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "before"}, "spec": {"ports": [{"port": 80}]}});
+    let (code, replaced) = cluster.json("PUT", &format!("{SERVICES}/before"), again).await;
+    assert_eq!(code, 200, "{replaced}");
+    assert_eq!(replaced["spec"]["ipFamilyPolicy"], "PreferDualStack");
+    assert_eq!(replaced["spec"]["ipFamilies"], json!(["IPv4", "IPv6"]), "a policy that is left out is asked for anew");
+    assert_eq!(replaced["spec"]["clusterIPs"][0], before["spec"]["clusterIP"]);
+    assert!(replaced["spec"]["clusterIPs"][1].as_str().unwrap().starts_with("fd00:10:96::"), "{replaced}");
 
     let (code, made) = create(&cluster, "two", json!({"ipFamilyPolicy": "RequireDualStack"})).await;
     assert_eq!(code, 201, "{made}");

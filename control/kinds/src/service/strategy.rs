@@ -33,19 +33,15 @@ fn is_external(spec: &Value) -> bool {
     needs_node_port(spec) || (text(&spec["type"]) == "ClusterIP" && !is_empty(&spec["externalIPs"]))
 }
 
-/// What the server chose stays when a client that knows nothing of it writes the rest.
+/// The addresses and the port that the server chose stay when a client that knows nothing of them writes the rest. Families do not:
+/// those are found again in the addresses, and with them what the policy asks for beyond (`api/allocation/families`).
 fn keep_allocated(new: &mut Value, old: &Value) {
     let before = &old["spec"];
     let Some(spec) = at(new, &["spec"]) else { return };
     if needs_cluster_ip(before) && needs_cluster_ip(spec) {
-        let (ip, was) = (text(&spec["clusterIP"]).to_owned(), text(&before["clusterIP"]));
-        if is_empty(&spec["clusterIPs"]) && !ip.is_empty() {
-            let all = if ip == was { before["clusterIPs"].clone() } else { json!([ip]) };
-            set(spec, "clusterIPs", all);
-        }
-        for member in ["ipFamilies", "ipFamilyPolicy"] {
-            if is_empty(&spec[member]) && !before[member].is_null() {
-                set(spec, member, before[member].clone());
+        for member in ["clusterIP", "clusterIPs"] {
+            if is_empty(&spec[member]) {
+                copy(spec, before, member);
             }
         }
     }
@@ -148,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_replacement_keeps_what_the_server_chose() {
-        let old = json!({"spec": {"type": "LoadBalancer", "clusterIP": "None", "clusterIPs": ["None"], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+        let old = json!({"spec": {"type": "LoadBalancer", "clusterIP": "None", "clusterIPs": ["None"],
             "externalTrafficPolicy": "Local", "healthCheckNodePort": 30001}});
         let mut new = json!({"spec": {"type": "LoadBalancer", "clusterIP": "None", "externalTrafficPolicy": "Local"}});
         kind("", "Service").prepare_update(&mut new, &old, Subresource::None);
