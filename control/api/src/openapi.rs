@@ -1,5 +1,6 @@
 //! `/openapi/v2` and `/openapi/v3`: the schema's documents, made when first asked for and compressed by the client's wish.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
@@ -27,23 +28,22 @@ pub async fn answer(
         ["v3"] => Ok(wire::respond(200, "application/json", index(catalog))),
         ["v3", path @ ..] => {
             let path = path.join("/");
-            let Some((group, version)) = group_versions(catalog).find(|(g, v)| v3::path(g, v) == path) else {
+            let Some(document) = documents(catalog).find(|document| document.path() == path) else {
                 // Not a word, as kube-apiserver has none here.
                 let mut nothing = wire::respond(404, "application/json", "");
                 nothing.headers_mut().remove(CONTENT_TYPE);
                 return Ok(nothing);
             };
             let schemas = schemas(catalog);
-            let hash = v3::hash(&schemas.refs(), &group, &version);
+            let hash = document.hash(&schemas.refs());
             let tag = format!("\"{hash}\"");
             if headers.get(IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes()) {
                 let mut response = wire::respond(304, "application/json", "");
                 *response.status_mut() = StatusCode::NOT_MODIFIED;
                 return Ok(response);
             }
-            let document = blocking(move || v3::document(&schemas.refs(), &group, &version))
-                .await?
-                .ok_or_else(Status::no_such_path)?;
+            let document =
+                blocking(move || document.written(&schemas.refs())).await?.ok_or_else(Status::no_such_path)?;
             let mut response = wire::respond(200, "application/json", document);
             if let Ok(tag) = HeaderValue::from_str(&tag) {
                 response.headers_mut().insert(ETAG, tag);
@@ -91,11 +91,52 @@ fn group_versions(catalog: &Catalog) -> impl Iterator<Item = (String, String)> {
     found.into_iter()
 }
 
+/// A document of OpenAPI v3.
+enum Document {
+    /// Of a group and version.
+    Version(String, String),
+    /// Of what belongs to no version.
+    General(String),
+}
+
+impl Document {
+    fn path(&self) -> String {
+        match self {
+            Self::Version(group, version) => v3::path(group, version),
+            Self::General(path) => path.clone(),
+        }
+    }
+
+    fn hash(&self, schemas: &[&Schema]) -> String {
+        match self {
+            Self::Version(group, version) => v3::hash(schemas, group, version),
+            Self::General(path) => v3::general_hash(path),
+        }
+    }
+
+    fn written(&self, schemas: &[&Schema]) -> Option<Vec<u8>> {
+        match self {
+            Self::Version(group, version) => v3::document(schemas, group, version),
+            Self::General(path) => v3::general_document(path),
+        }
+    }
+}
+
+/// All documents. Groups of custom resources have none of their own.
+fn documents(catalog: &Catalog) -> impl Iterator<Item = Document> {
+    let builtin = v3::group_versions(Schema::builtin()).into_iter();
+    let groups: BTreeSet<String> =
+        builtin.filter(|(g, v)| catalog.of(g, v).next().is_some()).map(|(group, _)| group).collect();
+    let general = v3::general_paths(groups.iter().map(String::as_str)).into_iter().map(Document::General);
+    general.chain(group_versions(catalog).map(|(group, version)| Document::Version(group, version)))
+}
+
 fn index(catalog: &Catalog) -> Vec<u8> {
     let schemas = schemas(catalog);
     let refs = schemas.refs();
-    let documents: Vec<(String, String)> =
-        group_versions(catalog).map(|(g, v)| (v3::path(&g, &v), v3::hash(&refs, &g, &v))).collect();
+    let mut documents: Vec<(String, String)> =
+        documents(catalog).map(|document| (document.path(), document.hash(&refs))).collect();
+    documents.sort();
     v3::index(documents.iter().map(|(path, hash)| (path.as_str(), hash.as_str())))
 }
 

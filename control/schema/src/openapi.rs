@@ -4,11 +4,13 @@
 //! Documents are made when asked for and not kept: the texts are decompressed for the call and dropped with it. Callers keep the bytes they
 //! serve, under the hash of [`v3::hash`].
 
+mod convert;
 mod definitions;
 mod gnostic;
 mod merge;
 mod operations;
 mod paths;
+mod share;
 mod texts;
 pub mod v2;
 pub mod v3;
@@ -23,9 +25,6 @@ pub enum Dialect {
     /// OpenAPI v3.
     V3,
 }
-
-/// The media types of ordinary answers.
-const MEDIA_TYPES: [&str; 3] = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 impl Dialect {
     /// A reference to a named type.

@@ -156,7 +156,8 @@ fn schema(w: &mut Writer, value: &Value) {
 
 fn path_item(w: &mut Writer, item: &Value) {
     let Some(map) = item.as_object() else { return };
-    for (tag, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (7, "head"), (8, "patch")] {
+    for (tag, method) in [(2, "get"), (3, "put"), (4, "post"), (5, "delete"), (6, "options"), (7, "head"), (8, "patch")]
+    {
         if let Some(operation) = map.get(method).and_then(Value::as_object) {
             message(w, tag, |w| self::operation(w, operation));
         }

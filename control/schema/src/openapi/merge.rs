@@ -27,7 +27,7 @@ pub fn part(mut document: Value, group: &str, version: &str) -> Value {
     }
     definitions.retain(|name, _| used.contains(&format!("{DEFINITION}{name}")));
     parameters.retain(|name, _| used.contains(&format!("{PARAMETER}{name}")));
-    json!({"paths": paths, "definitions": definitions, "parameters": parameters})
+    json!({"info": document["info"], "paths": paths, "definitions": definitions, "parameters": parameters})
 }
 
 /// What documents of others add.

@@ -103,8 +103,8 @@ fn the_v2_document_is_whole_in_both_encodings() {
     let mut found = BTreeSet::new();
     references(&document, &mut found);
     for reference in &found {
-        let name = reference.strip_prefix("#/definitions/").expect("a reference to a definition");
-        assert!(document["definitions"].get(name).is_some(), "v2 lacks {name}");
+        let there = document.pointer(reference.strip_prefix('#').expect("a reference within the document"));
+        assert!(there.is_some(), "v2 lacks {reference}");
     }
     let protobuf = v2::protobuf(&[Schema::builtin()], &[]);
     assert!(protobuf.starts_with(b"\x0a\x032.0\x12"));
@@ -149,4 +149,51 @@ fn the_v2_document_takes_in_what_others_serve() {
     let protobuf = v2::protobuf(&[Schema::builtin()], &others);
     let holds = |text: &str| protobuf.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(holds("io.k8s.api.core.v1.Pod_v2") && holds("#/parameters/pretty"));
+}
+
+#[test]
+fn watches_have_their_old_paths_and_what_all_operations_take_is_said_once() {
+    let document = document("apps", "v1");
+    let watch = &document["paths"]["/apis/apps/v1/watch/namespaces/{namespace}/deployments/{name}"];
+    assert_eq!(watch["get"]["operationId"], "watchAppsV1NamespacedDeployment");
+    assert_eq!(watch["get"]["x-kubernetes-action"], "watch");
+    assert!(watch["get"].get("parameters").is_none());
+    let names: Vec<_> = watch["parameters"].as_array().expect("parameters").iter().map(|p| &p["name"]).collect();
+    assert_eq!(
+        names[..7],
+        ["allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "name", "namespace"]
+    );
+    let id = |path: &str| document["paths"][path]["get"]["operationId"].as_str().expect("an id").to_owned();
+    assert_eq!(id("/apis/apps/v1/watch/deployments"), "watchAppsV1DeploymentListForAllNamespaces");
+    assert_eq!(id("/apis/apps/v1/watch/namespaces/{namespace}/deployments"), "watchAppsV1NamespacedDeploymentList");
+}
+
+#[test]
+fn what_belongs_to_no_version_has_documents_of_its_own() {
+    for path in v3::general_paths(["", "apps"]) {
+        let document: Value = serde_json::from_slice(&v3::general_document(&path).expect("a document")).expect("JSON");
+        let get = &document["paths"][format!("/{path}/")]["get"];
+        assert!(get["operationId"].is_string(), "{path}");
+        let mut found = BTreeSet::new();
+        references(&document, &mut found);
+        for reference in found {
+            assert!(
+                document.pointer(reference.strip_prefix('#').expect("within")).is_some(),
+                "{path} lacks {reference}"
+            );
+        }
+    }
+    assert!(v3::general_document("apis/none").is_none());
+}
+
+#[test]
+fn the_v2_document_says_a_shared_parameter_once() {
+    let document: Value = serde_json::from_slice(&v2::json(&[Schema::builtin()], &[])).expect("JSON");
+    let item = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"];
+    let reference = item["parameters"][1]["$ref"].as_str().expect("a reference");
+    assert!(reference.starts_with("#/parameters/namespace-"), "{reference}");
+    assert_eq!(document.pointer(reference.strip_prefix('#').expect("within")).expect("there")["in"], "path");
+    // kubectl looks for these in the operation.
+    let own: Vec<_> = item["patch"]["parameters"].as_array().expect("parameters").iter().map(|p| &p["name"]).collect();
+    assert!(own.contains(&&json!("dryRun")) && own.contains(&&json!("fieldValidation")), "{own:?}");
 }

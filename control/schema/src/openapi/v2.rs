@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::definitions::{self, Writer};
 use super::merge::Others;
 pub use super::merge::part;
+use super::share::{self, Shared};
 use super::texts::Texts;
 use super::{Dialect, gnostic, paths, v3};
 use crate::{Resource, Schema, Type};
@@ -22,13 +23,12 @@ pub fn json(schemas: &[&Schema], others: &[Arc<Value>]) -> Vec<u8> {
     let mut out =
         format!(r#"{{"swagger":"2.0","info":{{"title":"Kubernetes","version":"{minor}"}},"paths":{{"#).into_bytes();
     let parts = Parts::new(schemas, others);
-    v3::entries(&mut out, parts.paths());
+    let mut shared = parts.others.parameters.clone();
+    v3::entries(&mut out, parts.paths(&mut shared));
     out.extend_from_slice(br#"},"definitions":{"#);
     v3::entries(&mut out, parts.definitions());
-    if !parts.others.parameters.is_empty() {
-        out.extend_from_slice(br#"},"parameters":{"#);
-        v3::entries(&mut out, parts.others.parameters.clone().into_iter());
-    }
+    out.extend_from_slice(br#"},"parameters":{"#);
+    v3::entries(&mut out, shared.into_iter());
     out.extend_from_slice(br#"},"securityDefinitions":{"BearerToken":{"type":"apiKey","description":"Bearer Token authentication","name":"authorization","in":"header"}},"security":[{"BearerToken":[]}]}"#);
     out
 }
@@ -37,13 +37,14 @@ pub fn json(schemas: &[&Schema], others: &[Arc<Value>]) -> Vec<u8> {
 pub fn protobuf(schemas: &[&Schema], others: &[Arc<Value>]) -> Vec<u8> {
     let parts = Parts::new(schemas, others);
     let mut out = gnostic::Document::new("Kubernetes", Schema::builtin().minor());
-    for (path, item) in parts.paths() {
+    let mut shared = parts.others.parameters.clone();
+    for (path, item) in parts.paths(&mut shared) {
         out.path(&path, &item);
     }
     for (name, definition) in parts.definitions() {
         out.definition(&name, &definition);
     }
-    for (name, parameter) in &parts.others.parameters {
+    for (name, parameter) in &shared {
         out.named_parameter(name, parameter);
     }
     out.finish()
@@ -66,6 +67,9 @@ impl<'a> Parts<'a> {
                 types.entry(name).or_insert((*schema, ty));
             }
         }
+        for (name, ty) in definitions::closure(Schema::builtin(), v3::general_roots(Schema::builtin())) {
+            types.entry(name).or_insert((Schema::builtin(), ty));
+        }
         let mut parts = Self { schemas, texts: Texts::load(), types, others: Others::default() };
         let mut merged = Others::default();
         others.iter().for_each(|document| merged.add(document, |name| parts.own(name)));
@@ -73,12 +77,19 @@ impl<'a> Parts<'a> {
         parts
     }
 
-    fn paths(&self) -> impl Iterator<Item = (String, Value)> {
-        let group_versions: BTreeSet<_> = self.schemas.iter().flat_map(|s| v3::group_versions(s)).collect();
+    /// What is left in `shared` afterwards belongs to the document, too.
+    fn paths(&self, shared: &mut Shared) -> impl Iterator<Item = (String, Value)> {
+        let group_versions: BTreeSet<_> = v3::group_versions(Schema::builtin()).into_iter().collect();
+        let groups: BTreeSet<&str> = group_versions.iter().map(|(group, _)| &**group).collect();
+        let general = paths::general(groups, Dialect::V2);
         let discovery = group_versions.into_iter().map(|(g, v)| paths::discovery(&g, &v, Dialect::V2));
         let resources = self.schemas.iter().flat_map(|schema| schema.resources().map(move |r| (*schema, r)));
         // Resources of one name under two versions have paths of their own: no path comes twice.
-        let own = discovery.chain(resources.flat_map(|(schema, r)| paths::of_resource(schema, r, Dialect::V2)));
+        let own = resources.flat_map(|(schema, r)| paths::of_resource(schema, r, Dialect::V2));
+        let own = general.into_iter().chain(discovery).chain(own).map(|(path, mut item)| {
+            share::share(&mut item, shared);
+            (path, item)
+        });
         own.chain(self.others.paths.iter().map(|(path, item)| (path.clone(), item.clone())))
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::definitions::{self, Writer};
 use super::texts::Texts;
 use super::{Dialect, paths};
-use crate::{Resource, Schema, gvk};
+use crate::{Resource, Schema, Type, gvk};
 
 /// The group versions that have a document: those with a resource that is served by default. An overlay answers its own only.
 pub fn group_versions(schema: &Schema) -> Vec<(String, String)> {
@@ -22,12 +22,40 @@ pub fn path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{}", gvk::join(group, version)) }
 }
 
+/// The paths of the documents of what belongs to no version, such as `version` and `apis/apps`, for the groups that are served.
+pub fn general_paths<'a>(groups: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let all = paths::general(groups, Dialect::V3).into_iter();
+    all.map(|(path, _)| path.trim_matches('/').to_owned()).collect()
+}
+
+/// The hash of such a document.
+pub fn general_hash(path: &str) -> String {
+    format!("{:016X}", fnv(fnv(crate::table::fingerprint(), LAYOUT.as_bytes()), path.as_bytes()))
+}
+
+/// Such a document, in JSON.
+pub fn general_document(path: &str) -> Option<Vec<u8>> {
+    let group = path.strip_prefix("apis/").unwrap_or_default();
+    let schema = Schema::builtin();
+    let known = schema.resources().any(|r| &*r.group == group);
+    let all = paths::general(Some(group).filter(|_| known), Dialect::V3);
+    let (path, item) = all.into_iter().find(|(own, _)| own.trim_matches('/') == path)?;
+    let answer = item["get"]["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].as_str();
+    let answer = answer.and_then(|reference| reference.strip_prefix("#/components/schemas/"));
+    let root = answer.and_then(|name| schema.type_named(name)).map(|t| t.id());
+    let types = definitions::closure(schema, root).into_iter().map(|(name, ty)| (name, (schema, ty))).collect();
+    Some(written(vec![(path, item)], types))
+}
+
+/// Changes with the layout of documents.
+const LAYOUT: &str = concat!(env!("CARGO_PKG_VERSION"), " 2");
+
 /// A hash that changes whenever the group version's document does: what stands behind `?hash=`, and the ETag.
 pub fn hash(schemas: &[&Schema], group: &str, version: &str) -> String {
     // The built-in documents are a function of the table and of this crate: hashing those saves writing every document for the index.
     let mut of = crate::table::fingerprint();
     let mut mix = |text: &str| of = fnv(of, text.as_bytes());
-    mix(env!("CARGO_PKG_VERSION"));
+    mix(LAYOUT);
     for schema in schemas {
         for resource in served(schema, group, version) {
             mix(&format!("{resource:?}"));
@@ -41,6 +69,9 @@ pub fn hash(schemas: &[&Schema], group: &str, version: &str) -> String {
     }
     format!("{of:016X}")
 }
+
+/// Where FNV begins.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, continued.
 fn fnv(mut of: u64, bytes: &[u8]) -> u64 {
@@ -75,11 +106,13 @@ pub fn document(schemas: &[&Schema], group: &str, version: &str) -> Option<Vec<u
     if parts.is_empty() {
         return None;
     }
-    let texts = Texts::load();
-    let mut out = br#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":""#.to_vec();
-    out.extend_from_slice(Schema::builtin().minor().as_bytes());
-    out.extend_from_slice(br#""},"paths":{"#);
-    let mut all = vec![paths::discovery(group, version, Dialect::V3)];
+    let mut all = Vec::new();
+    if schemas
+        .iter()
+        .any(|schema| std::ptr::eq(*schema, Schema::builtin()) && served(schema, group, version).next().is_some())
+    {
+        all.push(paths::discovery(group, version, Dialect::V3));
+    }
     let mut types = BTreeMap::new();
     for (schema, resources) in &parts {
         all.extend(resources.iter().flat_map(|r| paths::of_resource(schema, r, Dialect::V3)));
@@ -88,14 +121,35 @@ pub fn document(schemas: &[&Schema], group: &str, version: &str) -> Option<Vec<u
         }
     }
     all.sort_by(|a, b| a.0.cmp(&b.0));
-    entries(&mut out, all.into_iter());
+    Some(written(all, types))
+}
+
+/// A document of these paths and types.
+fn written(paths: Vec<(String, Value)>, types: BTreeMap<&str, (&Schema, &Type)>) -> Vec<u8> {
+    let texts = Texts::load();
+    let mut out = br#"{"openapi":"3.0.0","info":{"title":"Kubernetes","version":""#.to_vec();
+    out.extend_from_slice(Schema::builtin().minor().as_bytes());
+    out.extend_from_slice(br#""},"paths":{"#);
+    entries(&mut out, paths.into_iter());
     out.extend_from_slice(br#"},"components":{"schemas":{"#);
     let definitions = types.into_iter().map(|(name, (schema, ty))| {
         (name.to_owned(), Writer { schema, texts: &texts, dialect: Dialect::V3 }.definition(ty))
     });
     entries(&mut out, definitions);
     out.extend_from_slice(br#"},"securitySchemes":{"BearerToken":{"type":"apiKey","description":"Bearer Token authentication","name":"authorization","in":"header"}}}}"#);
-    Some(out)
+    out
+}
+
+/// The types that the documents of no version refer to.
+pub(super) fn general_roots(schema: &Schema) -> Vec<crate::TypeId> {
+    paths::general_answers().iter().filter_map(|name| schema.type_named(name)).map(|t| t.id()).collect()
+}
+
+/// The document that says what a [`part`](super::v2::part) of another server's v2 document does, and its hash.
+pub fn converted(part: &Value) -> (Vec<u8>, String) {
+    let document = super::convert::convert(part).to_string().into_bytes();
+    let hash = format!("{:016X}", fnv(FNV_BASIS, &document));
+    (document, hash)
 }
 
 /// The types that the documents of these resources refer to.
@@ -107,7 +161,7 @@ pub(super) fn roots(schema: &Schema, resources: &[&Resource]) -> Vec<crate::Type
         roots.extend(schema.type_by_kind(&list).map(|t| t.id()));
         roots.extend(resource.subresources.iter().filter_map(|s| s.ty));
     }
-    roots.extend(paths::ANSWERS.iter().filter_map(|n| schema.type_named(&paths::meta(n))).map(|t| t.id()));
+    roots.extend(paths::answers(resources).iter().filter_map(|name| schema.type_named(name)).map(|t| t.id()));
     roots
 }
 
