@@ -74,11 +74,15 @@ impl Aggregator {
 
     /// Who else serves a path.
     pub fn route(&self, server: &ApiServer, path: &str) -> Option<Arc<Route>> {
-        let path = path.strip_prefix("/openapi/v3").unwrap_or(path);
+        let (path, is_document) = path.strip_prefix("/openapi/v3").map_or((path, false), |path| (path, true));
         let mut parts = path.strip_prefix("/apis/")?.splitn(3, '/');
         let (group, version) = (parts.next()?, parts.next()?);
         let routes = self.routes(server);
         if routes.is_empty() {
+            return None;
+        }
+        // Who has no such document says it in another form, which is answered here.
+        if is_document && self.old_part(server, group, version).is_some() {
             return None;
         }
         routes.get(&(group.to_owned(), version.to_owned())).cloned()

@@ -12,7 +12,7 @@ use http_body_util::Full;
 use orlop_auth::UserInfo;
 use serde_json::{Value, json};
 
-use super::discovery::Discovered;
+use super::discovery::{Discovered, OldDocument};
 use super::pass_on::{Unreachable, identify, upstream};
 use super::{Route, STORAGE};
 use crate::rest::now;
@@ -97,12 +97,13 @@ async fn check(server: &Arc<ApiServer>, route: &Route) -> Result<(), (&'static s
 }
 
 /// What the server says in OpenAPI v2 of its group and version: asked for again once a minute; if that fails, what it said before.
-async fn open_api_v2(server: &Arc<ApiServer>, route: &Route) -> (Arc<Value>, Instant) {
+async fn open_api_v2(server: &Arc<ApiServer>, route: &Route) -> Arc<OldDocument> {
     let before = server.aggregator().known(route).map(|known| known.open_api_v2.clone());
     let before = match before {
-        Some(known) if known.1.elapsed() < OPEN_API_PERIOD => return known,
+        Some(known) if known.asked.elapsed() < OPEN_API_PERIOD => return known,
         before => before,
     };
+    let asked = Instant::now();
     let part = match ask(server, route, "/openapi/v2").await {
         Ok(document) if document.is_object() => {
             Arc::new(orlop_schema::openapi::v2::part(document, &route.group, &route.version))
@@ -110,10 +111,14 @@ async fn open_api_v2(server: &Arc<ApiServer>, route: &Route) -> (Arc<Value>, Ins
         said => {
             let why = said.err().unwrap_or_else(|| "no JSON object".into());
             tracing::debug!(group = route.group, version = route.version, why, "no OpenAPI v2 of an aggregated server");
-            before.map(|(part, _)| part).unwrap_or_default()
+            before.as_ref().map(|before| before.part.clone()).unwrap_or_default()
         }
     };
-    (part, Instant::now())
+    let hash = match before {
+        Some(before) if before.part == part => before.hash.clone(),
+        _ => orlop_schema::openapi::v3::converted(&part).1,
+    };
+    Arc::new(OldDocument { part, hash, asked })
 }
 
 /// Asks an aggregated server, as the aggregator itself.

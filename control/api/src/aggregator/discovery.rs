@@ -19,8 +19,26 @@ pub struct Discovered {
     pub resources: Value,
     /// The index of its OpenAPI v3 documents; null if it has none.
     pub open_api: Value,
-    /// Its part of the v2 document, and when it was asked for that.
-    pub open_api_v2: (Arc<Value>, Instant),
+    /// Its part of the v2 document.
+    pub open_api_v2: Arc<OldDocument>,
+}
+
+/// What one of them says in OpenAPI v2.
+pub struct OldDocument {
+    /// Of its group and version; null if it says nothing.
+    pub part: Arc<Value>,
+    /// The hash of the same in v3.
+    pub hash: String,
+    /// When it was asked.
+    pub asked: Instant,
+}
+
+impl Discovered {
+    /// What it says in v2, if it knows no v3.
+    fn old(&self) -> Option<&OldDocument> {
+        let old = self.open_api.is_null() && self.open_api_v2.part["paths"].as_object().is_some_and(|p| !p.is_empty());
+        old.then_some(&*self.open_api_v2)
+    }
 }
 
 /// A group that others serve, with its versions in order of preference.
@@ -95,7 +113,13 @@ impl Aggregator {
     /// The parts of others in the OpenAPI v2 document, those of the highest priority first.
     pub fn open_api_v2(&self, server: &ApiServer) -> Vec<Arc<Value>> {
         let versions = self.groups(server).into_iter().flat_map(|group| group.versions);
-        versions.filter_map(|version| Some(version.discovered?.open_api_v2.0.clone())).collect()
+        versions.filter_map(|version| Some(version.discovered?.open_api_v2.part.clone())).collect()
+    }
+
+    /// What a server that knows OpenAPI v2 alone says of a group and version.
+    pub(super) fn old_part(&self, server: &ApiServer, group: &str, version: &str) -> Option<Arc<Value>> {
+        let route = self.routes(server).get(&(group.to_owned(), version.to_owned())).cloned()?;
+        self.known(&route)?.old().map(|old| old.part.clone())
     }
 
     /// Paths of OpenAPI v3 documents of others, with their hashes.
@@ -104,9 +128,11 @@ impl Aggregator {
         for group in self.groups(server) {
             for version in group.versions {
                 let path = format!("apis/{}/{}", group.name, version.name);
-                let index = version.discovered.map(|d| d.open_api["paths"][&path]["serverRelativeURL"].clone());
-                let hash = index.as_ref().and_then(Value::as_str).and_then(|url| url.split_once("hash="));
-                if let Some((_, hash)) = hash {
+                let Some(discovered) = version.discovered else { continue };
+                let url = discovered.open_api["paths"][&path]["serverRelativeURL"].as_str();
+                let hash = url.and_then(|url| url.split_once("hash=")).map(|(_, hash)| hash);
+                let hash = hash.or_else(|| discovered.old().map(|old| old.hash.as_str()));
+                if let Some(hash) = hash {
                     documents.push((path, hash.to_owned()));
                 }
             }
@@ -115,8 +141,15 @@ impl Aggregator {
     }
 }
 
-/// The index of OpenAPI v3 documents with those of others; any other answer as it is.
+/// The index of OpenAPI v3 documents with those of others, or the document of one that knows v2 alone; any other answer as it is.
 pub async fn with_others(server: &ApiServer, path: &[&str], own: Response<Body>) -> Result<Response<Body>, Status> {
+    if let ["v3", "apis", group, version] = path
+        && let Some(part) = server.aggregator().old_part(server, group, version)
+    {
+        let convert = move || orlop_schema::openapi::v3::converted(&part).0;
+        let document = tokio::task::spawn_blocking(convert).await.map_err(Status::internal)?;
+        return Ok(wire::respond(200, "application/json", document));
+    }
     let others = server.aggregator().open_api(server);
     if path != ["v3"] || others.is_empty() {
         return Ok(own);

@@ -1,5 +1,6 @@
 //! API aggregation against a real HTTPS server that believes only the front proxy's certificate.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 struct Wardle {
     port: u16,
     ca_bundle: String,
+    /// It knows OpenAPI v2 alone.
+    old: Arc<AtomicBool>,
     /// Paths and headers that came in.
     seen: Arc<Mutex<Vec<(String, http::HeaderMap)>>>,
 }
@@ -72,7 +75,7 @@ fn open_api() -> Value {
     })
 }
 
-fn answer(request: &Request<Incoming>) -> Response<Body> {
+fn answer(request: &Request<Incoming>, old: bool) -> Response<Body> {
     let path = request.uri().path();
     let verbs = ["create", "delete", "get", "list", "update", "watch"];
     match path {
@@ -80,6 +83,11 @@ fn answer(request: &Request<Incoming>) -> Response<Body> {
             full(&json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": "wardle.example.com/v1alpha1",
             "resources": [{"name": "flunders", "singularName": "flunder", "namespaced": true, "kind": "Flunder",
                 "shortNames": ["fl"], "verbs": verbs}]}))
+        }
+        _ if old && path.starts_with("/openapi/v3") => {
+            let mut response = Response::new(Full::new(Bytes::from("404 page not found")).boxed_unsync());
+            *response.status_mut() = http::StatusCode::NOT_FOUND;
+            response
         }
         "/openapi/v3" => full(&json!({"paths": {"apis/wardle.example.com/v1alpha1": {
             "serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=ABC"}}})),
@@ -141,10 +149,11 @@ impl Wardle {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen: Arc<Mutex<Vec<(String, http::HeaderMap)>>> = Arc::default();
-        let (acceptor, noted) = (TlsAcceptor::from(Arc::new(tls)), seen.clone());
+        let old = Arc::new(AtomicBool::new(false));
+        let (acceptor, noted, is_old) = (TlsAcceptor::from(Arc::new(tls)), seen.clone(), old.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (acceptor, noted) = (acceptor.clone(), noted.clone());
+                let (acceptor, noted, is_old) = (acceptor.clone(), noted.clone(), is_old.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -152,7 +161,7 @@ impl Wardle {
                         let response = if request.headers().contains_key("upgrade") {
                             echo(&mut request)
                         } else {
-                            answer(&request)
+                            answer(&request, is_old.load(Ordering::Relaxed))
                         };
                         async move { Ok::<_, std::convert::Infallible>(response) }
                     });
@@ -161,7 +170,7 @@ impl Wardle {
                 });
             }
         });
-        Self { port, ca_bundle: STANDARD.encode(ca.certificate()), seen }
+        Self { port, ca_bundle: STANDARD.encode(ca.certificate()), old, seen }
     }
 }
 
@@ -259,6 +268,28 @@ async fn the_openapi_document_tells_of_another_server_s_kinds() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("flunders are still described");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_knows_v2_alone_is_described_in_v3() {
+    let (cluster, wardle) = start().await;
+    wardle.old.store(true, Ordering::Relaxed);
+    register(&cluster, &wardle).await;
+    available(&cluster, "True").await;
+    let (_, index) = cluster.json("GET", "/openapi/v3", Value::Null).await;
+    let url = index["paths"]["apis/wardle.example.com/v1alpha1"]["serverRelativeURL"].as_str().unwrap();
+    let (code, document) = cluster.json("GET", url, Value::Null).await;
+    assert_eq!((code, &document["openapi"]), (200, &json!("3.0.0")));
+    assert_eq!(document["info"]["title"], "wardle");
+    assert_eq!(
+        document["paths"][format!("{WARDLE}/namespaces/{{namespace}}/flunders")]["get"]["operationId"],
+        "listFlunders"
+    );
+    let flunder = &document["components"]["schemas"]["com.example.wardle.v1alpha1.Flunder"];
+    let metadata = "#/components/schemas/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
+    assert_eq!(flunder["properties"]["metadata"]["$ref"], metadata);
+    let told = cluster.kubectl("explain flunders.spec").await.unwrap();
+    assert!(told.contains("What it eats."), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
