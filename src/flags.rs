@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use orlop_proxy::{Forwarding, Selection, Xdp};
+use orlop_server::AuditMode;
 
 /// How eBPF chooses an endpoint.
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -68,6 +69,44 @@ impl From<EbpfXdp> for Xdp {
     }
 }
 
+/// Who waits for the audit log.
+#[derive(Clone, Copy, Default, ValueEnum)]
+pub enum AuditLogMode {
+    /// Nobody; events for which there is no room in the buffer are lost and counted.
+    Batch,
+    /// Each request, until its events are written or cannot be.
+    #[default]
+    Blocking,
+    /// Likewise, and a request that cannot be written down when it comes is refused.
+    BlockingStrict,
+}
+
+impl From<AuditLogMode> for AuditMode {
+    fn from(flag: AuditLogMode) -> Self {
+        match flag {
+            AuditLogMode::Batch => Self::Batch,
+            AuditLogMode::Blocking => Self::Blocking,
+            AuditLogMode::BlockingStrict => Self::BlockingStrict,
+        }
+    }
+}
+
+/// How the audit log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditLogFormat {
+    /// A line of JSON for each event.
+    Json,
+}
+
+/// A format of the audit log.
+pub fn audit_log_format(text: &str) -> Result<AuditLogFormat, String> {
+    match text {
+        "json" => Ok(AuditLogFormat::Json),
+        "legacy" => Err("the legacy format is not implemented; write json".into()),
+        _ => Err(format!("invalid audit log format {text}, allowed formats are \"json\"")),
+    }
+}
+
 /// A duration as Go and Kubernetes write it: `40s`, `1200ms`, `1m30s`.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("{text:?}: write it as 1200ms or 40s"))?;
@@ -82,7 +121,7 @@ pub fn port_range(text: &str) -> Result<(u16, u16), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, port_range};
+    use super::{AuditLogFormat, audit_log_format, duration, port_range};
     use std::time::Duration;
 
     #[test]
@@ -93,6 +132,13 @@ mod tests {
         for text in ["", "40", "-1s", "soon"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn audits_are_saved_as_json() {
+        assert_eq!(audit_log_format("json"), Ok(AuditLogFormat::Json));
+        assert!(audit_log_format("legacy").unwrap_err().contains("not implemented"));
+        assert!(audit_log_format("xml").unwrap_err().contains("allowed formats"));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use ipnet::Ipv4Net;
-use orlop_server::{Config, ServiceRanges};
+use orlop_server::{AuditLimits, AuditMode, AuditOptions, Config, ServiceRanges};
 use tokio_util::sync::CancellationToken;
 
 /// Flags of `orlop server`.
@@ -60,9 +60,56 @@ pub struct Flags {
     /// Leave scheduling to a kube-scheduler of your own.
     #[arg(long)]
     disable_scheduler: bool,
+    #[command(flatten)]
+    audit: AuditFlags,
     /// A listening socket inherited from the parent process (several may be given).
     #[arg(long)]
     listen_fd: Vec<RawFd>,
+}
+
+/// Flags of the audit log, which is written if there are both a policy and a path.
+#[derive(Args)]
+struct AuditFlags {
+    /// Path to the file that defines the audit policy configuration (audit.k8s.io/v1 Policy).
+    #[arg(long)]
+    audit_policy_file: Option<PathBuf>,
+    /// If set, the requests that the policy chooses are logged to this file; `-` means standard out.
+    #[arg(long)]
+    audit_log_path: Option<PathBuf>,
+    /// The days that old audit log files are kept, by the time in their names; 0 is for ever.
+    #[arg(long, default_value_t = AuditLimits::default().age)]
+    audit_log_maxage: u32,
+    /// How many old audit log files are kept; 0 is all of them.
+    #[arg(long, default_value_t = AuditLimits::default().backups)]
+    audit_log_maxbackup: u32,
+    /// The megabytes after which the audit log file is set aside and a new one begun; 0 is never.
+    #[arg(long, default_value_t = AuditLimits::default().size)]
+    audit_log_maxsize: u32,
+    /// Format of saved audits: json.
+    #[arg(long, default_value = "json", value_parser = crate::flags::audit_log_format)]
+    audit_log_format: crate::flags::AuditLogFormat,
+    /// Whether requests wait until their events are written.
+    #[arg(long, value_enum, default_value_t)]
+    audit_log_mode: crate::flags::AuditLogMode,
+}
+
+impl From<AuditFlags> for AuditOptions {
+    fn from(flags: AuditFlags) -> Self {
+        let limits = AuditLimits {
+            age: flags.audit_log_maxage,
+            backups: flags.audit_log_maxbackup,
+            size: flags.audit_log_maxsize,
+        };
+        let crate::flags::AuditLogFormat::Json = flags.audit_log_format;
+        // An empty flag is none, as for kube-apiserver.
+        let set = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
+        Self {
+            policy: set(flags.audit_policy_file),
+            path: set(flags.audit_log_path),
+            limits,
+            mode: AuditMode::from(flags.audit_log_mode),
+        }
+    }
 }
 
 /// Runs the control plane.
@@ -89,6 +136,7 @@ pub async fn run(flags: Flags, stop: CancellationToken) -> Result<()> {
         node_port_range: first..=last,
         bootstrap_tokens: flags.enable_bootstrap_token_auth,
         requests_in_flight,
+        audit: flags.audit.into(),
         cluster_cidr: flags.cluster_cidr,
         node_monitor_grace_period: flags.node_monitor_grace_period,
         node_monitor_period: flags.node_monitor_period,

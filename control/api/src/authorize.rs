@@ -49,34 +49,20 @@ impl Authorizer {
         }
     }
 
-    /// The question that a request puts.
+    /// Answers the question that a request puts as if it had this verb.
+    pub fn ask(&self, user: &UserInfo, info: &RequestInfo, query: &Query, verb: &str) -> Decision {
+        let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
+        self.decide(&question(Some(user), info, &fields, verb))
+    }
+
+    /// Whether a request may be made.
     pub fn check(&self, user: &UserInfo, info: &RequestInfo, query: &Query) -> Result<(), Status> {
         self.check_verb(user, info, query, info.verb)
     }
 
     /// Likewise, as if the request had another verb.
     pub fn check_verb(&self, user: &UserInfo, info: &RequestInfo, query: &Query, verb: &str) -> Result<(), Status> {
-        let fields = FieldSelector::parse(query.text("fieldSelector")).unwrap_or_default();
-        // A list or watch of one name is a question about that name, as in kube-apiserver's RequestInfo.
-        let collective = info.name.is_empty() && matches!(info.verb, "list" | "watch" | "deletecollection");
-        let selected = if collective { fields.exact("metadata.name").unwrap_or_default() } else { "" };
-        let attributes = Attributes {
-            user: Some(user),
-            verb,
-            group: &info.group,
-            version: &info.version,
-            resource: &info.resource,
-            subresource: &info.subresource,
-            namespace: &info.namespace,
-            name: if collective { selected } else { &info.name },
-            path: if info.is_resource { "" } else { &info.path },
-            field_selector: selected,
-            pod_node_selector: fields.exact("spec.nodeName").unwrap_or_default(),
-        };
-        match self.decide(&attributes) {
-            Decision::Allow(_) => Ok(()),
-            Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(user, info, verb, &reason)),
-        }
+        granted(&self.ask(user, info, query, verb), user, info, verb)
     }
 
     fn upsert(&self, cache: &Cache, object: &Object) {
@@ -120,6 +106,39 @@ impl Observer for Authorizer {
                 rbac.remove(&cache.resource.kind, &object.namespace, &object.name);
             }
         }
+    }
+}
+
+/// A request as a question to an authorizer.
+pub fn question<'a>(
+    user: Option<&'a UserInfo>,
+    info: &'a RequestInfo,
+    fields: &'a FieldSelector,
+    verb: &'a str,
+) -> Attributes<'a> {
+    // A list or watch of one name is a question about that name, as in kube-apiserver's RequestInfo.
+    let collective = info.name.is_empty() && matches!(info.verb, "list" | "watch" | "deletecollection");
+    let selected = if collective { fields.exact("metadata.name").unwrap_or_default() } else { "" };
+    Attributes {
+        user,
+        verb,
+        group: &info.group,
+        version: &info.version,
+        resource: &info.resource,
+        subresource: &info.subresource,
+        namespace: &info.namespace,
+        name: if collective { selected } else { &info.name },
+        path: if info.is_resource { "" } else { &info.path },
+        field_selector: selected,
+        pod_node_selector: fields.exact("spec.nodeName").unwrap_or_default(),
+    }
+}
+
+/// What an answer means for the request: nothing, or 403.
+pub fn granted(decision: &Decision, user: &UserInfo, info: &RequestInfo, verb: &str) -> Result<(), Status> {
+    match decision {
+        Decision::Allow(_) => Ok(()),
+        Decision::Deny(reason) | Decision::NoOpinion(reason) => Err(forbidden(user, info, verb, reason)),
     }
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use orlop_auth::TokenAuthority;
 use orlop_store::Store;
 
+use crate::audit::AuditOptions;
+
 mod service_ranges;
 
 pub use service_ranges::{ServiceRanges, ServiceRangesError};
@@ -48,6 +50,8 @@ pub struct Config {
     /// How many requests run at once (`--max-requests-inflight` and `--max-mutating-requests-inflight` together): the seats that
     /// priority levels have between them.
     pub requests_in_flight: u32,
+    /// What is written into the audit log.
+    pub audit: AuditOptions,
 }
 
 /// As many requests as kube-apiserver lets run at once unless it is told otherwise.

@@ -8,6 +8,8 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response};
 use orlop_auth::UserInfo;
 
+use crate::audit::{Asked, Trail};
+use crate::authorize::granted;
 use crate::catalog::Resource;
 use crate::flow_control::{self, Flow, Refused};
 use crate::request::{Query, RequestInfo};
@@ -24,20 +26,26 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Names a request in every log that speaks of it.
 const AUDIT_ID: &str = "audit-id";
-/// A client may name its request itself, in no more bytes than these.
-const AUDIT_ID_LENGTH: usize = 64;
 
-fn audit_id() -> Option<HeaderValue> {
-    HeaderValue::from_str(&uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string()).ok()
+/// The client's name for its request, or a new one.
+fn audit_id(request: &Request<Body>) -> Option<HeaderValue> {
+    let own = request.headers().get(AUDIT_ID).filter(|id| !id.is_empty()).cloned();
+    let new = || uuid::Builder::from_random_bytes(rand::random()).into_uuid().to_string();
+    own.or_else(|| HeaderValue::from_str(&new()).ok())
 }
 
 impl ApiServer {
     /// Answers a request.
     pub fn handle(self: Arc<Self>, request: Request<Body>) -> BoxFuture<'static, Response<Body>> {
-        Box::pin(self.bounded(request))
+        let id = audit_id(&request);
+        let trail = self.audit().trail(id.as_ref());
+        if trail.is_on() {
+            return Box::pin(trail.clone().unwinding(self.bounded(request, id, trail)));
+        }
+        Box::pin(self.bounded(request, id, trail))
     }
 
-    async fn bounded(self: Arc<Self>, request: Request<Body>) -> Response<Body> {
+    async fn bounded(self: Arc<Self>, request: Request<Body>, id: Option<HeaderValue>, trail: Trail) -> Response<Body> {
         let head = request.method() == Method::HEAD;
         if let Some(answer) = watches_nothing(request.uri().path()) {
             return if head { wire::without_body(answer) } else { answer };
@@ -48,7 +56,7 @@ impl ApiServer {
         let info = RequestInfo::new(request.method(), request.uri().path(), &query);
         let long_running = info.is_long_running();
         let mut flow = None;
-        let answer = self.answer(request, info, query, &mut flow);
+        let answer = self.answer(request, info, query, &mut flow, &trail);
         let result = if long_running {
             answer.await
         } else {
@@ -57,16 +65,19 @@ impl ApiServer {
                 Err(_) => Err(Status::timeout("request did not complete within the allotted timeout")),
             }
         };
-        let mut response = result.unwrap_or_else(|status| wire::refuse(&status, encoding));
+        let mut response = result.unwrap_or_else(|status| {
+            trail.refused(&status);
+            wire::refuse(&status, encoding)
+        });
         if let Some(flow) = &flow {
             flow.tell(response.headers_mut());
         }
         let headers = response.headers_mut();
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-cache, private"));
-        let audit = accepted.get(AUDIT_ID).filter(|id| id.len() <= AUDIT_ID_LENGTH).cloned().or_else(audit_id);
-        if let Some(id) = audit {
+        if let Some(id) = id {
             headers.insert(AUDIT_ID, id);
         }
+        let response = trail.answered(response).await;
         let response = wire::compress(&accepted, response).await;
         if head { wire::without_body(response) } else { response }
     }
@@ -77,19 +88,29 @@ impl ApiServer {
         info: RequestInfo,
         query: Query,
         flow: &mut Option<Arc<Flow>>,
+        trail: &Trail,
     ) -> Result<Response<Body>, Status> {
         let (parts, body) = request.into_parts();
+        let asked = Asked { parts: &parts, info: &info, query: &query };
         let user = self.authenticate(&parts).await;
         let anonymous = user.as_ref().is_ok_and(|user| user.name == "system:anonymous");
         if !anonymous {
             self.metrics().access.authenticated(user.as_ref().ok().map(|user| user.name.as_str()));
         }
-        let user = user?;
+        let user = user.inspect_err(|_| trail.unknown(&asked))?;
+        trail.begin(asked, &user).await?;
+        let forbid = |refused: &Status| {
+            trail.refused(refused);
+            Ok(forbid(refused, &parts.headers))
+        };
         self.roles_are_fresh().await?;
         let user = match self.impersonated(&user, &parts.headers, &info, &query) {
-            Ok(Some(other)) => Arc::new(other),
+            Ok(Some((other, constraint))) => {
+                trail.impersonates(&other, &constraint);
+                Arc::new(other)
+            }
             Ok(None) => user,
-            Err(refused) => return Ok(forbid(&refused, &parts.headers)),
+            Err(refused) => return forbid(&refused),
         };
         let long_running = info.is_long_running();
         // What lasts is not bounded; of a watch only the beginning is.
@@ -108,14 +129,16 @@ impl ApiServer {
         let counted = crate::metrics::Request::new(&about, &query, wire::media_type(&parts.headers));
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
-        let allowed = self.authorizer().check(&user, &info, &query);
+        let decision = self.authorizer().ask(&user, &info, &query, info.verb);
+        trail.decided(&decision);
+        let allowed = granted(&decision, &user, &info, info.verb);
         self.metrics().access.authorized(allowed.is_ok());
         let mut result = match allowed {
-            Err(refused) => Ok(forbid(&refused, &parts.headers)),
+            Err(refused) => forbid(&refused),
             Ok(()) if let Some(route) = self.aggregator().route(&self, &info.path) => {
-                crate::aggregator::pass_on(&self, &route, &user, parts, body).await
+                crate::aggregator::pass_on(&self, &route, &user, parts, body, trail).await
             }
-            Ok(()) if info.is_resource => self.clone().resource(user.clone(), info, query, parts, body).await,
+            Ok(()) if info.is_resource => self.clone().resource(user, info, query, parts, body, trail).await,
             Ok(()) => self.path(&parts, &info, &query).await,
         };
         let code = result.as_ref().map_or_else(|s| s.code, |r| r.status().as_u16());
@@ -126,7 +149,6 @@ impl ApiServer {
         if let (Some(seat), Ok(response)) = (seat, &mut result) {
             flow_control::stay(seat, response, TIMEOUT);
         }
-        tracing::debug!(target: "audit", user = %user.name, verb = about.verb, path = about.path, code, ?took);
         result
     }
 
@@ -147,6 +169,7 @@ impl ApiServer {
         query: Query,
         mut parts: http::request::Parts,
         body: Body,
+        trail: &Trail,
     ) -> Result<Response<Body>, Status> {
         let catalog = self.catalog();
         let Some(resource) = catalog.get(&info.group, &info.version, &info.resource) else {
@@ -165,6 +188,7 @@ impl ApiServer {
             None => self.stop_token(),
         };
         Call::new(self.clone(), user, info, query, resource.clone(), parts.headers, bytes, closing, upgrade)?
+            .followed(trail)
             .run()
             .await
     }

@@ -20,21 +20,22 @@ const GROUP: &str = "impersonate-group";
 const EXTRA: &str = "impersonate-extra-";
 
 impl ApiServer {
-    /// The user that the headers ask for, if `caller` may make this request as them; `None` without such headers.
+    /// The user that the headers ask for, if `caller` may make this request as them, with the verb of constrained impersonation that
+    /// allows it (none for the older way); `None` without such headers.
     pub(crate) fn impersonated(
         &self,
         caller: &UserInfo,
         headers: &HeaderMap,
         info: &RequestInfo,
         query: &Query,
-    ) -> Result<Option<UserInfo>, Status> {
+    ) -> Result<Option<(UserInfo, String)>, Status> {
         let Some(mut wanted) = wanted(headers)? else { return Ok(None) };
         let mut refused = None;
         for mode in MODES.iter().filter(|mode| mode.applies(caller, &wanted)) {
             match mode.check(self.authorizer(), caller, &wanted, info, query) {
                 Ok(groups) => {
                     wanted.groups = groups.unwrap_or(wanted.groups);
-                    return Ok(Some(complete(wanted)));
+                    return Ok(Some((complete(wanted), mode.constraint())));
                 }
                 // The first refusal is the one that is told.
                 Err(status) => refused = refused.or(Some(status)),

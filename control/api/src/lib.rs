@@ -9,6 +9,7 @@ mod admission;
 mod aggregator;
 mod allocation;
 mod api_table;
+mod audit;
 mod authenticate;
 mod authorize;
 mod bootstrap;
@@ -43,6 +44,7 @@ mod webhook;
 mod wire;
 
 pub use api_table::api_table;
+pub use audit::{AuditError, AuditLimits, AuditOptions, Mode as AuditMode};
 pub use authenticate::Identity;
 pub use config::{Config, FrontProxy, REQUESTS_IN_FLIGHT, ServiceRanges, ServiceRangesError};
 pub use server::{ApiError, ApiServer};

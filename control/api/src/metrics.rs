@@ -21,6 +21,7 @@ use crate::status::Status;
 use crate::wire::{self, Body};
 
 mod access;
+mod audit;
 mod classic;
 mod flow;
 mod process;
@@ -28,6 +29,7 @@ mod storage;
 mod traffic;
 
 pub use access::Access;
+pub use audit::AuditMetrics;
 use classic::classic;
 pub use flow::{FlowCounts, FlowMetrics, InQueue, LevelLimits};
 use process::Process;
@@ -149,8 +151,8 @@ impl Drop for LongRunning {
 }
 
 impl Metrics {
-    /// Nothing counted yet; what the store is asked and who waits is counted elsewhere.
-    pub fn new(storage: &StorageMetrics, flows: &FlowMetrics) -> Self {
+    /// Nothing counted yet; what the store is asked, who waits and what is audited is counted elsewhere.
+    pub fn new(storage: &StorageMetrics, flows: &FlowMetrics, audit: &AuditMetrics) -> Self {
         let mut registry = Registry::default();
         let webhooks = WebhookMetrics::new(&mut registry);
         let mut metrics = Self {
@@ -192,6 +194,7 @@ impl Metrics {
         build.get_or_create(&about).set(1);
         registry.register("kubernetes_build_info", "A constant 1, with what this server is as labels", build);
         metrics.access.register(registry);
+        audit.register(registry);
         metrics.process.register(registry);
         registry.register(
             "apiserver_longrunning_requests",

@@ -10,6 +10,7 @@ use orlop_auth::UserInfo;
 use orlop_schema::protobuf::WATCH_MEDIA_TYPE;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Trail;
 use crate::cache::Cache;
 use crate::catalog::Resource;
 use crate::request::{Query, RequestInfo};
@@ -57,6 +58,8 @@ pub struct Call {
     pub body: Bytes,
     /// Ends a request that lasts.
     pub closing: CancellationToken,
+    /// What is written of it into the audit log.
+    pub trail: Trail,
     upgrade: Mutex<Option<OnUpgrade>>,
     warnings: Mutex<Vec<String>>,
 }
@@ -103,9 +106,16 @@ impl Call {
             accept,
             body,
             closing,
+            trail: Trail::default(),
             upgrade: Mutex::new(upgrade),
             warnings: Mutex::default(),
         })
+    }
+
+    /// As a part of the request that the audit log follows.
+    #[must_use]
+    pub fn followed(self, trail: &Trail) -> Self {
+        Self { trail: trail.clone(), ..self }
     }
 
     /// Runs it.
@@ -116,16 +126,19 @@ impl Call {
     async fn carry_out(self) -> Result<Response<Body>, Status> {
         let call = Arc::new(self);
         if let Some(warning) = call.resource.custom.as_ref().and_then(|custom| custom.warning.as_deref()) {
-            call.warn(warning);
+            call.warn_of_age(warning);
         }
         if let Some(warning) = deprecation(&call.resource) {
-            call.warn(warning);
+            call.warn_of_age(warning);
         }
         let result = call.route().await;
         let warnings = std::mem::take(&mut *call.warnings.lock().unwrap_or_else(PoisonError::into_inner));
         let mut response = match result {
             // Who is refused is warned all the same.
-            Err(status) if !warnings.is_empty() => crate::wire::refuse(&status, call.accept.encoding),
+            Err(status) if !warnings.is_empty() => {
+                call.trail.refused(&status);
+                crate::wire::refuse(&status, call.accept.encoding)
+            }
             result => result?,
         };
         for warning in warnings {
@@ -138,9 +151,18 @@ impl Call {
         Ok(response)
     }
 
+    /// Warns of an API that is deprecated.
+    fn warn_of_age(&self, text: &str) {
+        self.trail.annotate("k8s.io/deprecated", || "true".to_owned());
+        self.warn(text);
+    }
+
     async fn route(self: &Arc<Self>) -> Result<Response<Body>, Status> {
         let info = &self.info;
         self.check_options()?;
+        if info.verb == "patch" && !info.is_long_running() {
+            self.trail.patched(&self.body, self.applies());
+        }
         if self.resource.storage.is_empty() || !matches!(info.subresource.as_str(), "" | "status") {
             return crate::subresource::route(self).await;
         }

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Peer;
 use crate::authenticate::Certificate;
 use crate::server::ApiServer;
 use crate::wire::BoxError;
@@ -87,6 +88,8 @@ fn keep_alive(stream: &TcpStream) {
 
 async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcceptor, stop: CancellationToken) {
     let _ = stream.set_nodelay(true);
+    // Nobody else asks.
+    let peer = stream.peer_addr().ok().filter(|_| server.audit().is_on()).map(|peer| Peer(peer.ip()));
     keep_alive(&stream);
     let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await else { return };
     let shared = stream.get_ref().1.alpn_protocol() == Some(b"h2");
@@ -101,6 +104,9 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
             parts.extensions.insert(closing);
             if let Some(certificate) = certificate {
                 parts.extensions.insert(certificate);
+            }
+            if let Some(peer) = peer {
+                parts.extensions.insert(peer);
             }
             let body = body.map_err(BoxError::from).boxed_unsync();
             Ok::<_, std::convert::Infallible>(server.handle(Request::from_parts(parts, body)).await)

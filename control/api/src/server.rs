@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::admission::{Hooks, Policies, Turns, TypeChecker};
 use crate::aggregator::Aggregator;
 use crate::allocation::Allocator;
+use crate::audit::{Audit, AuditError};
 use crate::authenticate::Identity;
 use crate::authorize::Authorizer;
 use crate::cache::Hub;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::flow_control::FlowControl;
-use crate::metrics::Metrics;
+use crate::metrics::{AuditMetrics, Metrics};
 use crate::registry::Registry;
 use crate::status::Status;
 use crate::webhook::Webhooks;
@@ -37,6 +38,9 @@ pub enum ApiError {
     /// Nobody could be known by their certificate.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// Requests could not be audited.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// An object that every cluster has cannot be written.
     #[error("{what} cannot be written: {status}")]
     Bootstrap {
@@ -61,6 +65,7 @@ pub struct ApiServer {
     policies: Policies,
     quota_turns: Turns,
     aggregator: Aggregator,
+    audit: Audit,
     certificates: ClientCertificates,
     stop: CancellationToken,
 }
@@ -68,6 +73,8 @@ pub struct ApiServer {
 impl ApiServer {
     /// Fills the caches from the store, writes what every cluster has, and is ready.
     pub async fn start(config: Config) -> Result<Arc<Self>, ApiError> {
+        let audit_metrics = AuditMetrics::default();
+        let audit = Audit::open(&config.audit, &audit_metrics)?;
         let catalog = Catalog::builtin();
         let authorizer = Authorizer::new();
         let allocator = Allocator::new(config.service_cidr, config.node_port_range.clone());
@@ -78,7 +85,7 @@ impl ApiServer {
         hub.run(config.store.clone(), stop.clone()).await?;
         let webhooks = Webhooks::new(hub.clone());
         let registry = Registry::new(config.store.clone(), hub);
-        let metrics = Metrics::new(registry.metrics(), flow_control.metrics());
+        let metrics = Metrics::new(registry.metrics(), flow_control.metrics(), &audit_metrics);
         flow_control.run(stop.clone());
         let catalog = RwLock::new(Arc::new(catalog));
         let certificates = ClientCertificates::of(&config.ca_pem)?;
@@ -96,6 +103,7 @@ impl ApiServer {
             policies: Policies::default(),
             quota_turns: Turns::default(),
             aggregator: Aggregator::default(),
+            audit,
             stop,
         });
         tokio::task::spawn_blocking(crate::webhook::read_system_roots);
@@ -205,6 +213,15 @@ impl ApiServer {
 
     pub(crate) fn aggregator(&self) -> &Aggregator {
         &self.aggregator
+    }
+
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Waits until what was left to be written into the audit log is written, at the end of the process.
+    pub async fn flush_audit(&self) {
+        self.audit.flush().await;
     }
 }
 

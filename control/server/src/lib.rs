@@ -3,5 +3,5 @@
 mod listeners;
 mod run;
 
-pub use orlop_api::ServiceRanges;
+pub use orlop_api::{AuditLimits, AuditMode, AuditOptions, ServiceRanges};
 pub use run::{Config, run};

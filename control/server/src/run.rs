@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use ipnet::Ipv4Net;
-use orlop_api::{ApiServer, ServiceRanges};
+use orlop_api::{ApiServer, AuditOptions, ServiceRanges};
 use orlop_auth::pki::{CertificateAuthority, ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use rustls::crypto::CryptoProvider;
@@ -43,6 +43,8 @@ pub struct Config {
     pub bootstrap_tokens: bool,
     /// How many requests run at once.
     pub requests_in_flight: u32,
+    /// What is written into the audit log.
+    pub audit: AuditOptions,
     /// Addresses of pods.
     pub cluster_cidr: Ipv4Net,
     /// How long a Node may be silent before it counts as unreachable.
@@ -96,6 +98,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         front_proxy: Some(front_proxy),
         bootstrap_tokens: config.bootstrap_tokens,
         requests_in_flight: config.requests_in_flight,
+        audit: config.audit,
     })
     .await
     .context("starting the API server")?;
@@ -163,6 +166,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         stop.cancel();
     }
     api.stop();
+    api.flush_audit().await;
     result
 }
 

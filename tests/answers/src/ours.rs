@@ -43,6 +43,7 @@ impl Ours {
             front_proxy: None,
             bootstrap_tokens: false,
             requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
+            audit: Default::default(),
         };
         Ok(Self { server: ApiServer::start(config).await?, _directory: directory })
     }

@@ -41,6 +41,7 @@ static SERVER: LazyLock<(Runtime, Arc<ApiServer>)> = LazyLock::new(|| {
             front_proxy: None,
             bootstrap_tokens: false,
             requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
+            audit: Default::default(),
         })
         .await
         .expect("an API server")

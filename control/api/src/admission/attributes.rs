@@ -124,6 +124,18 @@ impl<'a> Attributes<'a> {
         Ok(Self::new(call, operation, object, old, write_options(call, operation), call.dry_run()?))
     }
 
+    /// Says something of the request in the audit log, under a key that names who says it: `policy.example.com/reason`.
+    pub fn annotate(&self, key: &str, value: impl FnOnce() -> String) {
+        if !self.call.trail.is_on() {
+            return;
+        }
+        if key.split('/').count() == 2 && orlop_kinds::names::qualified_name(key).is_empty() {
+            self.call.trail.annotate(key, value);
+        } else {
+            tracing::warn!(key, "an audit annotation has no qualified name and is left out");
+        }
+    }
+
     /// Whether it is a configuration of admission itself, which no webhook and no policy may guard.
     pub fn is_exempt(&self) -> bool {
         self.kind.group == "admissionregistration.k8s.io"

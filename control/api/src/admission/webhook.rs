@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::attributes::Attributes;
 use super::rules::Seen;
@@ -94,7 +94,8 @@ pub async fn mutate(
             continue;
         }
         let started = Instant::now();
-        let result = call::mutate(hook, &seen, attributes, object).await;
+        let place = format!("round_{}_index_{index}", reinvocation.round);
+        let result = call::mutate(hook, &seen, attributes, object, &place).await;
         if matches!(result, Ok(true)) {
             reinvocation.require();
             reinvocation.needed = true;
@@ -102,8 +103,11 @@ pub async fn mutate(
         if hook.reinvoke {
             reinvocation.invoked.insert(hook.uid.clone());
         }
-        tracing::debug!(target: "audit", webhook = hook.name, configuration = hook.configuration, round = reinvocation.round, index, changed = matches!(result, Ok(true)), "mutating webhook");
-        conclude(hook, attributes, started, result.map(drop))?;
+        attributes.annotate(&format!("mutation.webhook.admission.k8s.io/{place}"), || {
+            let mutated = matches!(result, Ok(true));
+            json!({"configuration": hook.configuration, "webhook": hook.name, "mutated": mutated}).to_string()
+        });
+        conclude(hook, attributes, started, result.map(drop), &place)?;
     }
     reinvocation.last = Some(object.clone());
     Ok(())
@@ -120,10 +124,11 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
     let mut asked = Vec::new();
     for hook in hooks.iter() {
         if let Some(seen) = should_call(hook, attributes, object).await? {
+            let place = format!("round_0_index_{}", asked.len());
             asked.push(async move {
                 let started = Instant::now();
                 let result = call::validate(hook, &seen, attributes, object).await;
-                conclude(hook, attributes, started, result)
+                conclude(hook, attributes, started, result, &place)
             });
         }
     }
@@ -137,12 +142,13 @@ async fn should_call(hook: &Hook, attributes: &Attributes<'_>, object: &Value) -
     Ok(chosen.then_some(seen))
 }
 
-/// What a webhook's answer means for the request.
+/// What a webhook's answer means for the request. `place` is its place among those that are asked.
 fn conclude(
     hook: &Hook,
     attributes: &Attributes<'_>,
     started: Instant,
     result: Result<(), Refused>,
+    place: &str,
 ) -> Result<(), Status> {
     let metrics = &attributes.call.server.metrics().webhooks;
     let observation = metrics::Observation::new(hook, attributes.operation, started);
@@ -156,6 +162,9 @@ fn conclude(
             metrics.observe(&observation, code, !hook.ignores_failure);
             if hook.ignores_failure {
                 metrics.failed_open(&observation);
+                let kind = if hook.ty == Type::Mutating { "mutation" } else { "validating" };
+                let key = format!("failed-open.{kind}.webhook.admission.k8s.io/{place}");
+                attributes.annotate(&key, || hook.name.clone());
                 tracing::warn!(webhook = hook.name, why, "a webhook failed and is passed over");
                 return Ok(());
             }

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use orlop_auth::UserInfo;
 
 use super::Route;
+use crate::audit::Trail;
 use crate::serve::Closing;
 use crate::server::ApiServer;
 use crate::service_resolver;
@@ -38,7 +39,9 @@ pub async fn pass_on(
     user: &UserInfo,
     mut parts: http::request::Parts,
     body: Body,
+    trail: &Trail,
 ) -> Result<Response<Body>, Status> {
+    trail.passed_on();
     if !route.available {
         return Ok(wire::text(503, "service unavailable\n"));
     }
@@ -65,7 +68,10 @@ pub async fn pass_on(
         let (Some(ours), Some(theirs)) = (upgraded, theirs) else {
             return Err(Status::internal("the aggregated server upgraded a connection that was not to be"));
         };
+        let trail = trail.clone();
         tokio::spawn(async move {
+            // It is a part of the request.
+            let _trail = trail;
             let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else { return };
             let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
             tokio::select! {

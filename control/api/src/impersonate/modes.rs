@@ -61,6 +61,11 @@ impl Mode {
         }
     }
 
+    /// The verb that allows it; of the oldest way nothing is said.
+    pub(super) fn constraint(self) -> String {
+        self.name().map(|mode| format!("impersonate:{mode}")).unwrap_or_default()
+    }
+
     /// Whether `caller` may ask for such a user in this way.
     pub(super) fn applies(self, caller: &UserInfo, wanted: &UserInfo) -> bool {
         let only_name = wanted.uid.is_empty() && wanted.groups.is_empty() && wanted.extra.is_empty();
@@ -92,7 +97,10 @@ impl Mode {
             let verb = format!("impersonate-on:{mode}:{}", info.verb);
             authorizer.check_verb(caller, info, query, &verb)?;
         }
-        let verb = self.name().map_or_else(|| "impersonate".to_owned(), |mode| format!("impersonate:{mode}"));
+        let verb = match self {
+            Self::Legacy => "impersonate".to_owned(),
+            _ => self.constraint(),
+        };
         let own = if self == Self::Legacy { "" } else { AUTHENTICATION };
         let about = |group: &str, resource: &str, namespace: &str, name: &str, subresource: &str| RequestInfo {
             is_resource: true,

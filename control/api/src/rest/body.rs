@@ -56,6 +56,13 @@ impl Call {
             decode::order(&self.body, &mut strict);
         }
         self.report(api_version, kind, strict)?;
+        self.trail.requested(&object, || {
+            let mut whole = object.clone();
+            if kind == self.resource.kind {
+                crate::strategy::default(&self.resource, &mut whole);
+            }
+            whole
+        });
         Ok(object)
     }
 

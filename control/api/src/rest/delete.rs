@@ -157,6 +157,13 @@ impl Call {
             if let Some(ty) = Schema::builtin().type_named(DELETE_OPTIONS) {
                 ty.prune(&mut body).map_err(|error| Status::bad_request(error.to_string()))?;
             }
+            self.trail.requested(&Value::Null, || {
+                let mut whole = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+                for (field, value) in body.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+                    whole[field] = value.clone();
+                }
+                whole
+            });
             serde_json::from_value(body).map_err(|e| Status::bad_request(format!("invalid DeleteOptions: {e}")))?
         };
         if let Some(seconds) = self.query.integer("gracePeriodSeconds")? {

@@ -54,8 +54,10 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     let offered = websocket::offered(&call.headers);
     if call.info.subresource != "portforward" && offered.contains(&translate::PROTOCOL) {
         let answer = accept(call, translate::PROTOCOL)?;
-        let closing = call.closing.clone();
+        let (closing, trail) = (call.closing.clone(), call.trail.clone());
         tokio::spawn(async move {
+            // It is a part of the request.
+            let _trail = trail;
             if let Err(error) = translate::run(client, kubelet, path, streams, closing).await {
                 tracing::debug!(%error, "a stream ended early");
             }
@@ -82,16 +84,19 @@ pub(super) async fn answer(call: &Arc<Call>) -> Result<Response<Body>, Status> {
     };
     if let Some(protocol) = tunnelled {
         let answer = accept(call, &format!("{}{protocol}", tunnel::PREFIX))?;
-        let closing = call.closing.clone();
+        let (closing, trail) = (call.closing.clone(), call.trail.clone());
         tokio::spawn(async move {
+            // It is a part of the request.
+            let _trail = trail;
             if let Err(error) = tunnel::run(client, upstream, closing).await {
                 tracing::debug!(%error, "a tunnel ended early");
             }
         });
         return Ok(answer);
     }
-    let closing = call.closing.clone();
+    let (closing, trail) = (call.closing.clone(), call.trail.clone());
     tokio::spawn(async move {
+        let _trail = trail;
         let (client, upstream) = match tokio::try_join!(client, upstream) {
             Ok(both) => both,
             Err(error) => return tracing::debug!(%error, "a stream was not connected"),

@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
-use orlop_api::{ApiServer, Config, Identity};
+use orlop_api::{ApiError, ApiServer, Config, Identity};
 use orlop_auth::pki::{ClusterPki, Subject, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_store::{Embedded, Options};
@@ -42,6 +42,14 @@ impl Cluster {
 
     /// With another configuration.
     pub async fn start_with(directory: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        Self::try_start_with(directory, change).await.unwrap()
+    }
+
+    /// Likewise, if a server starts with it.
+    pub async fn try_start_with(
+        directory: tempfile::TempDir,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Self, ApiError> {
         let pki = ClusterPki::open(&directory.path().join("pki")).unwrap();
         let tokens = TokenAuthority::new(
             "https://kubernetes.default.svc.cluster.local",
@@ -61,9 +69,10 @@ impl Cluster {
             front_proxy: None,
             bootstrap_tokens: false,
             requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
+            audit: Default::default(),
         };
         change(&mut config);
-        let server = ApiServer::start(config).await.unwrap();
+        let server = ApiServer::start(config).await?;
         let issued = pki.apiserver(&[], &["127.0.0.1".parse().unwrap()]).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -83,7 +92,7 @@ impl Cluster {
         let serving = Some(serving);
         let cluster = Self { server, directory, address, pki, stop, serving };
         cluster.kubeconfig("admin", &["system:masters"]);
-        cluster
+        Ok(cluster)
     }
 
     /// A kubeconfig for a user, made now.

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use orlop_api::Config;
 use orlop_auth::pki::{Issued, Subject, Usage};
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -21,7 +22,14 @@ fn pair(issued: &Issued) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static
 
 /// A cluster that can call kubelets: its CA and its client certificate.
 async fn cluster() -> (Cluster, Arc<RootCertStore>) {
-    let directory = tempfile::tempdir().unwrap();
+    cluster_in(tempfile::tempdir().unwrap(), |_| {}).await
+}
+
+/// Likewise, with another configuration.
+pub async fn cluster_in(
+    directory: tempfile::TempDir,
+    change: impl FnOnce(&mut Config),
+) -> (Cluster, Arc<RootCertStore>) {
     let pki = orlop_auth::pki::ClusterPki::open(&directory.path().join("pki")).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(pki.ca().certificate().as_bytes()).unwrap()).unwrap();
@@ -34,7 +42,11 @@ async fn cluster() -> (Cluster, Arc<RootCertStore>) {
         .with_root_certificates(roots.clone())
         .with_client_auth_cert(chain, key)
         .unwrap();
-    (Cluster::start_with(directory, |config| config.kubelet_client = Some(Arc::new(tls))).await, roots)
+    let change = |config: &mut Config| {
+        config.kubelet_client = Some(Arc::new(tls));
+        change(config);
+    };
+    (Cluster::start_with(directory, change).await, roots)
 }
 
 fn node(port: u16) -> Value {
@@ -107,6 +119,16 @@ async fn kubelet(cluster: &Cluster, roots: Arc<RootCertStore>) -> (u16, Arc<Mute
     (port, asked)
 }
 
+/// A pod named `one` that runs on a kubelet.
+pub async fn pod_on_a_kubelet(cluster: &Cluster, roots: Arc<RootCertStore>) -> Arc<Mutex<Vec<String>>> {
+    let (port, asked) = kubelet(cluster, roots).await;
+    assert_eq!(cluster.json("POST", "/api/v1/nodes", node(port)).await.0, 201);
+    default_account(cluster).await;
+    cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
+    bind(cluster, "one", "node1").await;
+    asked
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn kubectl_reads_a_log_through_the_kubelet() {
     let (cluster, roots) = cluster().await;
@@ -130,11 +152,7 @@ async fn kubectl_reads_a_log_through_the_kubelet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_in_a_container_is_spoken_to_both_ways() {
     let (cluster, roots) = cluster().await;
-    let (port, asked) = kubelet(&cluster, roots.clone()).await;
-    cluster.json("POST", "/api/v1/nodes", node(port)).await;
-    default_account(&cluster).await;
-    cluster.json("POST", "/api/v1/namespaces/default/pods", pod("one")).await;
-    bind(&cluster, "one", "node1").await;
+    let asked = pod_on_a_kubelet(&cluster, roots.clone()).await;
     let (chain, key) =
         pair(&cluster.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap());
     let provider = Arc::new(rustls::crypto::ring::default_provider());

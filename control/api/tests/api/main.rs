@@ -3,6 +3,7 @@
 
 mod aggregation;
 mod apply;
+mod audit;
 mod bootstrap_tokens;
 mod cluster;
 mod concurrency;

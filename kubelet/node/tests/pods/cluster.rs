@@ -84,6 +84,7 @@ impl Cluster {
             front_proxy: None,
             bootstrap_tokens: false,
             requests_in_flight: orlop_api::REQUESTS_IN_FLIGHT,
+            audit: Default::default(),
         })
         .await
         .unwrap();

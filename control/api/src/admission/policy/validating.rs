@@ -1,5 +1,7 @@
 //! `ValidatingAdmissionPolicy`: every decision of every binding, and the answer that they make together.
 
+use std::collections::BTreeMap;
+
 use orlop_cel::{RUNTIME_BUDGET, Value as CelValue};
 use serde_json::{Value, json};
 
@@ -11,6 +13,9 @@ use crate::status::Status;
 
 const MAX_MESSAGE: usize = 5 * 1024;
 const MAX_ANNOTATION: usize = 10 * 1024;
+
+/// What policies say of a request in the audit log, by their keys.
+type Annotations = BTreeMap<String, Vec<String>>;
 
 /// Why a request is not to pass.
 struct Denial {
@@ -26,6 +31,7 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
     }
     let policies = attributes.call.server.policies().of(Type::Validating, &policies, &bindings);
     let mut first: Option<(Denial, &Policy, Option<&Binding>)> = None;
+    let mut annotations = Annotations::new();
     for pair in chosen(&policies, attributes, object).await? {
         let (policy, binding) = (pair.policy, pair.binding);
         let mut deny = |denial: Denial| {
@@ -53,7 +59,7 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
                             "Validation failed for ValidatingAdmissionPolicy '{}' with binding '{}': {}",
                             policy.name, binding.name, denial.message
                         )),
-                        "Audit" => audit_failure(policy, binding, index, &denial),
+                        "Audit" => audit_failure(attributes, policy, binding, index, &denial),
                         _ => {}
                     }
                 }
@@ -61,10 +67,14 @@ pub async fn validate(attributes: &Attributes<'_>, object: &Value) -> Result<(),
                     deny(denial);
                 }
             }
-            if let Some(denial) = annotate(policy, &input) {
+            if let Some(denial) = annotate(policy, &input, &mut annotations) {
                 deny(denial);
             }
         }
+    }
+    for (key, values) in annotations {
+        // Several bindings may say several things.
+        attributes.annotate(&key, || values.join(", "));
     }
     match first {
         None => Ok(()),
@@ -116,8 +126,8 @@ fn message(validation: &Validation, input: &Input<'_>, budget: &mut u64) -> Stri
     }
 }
 
-/// Publishes audit annotations; a failure is a denial if the policy says so.
-fn annotate(policy: &Policy, input: &Input<'_>) -> Option<Denial> {
+/// Collects audit annotations; a failure is a denial if the policy says so.
+fn annotate(policy: &Policy, input: &Input<'_>, annotations: &mut Annotations) -> Option<Denial> {
     let mut budget = RUNTIME_BUDGET;
     let mut denial = None;
     if policy.annotations.is_empty() || !policy.conditions.hold(input, true).unwrap_or(false) {
@@ -131,7 +141,10 @@ fn annotate(policy: &Policy, input: &Input<'_>) -> Option<Denial> {
         match value {
             Ok(CelValue::String(text)) if !text.trim().is_empty() => {
                 let value: String = text.trim().chars().take(MAX_ANNOTATION).collect();
-                tracing::debug!(target: "audit", annotation = format!("{}/{}", policy.name, annotation.key), value);
+                let values = annotations.entry(format!("{}/{}", policy.name, annotation.key)).or_default();
+                if !values.contains(&value) {
+                    values.push(value);
+                }
             }
             Ok(_) => {}
             Err(_) if policy.ignores_failure => {}
@@ -141,12 +154,14 @@ fn annotate(policy: &Policy, input: &Input<'_>) -> Option<Denial> {
     denial
 }
 
-fn audit_failure(policy: &Policy, binding: &Binding, index: usize, denial: &Denial) {
-    let value = json!([{
-        "message": denial.message, "policy": policy.name, "binding": binding.name,
-        "expressionIndex": index, "validationActions": binding.actions,
-    }]);
-    tracing::debug!(target: "audit", annotation = "validation.policy.admission.k8s.io/validation_failure", %value);
+fn audit_failure(attributes: &Attributes<'_>, policy: &Policy, binding: &Binding, index: usize, denial: &Denial) {
+    attributes.annotate("validation.policy.admission.k8s.io/validation_failure", || {
+        let value = json!([{
+            "message": denial.message, "policy": policy.name, "binding": binding.name,
+            "expressionIndex": index, "validationActions": binding.actions,
+        }]);
+        value.to_string()
+    });
 }
 
 fn refusal(attributes: &Attributes<'_>, denial: &Denial, policy: &Policy, binding: Option<&Binding>) -> Status {

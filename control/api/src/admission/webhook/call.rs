@@ -1,12 +1,13 @@
 //! One question to one webhook, and what its answer does to the object.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Refused;
 use super::hooks::Hook;
 use super::review::{self, Answer};
 use crate::admission::attributes::Attributes;
 use crate::admission::rules::Seen;
+use crate::audit::Level;
 use crate::rest::Patch;
 use crate::status::Status;
 use crate::webhook::CallError;
@@ -17,22 +18,23 @@ pub async fn validate(hook: &Hook, seen: &Seen, attributes: &Attributes<'_>, obj
     ask(hook, seen, attributes, &object).await.map(drop)
 }
 
-/// Asks a mutating webhook and does what it says. Whether that changed anything.
+/// Asks a mutating webhook and does what it says. Whether that changed anything. `place` is its place among all.
 pub async fn mutate(
     hook: &Hook,
     seen: &Seen,
     attributes: &Attributes<'_>,
     object: &mut Value,
+    place: &str,
 ) -> Result<bool, Refused> {
     let shown = seen.show(attributes, object).await.map_err(unconverted)?;
     let answer = ask(hook, seen, attributes, &shown).await?;
-    let Some(patch) = answer.patch else { return Ok(false) };
+    let Some(bytes) = answer.patch else { return Ok(false) };
     let failed = |why: String| Refused::Failed { why, code: 503 };
     if answer.patch_type.as_deref() != Some("JSONPatch") {
         let ty = answer.patch_type.unwrap_or_default();
         return Err(failed(format!("unsupported patch type {ty:?}")));
     }
-    let patch: json_patch::Patch = serde_json::from_slice(&patch)
+    let patch: json_patch::Patch = serde_json::from_slice(&bytes)
         .map_err(|error| failed(format!("received undecodable patch in webhook response: {error}")))?;
     if patch.0.is_empty() {
         return Ok(false);
@@ -49,6 +51,13 @@ pub async fn mutate(
     Patch::Json(patch).apply_to(&mut patched, &seen.api_version(), &seen.kind.kind).map_err(error)?;
     // What the type does not know is dropped, as Go's decoder drops it; what has another type is an error.
     seen.accept(attributes, &shown, &mut patched).map_err(|why| Refused::Error(Status::internal(why)))?;
+    let trail = &attributes.call.trail;
+    trail.annotate_from(Level::Request, &format!("patch.webhook.admission.k8s.io/{place}"), || {
+        let (configuration, webhook) = (&hook.configuration, &hook.name);
+        let patch: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        json!({"configuration": configuration, "webhook": webhook, "patch": patch, "patchType": "JSONPatch"})
+            .to_string()
+    });
     seen.default(attributes, &mut patched);
     if patched == shown {
         return Ok(false);
@@ -94,7 +103,7 @@ async fn ask(hook: &Hook, seen: &Seen, attributes: &Attributes<'_>, object: &Val
     let answer = review::understand(version, &uid, hook.ty, answer)
         .map_err(|why| Refused::Failed { why: format!("received invalid webhook response: {why}"), code: 503 })?;
     for (key, value) in &answer.annotations {
-        tracing::debug!(target: "audit", annotation = format!("{}/{key}", hook.name), value);
+        attributes.annotate(&format!("{}/{key}", hook.name), || value.clone());
     }
     for warning in &answer.warnings {
         attributes.call.warn(warning);
