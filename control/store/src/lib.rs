@@ -11,6 +11,7 @@
 //!
 //! # What is in its directory
 //! - `log-N`: a segment; a header, then frames numbered from N. A frame holds the records of one group commit under one CRC.
+//!   Zeros may follow the last: they are written ahead, so that a sync has nothing to tell the file system's journal.
 //! - `snapshot-N`: everything in the frames before N: the keys as of the compaction, and each transaction since. Log and snapshots
 //!   before it are deleted.
 //! - `snapshot.tmp`: a snapshot that is being written. `lock`: held while the store is open.

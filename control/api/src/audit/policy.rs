@@ -282,7 +282,8 @@ impl PolicyRule {
             }
         }
         validate_stages(&self.omit_stages, &path.child("omitStages"), errors);
-        if !self.non_resource_urls.is_empty() && !(self.resources.is_empty() && self.namespaces.is_empty()) {
+        let of_resources = !self.resources.is_empty() || !self.namespaces.is_empty();
+        if !self.non_resource_urls.is_empty() && of_resources {
             let why = "rules cannot apply to both regular resources and non-resource URLs";
             errors.invalid(&urls, self.non_resource_urls.clone(), why);
         }
