@@ -117,16 +117,19 @@ impl ApiServer {
         if !long_running || info.verb == "watch" {
             *flow = self.flow_control().classify(&user, &info);
         }
+        let about = info.clone();
+        let counted = crate::metrics::Request::new(&about, &query, wire::media_type(&parts.headers));
         let seat = match flow {
             Some(flow) => match flow.seat(&self, &user, &info, &query, PATIENCE).await {
                 Ok(seat) => Some(seat),
-                Err(refused) => return Ok(too_many_requests(refused)),
+                Err(refused) => {
+                    self.metrics().dropped(&self.catalog(), &counted);
+                    return Ok(too_many_requests(refused));
+                }
             },
             None => None,
         };
         let started = std::time::Instant::now();
-        let about = info.clone();
-        let counted = crate::metrics::Request::new(&about, &query, wire::media_type(&parts.headers));
         let read_only = matches!(parts.method, Method::GET | Method::HEAD);
         let in_flight = (!long_running).then(|| self.metrics().traffic.in_flight(read_only));
         let decision = self.authorizer().ask(&user, &info, &query, info.verb);

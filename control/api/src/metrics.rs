@@ -68,6 +68,16 @@ struct Lasted {
     asked: Asked,
 }
 
+impl Lasted {
+    fn of(catalog: &Catalog, request: &Request<'_>) -> Self {
+        let mut asked = asked(catalog, request.info);
+        if request.applies {
+            asked.verb = "APPLY";
+        }
+        Self { dry_run: if request.dry_run { "All" } else { "" }, asked }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
     code: u16,
@@ -208,17 +218,18 @@ impl Metrics {
 
     /// Counts a request that was answered, with so many bytes if that is known yet.
     pub fn answered(&self, catalog: &Catalog, request: &Request<'_>, code: u16, took: Duration, bytes: Option<u64>) {
-        let mut asked = asked(catalog, request.info);
-        if request.applies {
-            asked.verb = "APPLY";
-        }
+        let lasted = Lasted::of(catalog, request);
         if let Some(bytes) = bytes {
-            self.traffic.answered(&asked, bytes);
+            self.traffic.answered(&lasted.asked, bytes);
         }
-        let dry_run = if request.dry_run { "All" } else { "" };
-        let lasted = Lasted { dry_run, asked };
         self.durations.get_or_create(&lasted).observe(took.as_secs_f64());
         self.requests.get_or_create(&Answered { code, system_client: "", lasted }).inc();
+    }
+
+    /// Counts a request that was not let in.
+    pub fn dropped(&self, catalog: &Catalog, request: &Request<'_>) {
+        let lasted = Lasted::of(catalog, request);
+        self.requests.get_or_create(&Answered { code: 429, system_client: "", lasted }).inc();
     }
 
     /// Counts a request that lasts.

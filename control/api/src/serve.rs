@@ -128,7 +128,11 @@ async fn connection(server: Arc<ApiServer>, stream: TcpStream, acceptor: TlsAcce
             connection.as_mut().graceful_shutdown();
         }
         let served = connection.as_mut().poll(context);
-        io.send(context);
+        if served.is_ready() {
+            io.release(context)
+        } else {
+            io.send(context)
+        }
         served
     });
     if let Err(error) = served.await {

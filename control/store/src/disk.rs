@@ -4,6 +4,7 @@
 mod directory;
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 pub use directory::Directory;
 
@@ -74,10 +75,10 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send {
     /// Writes at the end. After an error, part of it may have been written.
     fn append(&mut self, data: &[u8]) -> io::Result<()>;
-    /// Writes so many zeros after the end, durably, without moving the end: a sync of what is then appended there has neither a length
-    /// nor a place to record and is no business of the file system's journal, whose commits wait for what others write. Without
-    /// room for them there are fewer zeros.
-    fn extend(&mut self, bytes: u64) -> io::Result<()>;
+    /// Writes zeros after the end, durably, without moving the end: a sync of what is then appended there has neither a length nor a
+    /// place to record and is no business of the file system's journal, whose commits wait for what others write. Without room for
+    /// them there are fewer zeros.
+    fn extend(&mut self, zeros: Range<u64>) -> io::Result<()>;
     /// Writes within the file.
     fn overwrite(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Cuts the file off.

@@ -88,7 +88,7 @@ impl Log {
     pub(crate) fn prepare(&mut self, segment_bytes: u64) -> Result<(), StoreError> {
         let end = (self.segment_bytes + AHEAD).min(segment_bytes);
         if self.extended.saturating_sub(self.segment_bytes) < AHEAD / 2 && self.extended < end {
-            self.file.extend(end - self.segment_bytes).map_err(failed("writing ahead of the log"))?;
+            self.file.extend(self.extended.max(self.segment_bytes)..end).map_err(failed("writing ahead of the log"))?;
             self.extended = end;
         }
         Ok(())

@@ -79,12 +79,11 @@ impl LogFile {
         }
         self.open()?;
         let (torn, size) = (self.torn, self.size);
-        let file = self.open()?;
+        let Some(file) = &mut self.open else { return Err(io::ErrorKind::NotFound.into()) };
         let end: &[u8] = if torn { b"\n" } else { b"" };
         match file.write_all(end).and_then(|()| file.write_all(line)) {
             Ok(()) => {
                 self.torn = false;
-                self.size += (end.len() as u64) + length;
                 Ok(())
             }
             Err(error) => {
@@ -98,12 +97,10 @@ impl LogFile {
     fn open(&mut self) -> io::Result<&mut File> {
         let file = match self.open.take() {
             Some(file) => file,
-            None => {
-                let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
-                self.size = file.metadata()?.len();
-                file
-            }
+            None => OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?,
         };
+        // Somebody may have emptied it.
+        self.size = file.metadata()?.len();
         Ok(self.open.insert(file))
     }
 
@@ -117,7 +114,11 @@ impl LogFile {
             at += SignedDuration::from_millis(1);
             aside = self.named(at);
         }
-        fs::rename(&self.path, &aside)?;
+        match fs::rename(&self.path, &aside) {
+            // Somebody has taken it away already.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         (self.open, self.torn) = (None, false);
         self.open()?.set_permissions(fs::Permissions::from_mode(mode & 0o7777))?;
         self.take_away(now);

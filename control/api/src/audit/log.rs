@@ -78,7 +78,10 @@ impl Log {
             return true;
         }
         let (written, answer) = oneshot::channel();
-        let done = match self.queue.send(Entry { line, written: Some(written) }).await {
+        let mut waiting = Waiting(Some(self));
+        let queued = self.queue.send(Entry { line, written: Some(written) }).await;
+        waiting.0 = None;
+        let done = match queued {
             Ok(()) => answer.await.unwrap_or(false),
             Err(_) => {
                 self.metrics.error(LOG);
@@ -88,17 +91,11 @@ impl Log {
         done || self.mode != Mode::BlockingStrict
     }
 
-    /// Writes a line that nobody waits for: its request is over.
+    /// Writes a line that nobody waits for: its request is over. Where there is no room it is lost, for there is no end to those.
     pub fn leave(&self, line: Vec<u8>) {
         self.metrics.event();
-        match self.queue.try_send(Entry { line, written: None }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(entry)) if self.mode != Mode::Batch => {
-                let Ok(runtime) = tokio::runtime::Handle::try_current() else { return self.lose() };
-                let queue = self.queue.clone();
-                runtime.spawn(async move { queue.send(entry).await });
-            }
-            Err(_) => self.lose(),
+        if self.queue.try_send(Entry { line, written: None }).is_err() {
+            self.lose();
         }
     }
 
@@ -117,6 +114,17 @@ impl Log {
         };
         if tokio::time::timeout(PATIENCE, flushed).await.is_err() {
             tracing::warn!("the last audit events may not have been written");
+        }
+    }
+}
+
+/// A line that waits for room, and is lost if its request is given up before there is any.
+struct Waiting<'a>(Option<&'a Log>);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(log) = self.0 {
+            log.lose();
         }
     }
 }
@@ -186,16 +194,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_into_the_queue_is_lost_in_batches_alone() {
+    async fn what_does_not_fit_into_the_queue_is_lost_unless_somebody_waits() {
         // Nobody takes anything out of this queue yet.
         let (queue, mut entries) = mpsc::channel(1);
         let metrics = AuditMetrics::default();
         let batch = Log { queue: queue.clone(), mode: Mode::Batch, metrics: metrics.clone() };
         assert!(batch.write(b"1".to_vec()).await && batch.write(b"2".to_vec()).await);
         assert!(counted(&metrics).contains("apiserver_audit_error_total{plugin=\"buffered\"} 1\n"));
-        let blocking = Log { queue, mode: Mode::Blocking, metrics };
+        let blocking = Log { queue, mode: Mode::Blocking, metrics: metrics.clone() };
         blocking.leave(b"3".to_vec());
+        assert!(counted(&metrics).contains("apiserver_audit_error_total{plugin=\"buffered\"} 2\n"));
+        let given_up = tokio::time::timeout(Duration::from_millis(10), blocking.write(b"4".to_vec()));
+        assert!(given_up.await.is_err());
+        assert!(counted(&metrics).contains("apiserver_audit_error_total{plugin=\"buffered\"} 3\n"));
+        let waits = tokio::spawn(async move { blocking.write(b"5".to_vec()).await });
         assert_eq!(entries.recv().await.unwrap().line, b"1");
-        assert_eq!(entries.recv().await.unwrap().line, b"3", "it waited for its place");
+        let waited = entries.recv().await.unwrap();
+        assert_eq!(waited.line, b"5", "it waited for its place");
+        waited.written.unwrap().send(true).unwrap();
+        assert!(waits.await.unwrap());
     }
 }

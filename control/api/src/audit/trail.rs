@@ -185,7 +185,8 @@ impl Trail {
         state.event.request_object = if is_yaml {
             wire::parse_yaml(patch).ok().map(|(patch, _)| patch.to_string().into_bytes())
         } else {
-            serde_json::from_slice::<serde::de::IgnoredAny>(patch).ok().map(|_| patch.to_vec())
+            // A line must be legible to others: text, and not deeper than they read.
+            serde_json::from_slice::<Value>(patch).ok().map(|_| patch.to_vec())
         };
     }
 

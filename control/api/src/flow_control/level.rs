@@ -76,9 +76,14 @@ impl Level {
 
     /// Another configuration; `widest` is the most seats of one request, 0 for as many as it likes.
     pub fn configure(&self, discipline: Discipline, widest: u32, wanted: bool) {
-        self.queues().set_discipline(discipline);
+        let mut queues = self.queues();
+        queues.set_discipline(discipline);
         self.widest.store(widest, Ordering::Relaxed);
         self.unwanted.store(!wanted, Ordering::Relaxed);
+        // Its last request may be gone since it was looked at.
+        if !wanted && queues.is_idle() {
+            self.idle.notify_one();
+        }
     }
 
     /// So many seats from now on.

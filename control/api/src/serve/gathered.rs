@@ -57,6 +57,13 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
         self.lock().send(context);
     }
 
+    /// Sends what was gathered at once: nobody serves the connection any more.
+    pub fn release(&self, context: &mut Context<'_>) {
+        let mut this = self.lock();
+        this.shared = false;
+        let _ = this.poll_flush(context);
+    }
+
     /// Only the task that serves the connection asks, so nobody ever waits.
     fn lock(&self) -> MutexGuard<'_, Gathering<S>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -57,6 +57,9 @@ fn open_api() -> Value {
         "paths": {
             format!("{WARDLE}/namespaces/{{namespace}}/flunders"): {"get": {
                 "operationId": "listFlunders", "responses": {"200": {"description": "OK", "schema": flunder["schema"]}},
+                "x-kubernetes-action": "list",
+                "x-kubernetes-group-version-kind":
+                    {"group": "wardle.example.com", "version": "v1alpha1", "kind": "Flunder"},
             }},
             "/healthz": {"get": {"responses": {"200": {"description": "OK"}}}},
         },

@@ -49,7 +49,10 @@ impl Audited {
 
     /// Of requests to paths that begin so.
     fn events(&self, path: &str) -> Vec<Value> {
-        let events = self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+        let text = self.text();
+        // The last line may be half written.
+        let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+        let events = lines.map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
         events.into_iter().filter(|event| event["requestURI"].as_str().unwrap().starts_with(path)).collect()
     }
 

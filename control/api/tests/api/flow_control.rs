@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full};
 use orlop_api::Identity;
 use orlop_auth::UserInfo;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cluster::{Body, Cluster, kubectl};
@@ -25,8 +26,13 @@ fn queuing(queues: u32, hand: u32, length: u32) -> Value {
 
 /// A cluster whose group `tenants` may do everything, in a priority level of one seat; their ConfigMaps wait for a webhook that long.
 async fn with_one_seat(response: Value, pause: Duration) -> (Arc<Cluster>, HookServer) {
+    with_hook(response, move || Reply::Late(pause)).await
+}
+
+/// The same with a webhook that answers so.
+async fn with_hook(response: Value, reply: impl Fn() -> Reply + Send + Sync + 'static) -> (Arc<Cluster>, HookServer) {
     let cluster = Cluster::start().await;
-    let hooks = HookServer::start(move |_, _| Reply::Late(pause)).await;
+    let hooks = HookServer::start(move |_, _| reply()).await;
     let made = async |path: &str, object: Value| {
         let (code, answer) = cluster.json("POST", path, object).await;
         assert_eq!(code, 201, "{answer}");
@@ -64,7 +70,13 @@ async fn with_one_seat(response: Value, pause: Duration) -> (Arc<Cluster>, HookS
     });
     let hook = json!({"metadata": {"name": "slow"}, "webhooks": [hook]});
     made("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", hook).await;
+    takes_effect(&cluster).await;
     (Arc::new(cluster), hooks)
+}
+
+/// What was written before is what requests are judged by.
+async fn takes_effect(cluster: &Cluster) {
+    assert_eq!(cluster.json("GET", &format!("{FLOW}/flowschemas"), Value::Null).await.0, 200);
 }
 
 async fn send(cluster: &Cluster, user: &str, method: &str, path: &str, body: Value) -> Response<Body> {
@@ -263,7 +275,8 @@ async fn a_watch_takes_a_seat_only_until_it_has_begun() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_of_a_level_that_is_removed_are_served() {
-    let (cluster, _hooks) = with_one_seat(queuing(1, 1, 5), Duration::from_secs(3)).await;
+    let (open, held) = watch::channel(false);
+    let (cluster, _hooks) = with_hook(queuing(1, 1, 5), move || Reply::Held(held.clone())).await;
     let first = create(&cluster, "ann", "first");
     becomes(&cluster, "current_executing_requests", 1.0).await;
     let second = create(&cluster, "bob", "second");
@@ -271,9 +284,11 @@ async fn requests_of_a_level_that_is_removed_are_served() {
     for path in ["flowschemas/tenants", "prioritylevelconfigurations/one"] {
         assert_eq!(cluster.json("DELETE", &format!("{FLOW}/{path}"), Value::Null).await.0, 200);
     }
+    takes_effect(&cluster).await;
     // Who comes now belongs to another level.
     assert_eq!(send(&cluster, "eve", "GET", "/api/v1/nodes", Value::Null).await.status(), 200);
     assert_eq!(sum(&cluster, "current_executing_requests", &[ONE]).await, 1.0);
+    open.send(true).unwrap();
     for answer in [first.await.unwrap(), second.await.unwrap()] {
         assert_eq!(answer.status(), 201);
     }

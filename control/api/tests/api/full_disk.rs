@@ -57,8 +57,8 @@ impl DiskFile for File {
         }
         self.inner.append(data)
     }
-    fn extend(&mut self, bytes: u64) -> io::Result<()> {
-        if self.full.load(Ordering::SeqCst) { Ok(()) } else { self.inner.extend(bytes) }
+    fn extend(&mut self, zeros: std::ops::Range<u64>) -> io::Result<()> {
+        if self.full.load(Ordering::SeqCst) { Ok(()) } else { self.inner.extend(zeros) }
     }
     fn overwrite(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.inner.overwrite(offset, data)

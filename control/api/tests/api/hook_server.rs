@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// What the server says to a review.
@@ -27,6 +28,8 @@ pub enum Reply {
     Raw(u16, Vec<u8>),
     /// Nothing for so long, and then yes.
     Late(Duration),
+    /// Nothing until it is true, and then yes.
+    Held(watch::Receiver<bool>),
 }
 
 pub struct HookServer {
@@ -117,6 +120,10 @@ async fn answer(
         Reply::Response(response) => response,
         Reply::Late(pause) => {
             tokio::time::sleep(pause).await;
+            json!({"allowed": true})
+        }
+        Reply::Held(mut held) => {
+            held.wait_for(|open| *open).await.unwrap();
             json!({"allowed": true})
         }
     };

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read, Write};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -104,22 +105,21 @@ impl DiskFile for RealFile {
         Ok(())
     }
 
-    fn extend(&mut self, bytes: u64) -> io::Result<()> {
+    fn extend(&mut self, zeros: Range<u64>) -> io::Result<()> {
         const ZEROS: &[u8] = &[0; 64 << 10];
-        let end = self.end + bytes;
-        let mut at = self.end;
-        while at < end {
-            let piece = ZEROS.len().min((end - at) as usize);
-            match self.file.write_at(&ZEROS[..piece], at) {
-                Ok(written) => at += written as u64,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-                    break;
-                }
-                Err(error) => return Err(error),
+        let write = || {
+            let mut at = zeros.start;
+            while at < zeros.end {
+                let piece = ZEROS.len().min((zeros.end - at) as usize);
+                self.file.write_all_at(&ZEROS[..piece], at)?;
+                at += piece as u64;
             }
+            self.file.sync_data()
+        };
+        match write() {
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Ok(()),
+            written => written,
         }
-        self.file.sync_data()
     }
 
     fn overwrite(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Cursor, Read};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use orlop_store::disk::{Disk, DiskFile, SyncPoint};
@@ -329,11 +330,10 @@ impl DiskFile for FaultyFile {
         })
     }
 
-    fn extend(&mut self, bytes: u64) -> io::Result<()> {
-        let end = self.end;
+    fn extend(&mut self, zeros: Range<u64>) -> io::Result<()> {
         self.change(|inode, full| {
-            let written = if full { bytes / 2 } else { bytes };
-            inode.write(end, &vec![0; written as usize]);
+            let count = (zeros.end - zeros.start) as usize;
+            inode.write(zeros.start as usize, &vec![0; if full { count / 2 } else { count }]);
         })
         .or_else(|error| if error.kind() == io::ErrorKind::StorageFull { Ok(()) } else { Err(error) })
     }

@@ -52,10 +52,12 @@ pub(super) fn patched(document: &mut Value, patch: &[PatchOperation]) {
             fields.sort_keys();
         }
     }
-    for operation in patch {
-        if let PatchOperation::Test(test) = operation
-            && let Some(compared) = document.pointer_mut(test.path.as_str())
-        {
+    let tests = patch.iter().filter_map(|operation| match operation {
+        PatchOperation::Test(test) => Some(test.path.as_str()),
+        _ => None,
+    });
+    for path in tests.collect::<BTreeSet<_>>() {
+        if let Some(compared) = document.pointer_mut(path) {
             compared.sort_all_objects();
         }
     }
