@@ -155,6 +155,7 @@ async fn a_service_has_an_address_object_and_a_range_that_is_ready_gives_more() 
     let parent = json!({"resource": "services", "namespace": "default", "name": "mine"});
     let own = json!({"metadata": {"name": "10.96.7.7"}, "spec": {"parentRef": parent}});
     assert_eq!(cluster.json("POST", ADDRESSES, own).await.0, 201);
+    answers(format!("{ADDRESSES}/10.96.7.7"), 200).await;
     let (code, refused) = create(&cluster, "theirs", json!({"clusterIP": "10.96.7.7"})).await;
     assert!(code == 422 && message(&refused).contains("provided IP is already allocated"), "{refused}");
 

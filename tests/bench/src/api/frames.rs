@@ -97,9 +97,9 @@ impl Frames {
                     let updates = fields.iter().take_while(|byte| **byte & 0xe0 == 0x20).count();
                     let good = match &fields[updates..] {
                         [0x88, ..] => true,
-                        // Indexed or not, Huffman coded ("201" is two bytes) or not.
-                        [0x08 | 0x48, 0x82, 0x10, 0x03, ..] => true,
-                        [0x08 | 0x48, 0x03, b'2', b'0', b'1', ..] => true,
+                        // The name is any of the table's; indexed or not, Huffman coded ("201" is two bytes) or not.
+                        [0x08..=0x0e | 0x48..=0x4e, 0x82, 0x10, 0x03, ..] => true,
+                        [0x08..=0x0e | 0x48..=0x4e, 0x03, b'2', b'0', b'1', ..] => true,
                         // One that was indexed before: the newest of the dynamic table or older, which only good ones are here.
                         [field, ..] => field & 0x80 != 0 && field & 0x7f >= 62,
                         [] => false,
