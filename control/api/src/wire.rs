@@ -9,12 +9,14 @@ use crate::status::Status;
 
 mod decode;
 mod gzip;
+mod held;
 mod negotiate;
 pub mod protobuf;
 mod yaml;
 
 pub use decode::{BodyFormat, decode_object, decode_yaml, media_type, parse_yaml};
 pub use gzip::compress;
+pub use held::holding;
 pub use negotiate::{Accept, Encoding, PRODUCED, Shape, producible};
 
 /// Any error of a body or a connection.

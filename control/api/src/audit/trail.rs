@@ -1,15 +1,12 @@
 //! What is collected of one request on its way, and when it is written. A trail of nothing costs nothing.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context as Waker, Poll};
 
-use bytes::Bytes;
 use futures::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use orlop_auth::{Decision, UserInfo};
@@ -24,7 +21,7 @@ use crate::authorize;
 use crate::request::{Query, RequestInfo};
 use crate::selector::FieldSelector;
 use crate::status::Status;
-use crate::wire::{self, Accept, Body, BodyFormat, BoxError};
+use crate::wire::{self, Accept, Body, BodyFormat};
 
 /// A `Status` that is no refusal is not longer.
 const STATUS_LENGTH: u64 = 64 << 10;
@@ -236,7 +233,7 @@ impl Trail {
         });
         let Some((context, stage, lasts)) = concluded else { return response };
         context.reach(stage).await;
-        if lasts { response.map(|body| Followed { body, trail: self.clone() }.boxed_unsync()) } else { response }
+        if lasts { response.map(|body| wire::holding(body, self.clone())) } else { response }
     }
 
     /// Reads what is answered as far as it is written.
@@ -390,34 +387,6 @@ impl Drop for Context {
         for line in stages.iter().filter_map(|stage| self.line(&state, *stage)) {
             self.active.log.leave(line);
         }
-    }
-}
-
-/// The body of an answer that lasts.
-struct Followed {
-    body: Body,
-    trail: Trail,
-}
-
-impl http_body::Body for Followed {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, waker: &mut Waker<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(waker);
-        if matches!(polled, Poll::Ready(None)) {
-            // There will be no more, whenever the connection forgets it.
-            self.trail = Trail::default();
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

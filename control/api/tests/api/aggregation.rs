@@ -315,28 +315,9 @@ async fn an_upgraded_connection_goes_both_ways() {
     let (cluster, wardle) = start().await;
     register(&cluster, &wardle).await;
     available(&cluster, "True").await;
-    let issued = cluster.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(cluster.pki.ca().certificate().as_bytes()).unwrap()).unwrap();
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
-        )
-        .unwrap();
-    let stream = tokio::net::TcpStream::connect(cluster.address).await.unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
-    let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
     let head = format!("GET {WARDLE}/x HTTP/1.1\r\nhost: h\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.unwrap());
-    }
-    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
+    let (mut stream, answer) = cluster.upgraded(&head).await;
+    assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
     stream.write_all(b"hello").await.unwrap();
     let mut heard = [0; 5];
     stream.read_exact(&mut heard).await.unwrap();

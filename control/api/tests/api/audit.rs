@@ -6,8 +6,6 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::BodyExt;
 use orlop_api::{AuditLimits, AuditMode, AuditOptions};
-use orlop_auth::pki::{Subject, Usage};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -623,29 +621,11 @@ async fn a_process_in_a_container_is_written_when_it_begins_and_when_it_is_over(
     let (cluster, roots) = crate::logs::cluster_in(directory, |config| config.audit = options).await;
     let audited = Audited { cluster, log };
     let cluster = &audited.cluster;
-    crate::logs::pod_on_a_kubelet(cluster, roots.clone()).await;
-    let issued = cluster.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap();
-    let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(
-            vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()],
-            PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
-        )
-        .unwrap();
-    let stream = tokio::net::TcpStream::connect(cluster.address).await.unwrap();
-    let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let connector = tokio_rustls::TlsConnector::from(std::sync::Arc::new(tls));
-    let mut stream = connector.connect(name, stream).await.unwrap();
+    crate::logs::pod_on_a_kubelet(cluster, roots).await;
     let path = "/api/v1/namespaces/default/pods/one/exec?command=sh&stdin=true&container=web";
     let head =
         format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\ncontent-length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
+    let (mut stream, _) = cluster.upgraded(&head).await;
     let started = audited.reached(path, "ResponseStarted").await;
     assert_eq!((&started["responseStatus"]["code"], &started["verb"]), (&json!(101), &json!("create")));
     assert_eq!(started["objectRef"]["subresource"], "exec");

@@ -11,12 +11,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
 use orlop_api::{ApiError, ApiServer, Config, Identity};
-use orlop_auth::pki::{ClusterPki, Subject, kubeconfig};
+use orlop_auth::pki::{ClusterPki, Subject, Usage, kubeconfig};
 use orlop_auth::{TokenAuthority, UserInfo};
 use orlop_store::{Embedded, Options};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
@@ -31,6 +33,32 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// An administrator's HTTP/1.1 connection on which this was asked, and the head of the answer.
+    pub async fn upgraded(&self, request: &str) -> (TlsStream<TcpStream>, String) {
+        let issued = self.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap();
+        let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate(self.pki.ca().certificate())).unwrap();
+        let tls = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![certificate(&issued.certificate)],
+                PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap(),
+            )
+            .unwrap();
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+        let mut stream = connector.connect("127.0.0.1".try_into().unwrap(), stream).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        (stream, String::from_utf8(head).unwrap())
+    }
+
     pub async fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap()).await
     }

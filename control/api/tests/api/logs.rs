@@ -152,28 +152,11 @@ async fn kubectl_reads_a_log_through_the_kubelet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_in_a_container_is_spoken_to_both_ways() {
     let (cluster, roots) = cluster().await;
-    let asked = pod_on_a_kubelet(&cluster, roots.clone()).await;
-    let (chain, key) =
-        pair(&cluster.pki.ca().issue(&Subject::new("admin", &["system:masters"]), &Usage::Client).unwrap());
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    let stream = tokio::net::TcpStream::connect(cluster.address).await.unwrap();
-    let name = rustls::pki_types::ServerName::try_from("127.0.0.1").unwrap();
-    let mut stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let asked = pod_on_a_kubelet(&cluster, roots).await;
     let path = "/api/v1/namespaces/default/pods/one/exec?command=sh&command=-c&stdin=true&stdout=true&container=web";
     let head =
         format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: test\r\ncontent-length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
-    }
-    let head = String::from_utf8(head).unwrap();
+    let (mut stream, head) = cluster.upgraded(&head).await;
     assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("upgrade: test"), "{head}");
     stream.write_all(b"ping").await.unwrap();
     let mut back = Vec::new();
